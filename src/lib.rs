@@ -1,1 +1,4 @@
-
+//! wip
+pub mod config;
+pub mod model;
+pub mod plan;

@@ -1,0 +1,462 @@
+//! Which accounts, by which role, in which regions.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use toml::Spanned;
+
+use super::file::{Account, Defaults, FileConfig, Regions, Secret};
+use super::problem::Problem;
+use super::regions::known_region;
+use super::resolve::Environment;
+use crate::model::{AccountId, Partition, Region};
+
+/// One account to read.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// The account's id.
+    pub id: AccountId,
+    /// Its alias, for the `account_name` column.
+    pub name: Option<String>,
+    /// The role to assume; `None` reads with the base credentials.
+    pub role: Option<RoleConfig>,
+    /// The regions to read.
+    pub regions: RegionChoice,
+}
+
+/// A role and how it is assumed.
+#[derive(Clone, Debug)]
+pub struct RoleConfig {
+    /// Full ARN.
+    pub arn: String,
+    /// Shared secret of the trust policy; shown nowhere.
+    pub external_id: Option<SecretString>,
+    /// Name of the session in `CloudTrail`.
+    pub session_name: String,
+    /// Asked length of the session.
+    pub session_duration: Duration,
+}
+
+/// Which regions of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionChoice {
+    /// Every region enabled for the account (`DescribeRegions`).
+    Auto,
+    /// These, each a failure when it cannot be read.
+    Named(Vec<Region>),
+}
+
+const DEFAULT_SESSION_NAME: &str = "cwlake";
+const DEFAULT_SESSION_SECONDS: i64 = 3_600;
+
+/// Resolves every `[[account]]`, collecting what is wrong.
+pub(super) fn resolve(
+    file: &FileConfig,
+    env: &Environment,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Vec<AccountConfig> {
+    if file.account.is_empty() {
+        problems.push(
+            Problem::whole("no account is listed")
+                .remedy("add an [[account]] table with id = \"111122223333\""),
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let mut accounts = Vec::new();
+    for entry in &file.account {
+        let before = problems.len();
+        let account = one(entry, &file.defaults, env, extra, problems);
+        if let Some(account) = account {
+            if !seen.insert(account.id.clone()) {
+                problems.push(
+                    Problem::at(
+                        entry.get_ref().id.span(),
+                        format!("account {} is listed twice", account.id),
+                    )
+                    .remedy("keep one [[account]] per id and list all its regions there"),
+                );
+            }
+            if problems.len() == before {
+                accounts.push(account);
+            }
+        }
+    }
+    accounts.sort_by(|a, b| a.id.cmp(&b.id));
+    accounts
+}
+
+fn one(
+    entry: &Spanned<Account>,
+    defaults: &Defaults,
+    env: &Environment,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Option<AccountConfig> {
+    let account = entry.get_ref();
+    let Some(id) = AccountId::parse(account.id.get_ref()) else {
+        problems.push(
+            Problem::at(
+                account.id.span(),
+                format!("'{}' is not an account id", printable(account.id.get_ref())),
+            )
+            .remedy("twelve digits in quotes, leading zeros kept: id = \"012345678901\""),
+        );
+        return None;
+    };
+    let regions = match account.regions.as_ref().or(defaults.regions.as_ref()) {
+        Some(given) => region_choice(given, extra, problems)?,
+        None => {
+            problems.push(
+                Problem::at(account.id.span(), format!("account {id} has no regions"))
+                    .remedy("add regions = [\"us-east-1\"] here or under [defaults]"),
+            );
+            return None;
+        }
+    };
+    let role = role(account, &id, &regions, defaults, env, problems);
+    if let Some(name) = &account.name
+        && (name.get_ref().is_empty() || name.get_ref().len() > 256)
+    {
+        problems.push(
+            Problem::at(name.span(), "an account name has 1 to 256 bytes")
+                .remedy("shorten it or leave it out"),
+        );
+    }
+    Some(AccountConfig {
+        id,
+        name: account.name.as_ref().map(|n| n.get_ref().clone()),
+        role,
+        regions,
+    })
+}
+
+fn region_choice(
+    given: &Spanned<Regions>,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Option<RegionChoice> {
+    let list = match given.get_ref() {
+        Regions::Word(word) if word == "auto" => {
+            if cfg!(feature = "ec2") {
+                return Some(RegionChoice::Auto);
+            }
+            problems.push(
+                Problem::at(
+                    given.span(),
+                    "this build cannot find regions by itself (feature 'ec2' is off)",
+                )
+                .remedy("list the regions"),
+            );
+            return None;
+        }
+        Regions::Word(word) => {
+            problems.push(
+                Problem::at(
+                    given.span(),
+                    format!("'{}' is not a list of regions", printable(word)),
+                )
+                .remedy("write [\"us-east-1\"], or \"auto\" for every enabled region"),
+            );
+            return None;
+        }
+        Regions::List(list) => list,
+    };
+    if list.is_empty() {
+        problems.push(
+            Problem::at(given.span(), "the list of regions is empty")
+                .remedy("name at least one region, or write \"auto\""),
+        );
+        return None;
+    }
+    let mut regions = Vec::new();
+    for code in list {
+        if code == "auto" || code == "*" {
+            problems.push(
+                Problem::at(given.span(), format!("'{code}' cannot stand in a list"))
+                    .remedy("write regions = \"auto\" alone"),
+            );
+            return None;
+        }
+        match known_region(code, extra) {
+            Ok(region) => regions.push(region),
+            Err(remedy) => {
+                problems.push(
+                    Problem::at(
+                        given.span(),
+                        format!("'{}' is not a known region", printable(code)),
+                    )
+                    .remedy(remedy),
+                );
+                return None;
+            }
+        }
+    }
+    regions.sort();
+    regions.dedup();
+    let first = regions[0].partition();
+    if let Some(other) = regions.iter().find(|r| r.partition() != first) {
+        problems.push(
+            Problem::at(
+                given.span(),
+                format!("{} and {other} belong to different partitions", regions[0]),
+            )
+            .remedy("an account lives in one partition: split the entry"),
+        );
+        return None;
+    }
+    Some(RegionChoice::Named(regions))
+}
+
+fn role(
+    account: &Account,
+    id: &AccountId,
+    regions: &RegionChoice,
+    defaults: &Defaults,
+    env: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<RoleConfig> {
+    let base = account
+        .base_credentials
+        .as_ref()
+        .is_some_and(|b| *b.get_ref());
+    if base {
+        if let Some(span) = account
+            .role_arn
+            .as_ref()
+            .or(account.role_name.as_ref())
+            .map(Spanned::span)
+        {
+            problems.push(
+                Problem::at(
+                    span,
+                    "a role is named, and base_credentials = true asks for none",
+                )
+                .remedy("keep one of the two"),
+            );
+        }
+        return None;
+    }
+    if let (Some(_), Some(name)) = (&account.role_arn, &account.role_name) {
+        problems.push(
+            Problem::at(name.span(), "role_arn and role_name are both given")
+                .remedy("keep one of the two"),
+        );
+    }
+    let (arn, span) = match (
+        &account.role_arn,
+        account.role_name.as_ref().or(defaults.role_name.as_ref()),
+    ) {
+        (Some(arn), _) => (arn.get_ref().clone(), arn.span()),
+        (None, Some(template)) => (
+            role_arn_from(template, account, id, regions, problems)?,
+            template.span(),
+        ),
+        (None, None) => return None,
+    };
+    check_arn(&arn, span, id, regions, problems);
+    let session_name = account
+        .session_name
+        .as_ref()
+        .or(defaults.session_name.as_ref());
+    if let Some(name) = session_name
+        && !(text_of(name.get_ref(), 2..=64, "_+=,.@-"))
+    {
+        problems.push(
+            Problem::at(
+                name.span(),
+                "a session name has 2 to 64 letters, digits or _+=,.@-",
+            )
+            .remedy("for example session_name = \"cwlake\""),
+        );
+    }
+    let duration = account
+        .session_duration_secs
+        .as_ref()
+        .or(defaults.session_duration_secs.as_ref());
+    if let Some(seconds) = duration
+        && !(900..=43_200).contains(seconds.get_ref())
+    {
+        problems.push(
+            Problem::at(seconds.span(), format!("{} is not a session length", seconds.get_ref()))
+                .remedy("900 to 43200 seconds; through another role (role chaining) AWS allows 3600 at most"),
+        );
+    }
+    let seconds = duration.map_or(DEFAULT_SESSION_SECONDS, |d| *d.get_ref());
+    let external_id = account
+        .external_id
+        .as_ref()
+        .or(defaults.external_id.as_ref());
+    Some(RoleConfig {
+        arn,
+        external_id: external_id.and_then(|given| external_id_of(given, env, problems)),
+        session_name: session_name
+            .map_or(DEFAULT_SESSION_NAME, |n| n.get_ref())
+            .to_owned(),
+        session_duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+    })
+}
+
+fn role_arn_from(
+    template: &Spanned<String>,
+    account: &Account,
+    id: &AccountId,
+    regions: &RegionChoice,
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
+    let mut name = template.get_ref().replace("{account_id}", id.as_str());
+    if name.contains("{name}") {
+        let Some(alias) = &account.name else {
+            problems.push(
+                Problem::at(
+                    template.span(),
+                    format!("the role name uses {{name}}, and account {id} has none"),
+                )
+                .remedy("give the account a name, or use {account_id}"),
+            );
+            return None;
+        };
+        name = name.replace("{name}", alias.get_ref());
+    }
+    if !text_of(&name, 1..=512, "_+=,.@/-") || name.starts_with('/') || name.starts_with("arn") {
+        problems.push(
+            Problem::at(template.span(), format!("'{}' is not a role name", printable(&name)))
+                .remedy("a name or path/name such as \"CWLakeReader\"; {account_id} and {name} are filled in; a full ARN goes in role_arn"),
+        );
+        return None;
+    }
+    let partition = match regions {
+        RegionChoice::Named(list) => list[0].partition(),
+        RegionChoice::Auto => Partition::Aws,
+    };
+    Some(format!("arn:{}:iam::{id}:role/{name}", partition.as_str()))
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`, in the account and the partition of the entry.
+fn check_arn(
+    arn: &str,
+    span: Range<usize>,
+    id: &AccountId,
+    regions: &RegionChoice,
+    problems: &mut Vec<Problem>,
+) {
+    let example = format!("for example arn:aws:iam::{id}:role/CWLakeReader");
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    let (partition, account, resource) = match fields.as_slice() {
+        ["arn", partition, "iam", "", account, resource] => (*partition, *account, *resource),
+        _ => {
+            problems.push(
+                Problem::at(span, format!("'{}' is not a role ARN", printable(arn)))
+                    .remedy(example),
+            );
+            return;
+        }
+    };
+    let Some(name) = resource.strip_prefix("role/") else {
+        problems.push(
+            Problem::at(
+                span,
+                format!("'{}' is not the ARN of a role", printable(arn)),
+            )
+            .remedy(format!("users and groups cannot be assumed; {example}")),
+        );
+        return;
+    };
+    if !text_of(name, 1..=512, "_+=,.@/-") {
+        problems.push(
+            Problem::at(span, format!("'{}' is not a role name", printable(name))).remedy(example),
+        );
+    } else if account != id.as_str() {
+        problems.push(
+            Problem::at(
+                span,
+                format!(
+                    "the role is in account {}, the entry is {id}",
+                    printable(account)
+                ),
+            )
+            .remedy("one of the two is wrong: data would be recorded under the wrong account"),
+        );
+    } else {
+        let given = Partition::parse(partition);
+        let wanted = match regions {
+            RegionChoice::Named(list) => Some(list[0].partition()),
+            RegionChoice::Auto => given,
+        };
+        if given.is_none() || given != wanted {
+            problems.push(
+                Problem::at(
+                    span,
+                    format!(
+                        "partition '{}' does not fit the account's regions",
+                        printable(partition)
+                    ),
+                )
+                .remedy(format!(
+                    "the regions are in '{}'",
+                    wanted.map_or("aws", Partition::as_str)
+                )),
+            );
+        }
+    }
+}
+
+/// `env:NAME` or the literal text.
+fn external_id_of(
+    given: &Spanned<Secret>,
+    env: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<SecretString> {
+    let text = &given.get_ref().0;
+    let value = match text.strip_prefix("env:") {
+        None => text.clone(),
+        Some(name) => match env.get(name) {
+            Some(value) if !value.is_empty() => value,
+            _ => {
+                let problem = Problem::at(
+                    given.span(),
+                    format!("environment variable {} is not set", printable(name)),
+                )
+                .remedy(format!(
+                    "export {}=…, or write the external id here",
+                    printable(name)
+                ));
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+                return None;
+            }
+        },
+    };
+    if text_of(&value, 2..=1_224, "_+=,.@:/-") {
+        return Some(SecretString::from(value));
+    }
+    let problem = Problem::at(
+        given.span(),
+        "an external id has 2 to 1,224 letters, digits or _+=,.@:/-",
+    )
+    .remedy("use the one in the role's trust policy");
+    if !problems.contains(&problem) {
+        problems.push(problem);
+    }
+    None
+}
+
+/// Length in characters and the IAM alphabet: ASCII letters, digits and `extra`.
+fn text_of(text: &str, length: std::ops::RangeInclusive<usize>, extra: &str) -> bool {
+    length.contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+}
+
+/// At most 60 characters and no control character, for error messages.
+pub(super) fn printable(text: &str) -> String {
+    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    match clean.char_indices().nth(60) {
+        Some((cut, _)) => format!("{}…", &clean[..cut]),
+        None => clean,
+    }
+}

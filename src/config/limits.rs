@@ -1,0 +1,102 @@
+//! AWS's quotas and prices, each with its source, and the ones a configuration may override.
+
+use std::time::Duration;
+
+/// Queries in one `GetMetricData` request.
+///
+/// # Source
+/// botocore `data/cloudwatch/2010-08-01/service-2.json`, read November 2026.
+pub const MAX_QUERIES_PER_REQUEST: usize = 500;
+
+/// Points on one `GetMetricData` page (default and largest `MaxDatapoints`).
+///
+/// # Source
+/// As [`MAX_QUERIES_PER_REQUEST`].
+pub const MAX_POINTS_PER_REQUEST: u64 = 100_800;
+
+/// Price of one metric in one `GetMetricData` request, US dollars: 0.01 per thousand.
+///
+/// # Source
+/// CloudWatch user guide, `cloudwatch_billing.md` (usage type `GMD-Metrics`).
+pub const DOLLARS_PER_METRIC: f64 = 0.01 / 1_000.0;
+
+/// `GetMetricData` calls per second in one account and region.
+///
+/// # Source
+/// CloudWatch user guide, `cloudwatch_limits.md`; adjustable by request.
+const GET_METRIC_DATA_CALLS_PER_SECOND: f64 = 50.0;
+
+/// Estimated points per second when the window starts more than three hours ago. Not adjustable.
+///
+/// # Source
+/// As [`GET_METRIC_DATA_CALLS_PER_SECOND`].
+const POINTS_PER_SECOND: f64 = 396_000.0;
+
+/// Estimated points per second when the window starts within the last three hours. Not adjustable.
+const RECENT_POINTS_PER_SECOND: f64 = 180_000.0;
+
+/// Age of a window's start up to which [`Limits::recent_points_per_second`] applies.
+pub const RECENT_SECONDS: i64 = 3 * 3_600;
+
+/// Age beyond which CloudWatch keeps nothing.
+///
+/// # Source
+/// botocore `GetMetricData`: points of 3,600 s are kept for 455 days.
+pub const OLDEST_SECONDS: i64 = 455 * 86_400;
+
+/// `ListMetrics` calls per second in one account and region.
+///
+/// # Source
+/// CloudWatch user guide, `cloudwatch_limits.md`; adjustable by request.
+pub const LIST_METRICS_CALLS_PER_SECOND: f64 = 25.0;
+
+/// `DescribeInstances` and `DescribeRegions`: the sustained refill of EC2's unfiltered-call bucket.
+///
+/// # Source
+/// EC2 API reference, "Request throttling": non-mutating unfiltered calls refill at 10 tokens per second.
+const EC2_CALLS_PER_SECOND: f64 = 10.0;
+
+/// Tries of one call, the first included.
+pub const ATTEMPTS: u32 = 10;
+
+/// Speeds, time limits and tries, after overrides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `GetMetricData` calls per second and lane.
+    pub calls_per_second: f64,
+    /// Estimated points per second and lane, windows that start more than three hours ago.
+    pub points_per_second: f64,
+    /// The same for windows that start within the last three hours.
+    pub recent_points_per_second: f64,
+    /// `ListMetrics` calls per second and lane.
+    pub list_metrics_per_second: f64,
+    /// EC2 calls per second and lane.
+    pub ec2_calls_per_second: f64,
+    /// Tries of one call, the first included.
+    pub attempts: u32,
+    /// Time to open a connection.
+    pub connect_timeout: Duration,
+    /// Time to the first byte of an answer.
+    pub read_timeout: Duration,
+    /// Time of one try, body included.
+    pub attempt_timeout: Duration,
+    /// Time of one lane, discovery to last file.
+    pub unit_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_per_second: GET_METRIC_DATA_CALLS_PER_SECOND,
+            points_per_second: POINTS_PER_SECOND,
+            recent_points_per_second: RECENT_POINTS_PER_SECOND,
+            list_metrics_per_second: LIST_METRICS_CALLS_PER_SECOND,
+            ec2_calls_per_second: EC2_CALLS_PER_SECOND,
+            attempts: ATTEMPTS,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(60),
+            unit_timeout: Duration::from_secs(6 * 3_600),
+        }
+    }
+}

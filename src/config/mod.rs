@@ -1,0 +1,25 @@
+//! What the run is meant to do: one TOML file, read, validated and turned into an immutable [`ExportConfig`].
+//!
+//! Three types, three moments: `Cli` is what was typed, [`FileConfig`] what was read, [`ExportConfig`] what is meant.
+//! Only the last goes past this module. No network call is made here; the only I/O is reading the file, the environment
+//! variables it names, and the file's mode.
+
+mod accounts;
+mod file;
+mod limits;
+mod problem;
+mod range;
+mod regions;
+mod resolve;
+mod selection;
+
+pub use accounts::{AccountConfig, RegionChoice, RoleConfig};
+pub use file::FileConfig;
+pub use limits::{
+    ATTEMPTS, DOLLARS_PER_METRIC, LIST_METRICS_CALLS_PER_SECOND, Limits, MAX_POINTS_PER_REQUEST,
+    MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS, RECENT_SECONDS,
+};
+pub use problem::{ConfigError, Problem};
+pub use range::{DayRange, RangeError, RangeRequest, resolve_range};
+pub use resolve::{Environment, ExportConfig, Overrides, RunOptions, load};
+pub use selection::{Asks, InstanceFilter, NameRule, PeriodChoice, Selection, Source};

@@ -1,0 +1,72 @@
+//! The regions AWS has opened, so that a misspelt one is refused before any call.
+
+use crate::model::Region;
+
+/// Region codes of every public partition.
+///
+/// # Source
+/// botocore `data/endpoints.json` and the AWS account guide's region table, November 2026. A newer one is allowed by
+/// `run.extra_regions`.
+const KNOWN: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "eusc-de-east-1",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// Reads a region code that is known, or listed in `extra`.
+///
+/// # Errors
+/// The remedy: the nearest known code.
+pub(super) fn known_region(code: &str, extra: &[Region]) -> Result<Region, String> {
+    let nearest = || {
+        let near = KNOWN
+            .iter()
+            .min_by_key(|known| strsim::damerau_levenshtein(code, known))
+            .unwrap_or(&"us-east-1");
+        format!(
+            "did you mean '{near}'? a region newer than this version is allowed by run.extra_regions"
+        )
+    };
+    let region = Region::parse(code).ok_or_else(nearest)?;
+    if KNOWN.contains(&code) || extra.contains(&region) {
+        Ok(region)
+    } else {
+        Err(nearest())
+    }
+}

@@ -1,0 +1,479 @@
+//! From what was read to what is meant.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::accounts::{self, AccountConfig, printable};
+use super::file::{FileConfig, LimitOverrides, Run};
+use super::limits::Limits;
+use super::problem::{ConfigError, Problem};
+use super::regions::known_region;
+use super::selection::{self, Selection};
+use crate::model::Region;
+
+/// The environment variables a configuration may name, as a value so that tests need no process state.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's own, non-UTF-8 ones left out.
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// Values from flags or environment variables; each wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--destination`.
+    pub destination: Option<String>,
+    /// `--max-spend`.
+    pub max_spend_usd: Option<f64>,
+    /// `--concurrency`.
+    pub concurrency: Option<u32>,
+    /// `--lookback-days`.
+    pub lookback_days: Option<u32>,
+}
+
+/// What is meant: validated and immutable.
+#[derive(Clone, Debug)]
+pub struct ExportConfig {
+    /// Absolute path of the lake's root folder.
+    pub destination: PathBuf,
+    /// Accounts in the order of their ids.
+    pub accounts: Vec<AccountConfig>,
+    /// Selections in file order: where two match one series, the first decides.
+    pub selections: Vec<Selection>,
+    /// How the run behaves.
+    pub run: RunOptions,
+    /// Speeds and time limits.
+    pub limits: Limits,
+}
+
+/// How a run behaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunOptions {
+    /// Days before yesterday that a run without dates reads again.
+    pub lookback_days: u32,
+    /// Refuse to start when the plan costs more, US dollars.
+    pub max_spend_usd: Option<f64>,
+    /// Requests in flight over all lanes, and lanes at work.
+    pub concurrency: u32,
+    /// Batches a lane may hold before the oldest is written.
+    pub read_ahead: u32,
+    /// Region of the STS endpoint; `None` takes the base region or the account's first.
+    pub sts_region: Option<Region>,
+}
+
+const DEFAULT_LOOKBACK_DAYS: u32 = 2;
+const DEFAULT_CONCURRENCY: u32 = 32;
+const DEFAULT_READ_AHEAD: u32 = 4;
+const SUPPORTED_VERSION: i64 = 1;
+
+/// Reads and validates a configuration file. No network call is made.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found, each with its place and remedy.
+pub fn load(
+    path: &Path,
+    overrides: &Overrides,
+    env: &Environment,
+) -> Result<ExportConfig, ConfigError> {
+    let text = FileConfig::read_text(path)?;
+    let fail = |problems| ConfigError::new(path, text.clone(), problems);
+    // toml takes a byte order mark as part of the first key; editors on Windows write one.
+    let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let shift = text.len() - body.len();
+    let file = FileConfig::parse(body).map_err(|mut problem| {
+        problem.span = problem.span.map(|s| s.start + shift..s.end + shift);
+        fail(vec![problem])
+    })?;
+    let mut problems = Vec::new();
+    check_version(&file, &mut problems);
+    check_secrets(path, &file, body, &mut problems);
+    check_endpoints(env, &mut problems);
+    let extra = extra_regions(&file.run, &mut problems);
+    let destination = destination(path, &file, overrides, &mut problems);
+    let accounts = accounts::resolve(&file, env, &extra, &mut problems);
+    let selections = selection::resolve(&file, &mut problems);
+    let run = run_options(&file.run, overrides, &extra, &mut problems);
+    let limits = limits(&file.limits, &mut problems);
+    match destination {
+        Some(destination) if problems.is_empty() => Ok(ExportConfig {
+            destination,
+            accounts,
+            selections,
+            run,
+            limits,
+        }),
+        _ => {
+            for problem in &mut problems {
+                problem.span = problem.span.take().map(|s| s.start + shift..s.end + shift);
+            }
+            Err(fail(problems))
+        }
+    }
+}
+
+fn check_version(file: &FileConfig, problems: &mut Vec<Problem>) {
+    let version = *file.version.get_ref();
+    if version != SUPPORTED_VERSION {
+        let remedy = if version > SUPPORTED_VERSION {
+            "this file was written for a newer cwlake: update cwlake".to_owned()
+        } else {
+            format!("write version = {SUPPORTED_VERSION}")
+        };
+        problems.push(
+            Problem::at(
+                file.version.span(),
+                format!("configuration version {version} is not supported"),
+            )
+            .remedy(remedy),
+        );
+    }
+}
+
+/// An access key in the text, or a literal external id in a file that anyone may write.
+fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<Problem>) {
+    if let Some(at) = find_access_key(text) {
+        problems.push(
+            Problem::at(at..at + 20, "this looks like an AWS access key").remedy(
+                "credentials never stand in this file: use the AWS credential chain (profile, environment, role), and rotate this key",
+            ),
+        );
+    }
+    let secrets = || {
+        file.account
+            .iter()
+            .filter_map(|a| a.get_ref().external_id.as_ref())
+            .chain(&file.defaults.external_id)
+    };
+    if let Some(secret) = secrets().find(|s| !s.get_ref().0.starts_with("env:"))
+        && is_world_writable(path)
+    {
+        problems.push(
+            Problem::at(
+                secret.span(),
+                "a file that everyone may write holds an external id",
+            )
+            .remedy("chmod o-w the file, or use external_id = \"env:NAME\""),
+        );
+    }
+}
+
+fn find_access_key(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    ["AKIA", "ASIA"]
+        .iter()
+        .flat_map(|prefix| text.match_indices(prefix))
+        .map(|(at, _)| at)
+        .find(|&at| {
+            let alnum = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+            let run = bytes[at..].iter().take_while(|b| alnum(b)).count();
+            run == 20 && (at == 0 || !bytes[at - 1].is_ascii_alphanumeric())
+        })
+}
+
+#[cfg(unix)]
+fn is_world_writable(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|m| m.mode() & 0o002 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_world_writable(_: &Path) -> bool {
+    false
+}
+
+/// The SDK only logs a wrong endpoint and then calls AWS; a typo here must not reach the real service.
+fn check_endpoints(env: &Environment, problems: &mut Vec<Problem>) {
+    for (name, value) in env
+        .0
+        .iter()
+        .filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"))
+    {
+        let ok = value.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|h| !h.is_empty())
+        });
+        if !ok {
+            problems.push(
+                Problem::whole(format!("environment variable {name} is not a URL"))
+                    .remedy("write http://host:port or https://host, or unset it"),
+            );
+        }
+    }
+}
+
+fn extra_regions(run: &Run, problems: &mut Vec<Problem>) -> Vec<Region> {
+    let mut extra = Vec::new();
+    for code in &run.extra_regions {
+        match Region::parse(code.get_ref()) {
+            Some(region) => extra.push(region),
+            None => problems.push(
+                Problem::at(
+                    code.span(),
+                    format!("'{}' is not a region code", printable(code.get_ref())),
+                )
+                .remedy("a code such as eu-west-1"),
+            ),
+        }
+    }
+    extra
+}
+
+fn destination(
+    path: &Path,
+    file: &FileConfig,
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let (url, place, base) = match &overrides.destination {
+        Some(url) => (url, None, PathBuf::from(".")),
+        // Relative to the file, so that a cron job's working folder does not matter.
+        None => {
+            let base = path
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            (
+                file.destination.url.get_ref(),
+                Some(file.destination.url.span()),
+                base.to_owned(),
+            )
+        }
+    };
+    let mut refuse = |message: String, remedy: &str| {
+        let problem = match place.clone() {
+            Some(span) => Problem::at(span, message),
+            None => Problem::whole(format!("--destination: {message}")),
+        };
+        problems.push(problem.remedy(remedy));
+        None
+    };
+    let local = url.strip_prefix("file://").unwrap_or(url);
+    if let Some((scheme, _)) = local.split_once("://") {
+        return refuse(
+            format!(
+                "destinations of kind '{}://' are not supported by this version",
+                printable(scheme)
+            ),
+            "write a local folder such as \"./lake\"",
+        );
+    }
+    if local.is_empty() || local.contains('\0') {
+        return refuse(
+            "the destination is empty".to_owned(),
+            "write a folder such as \"./lake\"",
+        );
+    }
+    let folder = Path::new(local);
+    if folder.components().any(|c| c == Component::ParentDir) {
+        return refuse(
+            "the destination climbs out with '..'".to_owned(),
+            "write the absolute path",
+        );
+    }
+    let absolute = std::path::absolute(base.join(folder)).ok()?;
+    if absolute.parent().is_none() {
+        return refuse(
+            "the destination is the root of the file system".to_owned(),
+            "name a folder of its own",
+        );
+    }
+    Some(absolute)
+}
+
+fn run_options(
+    run: &Run,
+    overrides: &Overrides,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> RunOptions {
+    let lookback = whole(
+        run.lookback_days.as_ref(),
+        "lookback_days",
+        0..=454,
+        problems,
+    );
+    let concurrency = whole(run.concurrency.as_ref(), "concurrency", 1..=1_024, problems);
+    let read_ahead = whole(run.read_ahead.as_ref(), "read_ahead", 1..=64, problems);
+    if let Some(n) = overrides.concurrency.filter(|n| !(1..=1_024).contains(n)) {
+        problems.push(
+            Problem::whole(format!("--concurrency: {n} is not between 1 and 1024"))
+                .remedy("32 is the default"),
+        );
+    }
+    if let Some(n) = overrides.lookback_days.filter(|n| *n > 454) {
+        problems.push(
+            Problem::whole(format!(
+                "--lookback-days: {n} is more than CloudWatch keeps"
+            ))
+            .remedy("at most 454"),
+        );
+    }
+    let spend_ok = |usd: f64| usd.is_finite() && usd >= 0.0;
+    if let Some(usd) = overrides.max_spend_usd.filter(|usd| !spend_ok(*usd)) {
+        problems.push(
+            Problem::whole(format!("--max-spend: {usd} is not an amount of dollars"))
+                .remedy("for example 5.0"),
+        );
+    }
+    if let Some(usd) = run
+        .max_spend_usd
+        .as_ref()
+        .filter(|usd| !spend_ok(*usd.get_ref()))
+    {
+        problems.push(
+            Problem::at(
+                usd.span(),
+                format!("{} is not an amount of dollars", usd.get_ref()),
+            )
+            .remedy("for example 5.0"),
+        );
+    }
+    let sts_region =
+        run.sts_region
+            .as_ref()
+            .and_then(|code| match known_region(code.get_ref(), extra) {
+                Ok(region) => Some(region),
+                Err(remedy) => {
+                    problems.push(
+                        Problem::at(
+                            code.span(),
+                            format!("'{}' is not a known region", printable(code.get_ref())),
+                        )
+                        .remedy(remedy),
+                    );
+                    None
+                }
+            });
+    RunOptions {
+        lookback_days: overrides
+            .lookback_days
+            .or(lookback)
+            .unwrap_or(DEFAULT_LOOKBACK_DAYS),
+        max_spend_usd: overrides
+            .max_spend_usd
+            .or(run.max_spend_usd.as_ref().map(|u| *u.get_ref())),
+        concurrency: overrides
+            .concurrency
+            .or(concurrency)
+            .unwrap_or(DEFAULT_CONCURRENCY),
+        read_ahead: read_ahead.unwrap_or(DEFAULT_READ_AHEAD),
+        sts_region,
+    }
+}
+
+fn whole(
+    given: Option<&Spanned<i64>>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    problems: &mut Vec<Problem>,
+) -> Option<u32> {
+    let given = given?;
+    if !range.contains(given.get_ref()) {
+        problems.push(
+            Problem::at(
+                given.span(),
+                format!("{key} = {} is out of range", given.get_ref()),
+            )
+            .remedy(format!("{} to {}", range.start(), range.end())),
+        );
+    }
+    u32::try_from(*given.get_ref()).ok()
+}
+
+fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Limits {
+    let mut limits = Limits::default();
+    let mut speed = |value: &Option<Spanned<f64>>, key: &str, low: f64, target: &mut f64| {
+        if let Some(value) = value {
+            let number = *value.get_ref();
+            if number.is_finite() && number >= low {
+                *target = number;
+            } else {
+                problems.push(
+                    Problem::at(value.span(), format!("{key} = {number} is out of range"))
+                        .remedy(format!("at least {low}; leave it out for AWS's own quota")),
+                );
+            }
+        }
+    };
+    speed(
+        &given.calls_per_second,
+        "calls_per_second",
+        0.1,
+        &mut limits.calls_per_second,
+    );
+    speed(
+        &given.points_per_second,
+        "points_per_second",
+        1_000.0,
+        &mut limits.points_per_second,
+    );
+    speed(
+        &given.recent_points_per_second,
+        "recent_points_per_second",
+        1_000.0,
+        &mut limits.recent_points_per_second,
+    );
+    speed(
+        &given.list_metrics_per_second,
+        "list_metrics_per_second",
+        0.1,
+        &mut limits.list_metrics_per_second,
+    );
+    speed(
+        &given.ec2_calls_per_second,
+        "ec2_calls_per_second",
+        0.1,
+        &mut limits.ec2_calls_per_second,
+    );
+    let mut timeout = |value: &Option<Spanned<f64>>, key: &str, target: &mut Duration| {
+        let mut seconds = target.as_secs_f64();
+        speed(value, key, 0.001, &mut seconds);
+        *target = Duration::from_secs_f64(seconds.min(31_536_000.0));
+    };
+    timeout(
+        &given.connect_timeout_secs,
+        "connect_timeout_secs",
+        &mut limits.connect_timeout,
+    );
+    timeout(
+        &given.read_timeout_secs,
+        "read_timeout_secs",
+        &mut limits.read_timeout,
+    );
+    timeout(
+        &given.attempt_timeout_secs,
+        "attempt_timeout_secs",
+        &mut limits.attempt_timeout,
+    );
+    timeout(
+        &given.unit_timeout_secs,
+        "unit_timeout_secs",
+        &mut limits.unit_timeout,
+    );
+    if let Some(attempts) = whole(given.attempts.as_ref(), "attempts", 1..=100, problems) {
+        limits.attempts = attempts;
+    }
+    limits
+}

@@ -1,0 +1,17 @@
+//! Plain data that the stages hand to one another.
+//!
+//! A leaf: no I/O, no clock, and no AWS, Arrow or clap type. Every other module may use it; it uses none of them.
+
+mod account;
+mod metric;
+mod outcome;
+mod points;
+mod statistic;
+mod time;
+
+pub use account::{AccountId, Lane, Partition, Region};
+pub use metric::{Dimension, MetricId, Series, dimensions_key, series_id};
+pub use outcome::{Cause, CauseKind, UnitOutcome};
+pub use points::{QueryOutcome, QueryPoints, ServiceMessage};
+pub use statistic::{MAX_STATISTICS_PER_BILLED_METRIC, Statistic, StatisticError};
+pub use time::{DAY_SECONDS, Day, Period, TimeWindow, iso_seconds};

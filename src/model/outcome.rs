@@ -1,0 +1,121 @@
+//! How things end. Loss is a value: every unit ends in exactly one of these, with its cause.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What became of a unit of commit: one (dataset, UTC day, account, region).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitOutcome {
+    /// Its file is in place and holds what was asked for.
+    Written,
+    /// Everything was asked and nothing was there; no file.
+    Empty,
+    /// Not asked, or not replaced, for a stated reason that is not a failure.
+    Skipped,
+    /// Access was denied; no file.
+    Forbidden,
+    /// It could not be finished; nothing was published for it.
+    Failed,
+}
+
+impl UnitOutcome {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Empty => "empty",
+            Self::Skipped => "skipped",
+            Self::Forbidden => "forbidden",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What kind of trouble a [`Cause`] is; decides between retry, refresh, refusal and the outcome of the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// Asked to slow down.
+    Throttled,
+    /// Network, time-out, 5xx or a broken answer: another try may succeed.
+    Transient,
+    /// The session's token is no longer valid.
+    ExpiredToken,
+    /// IAM or a trust policy says no.
+    AccessDenied,
+    /// The region is not enabled for the account.
+    RegionDisabled,
+    /// The request itself is wrong.
+    Validation,
+    /// The page token is unknown or has expired.
+    InvalidToken,
+    /// The answer breaks the protocol: unknown id, unequal columns, a token that repeats.
+    Protocol,
+    /// No usable credentials at the base of the chain.
+    NoCredentials,
+    /// The role's account is not the configured one.
+    WrongAccount,
+    /// The destination refused: full, read-only, gone.
+    Destination,
+    /// A time limit of ours ran out.
+    TimeLimit,
+    /// Stopped by a signal.
+    Interrupted,
+    /// Anything else the service answered.
+    Other,
+}
+
+impl CauseKind {
+    /// Whether asking again, unchanged, can help.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::ExpiredToken)
+    }
+}
+
+/// Why something ended as it did: kind, what was being done, the text of the cause, and the remedy where we know one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// The class of trouble.
+    pub kind: CauseKind,
+    /// What was being done and what was answered, one line.
+    pub message: String,
+    /// What to change, where that is known: a flag, a setting or an IAM action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Cause {
+    /// A cause without a hint.
+    pub fn new(kind: CauseKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same cause with a remedy.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The outcome of a unit that ends with this cause.
+    pub fn unit_outcome(&self) -> UnitOutcome {
+        match self.kind {
+            CauseKind::AccessDenied => UnitOutcome::Forbidden,
+            _ => UnitOutcome::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Cause {}

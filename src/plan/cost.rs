@@ -1,0 +1,90 @@
+//! What a plan costs, before it is spent.
+
+use serde::Serialize;
+
+use super::batches::LanePlan;
+use crate::config::{DOLLARS_PER_METRIC, Limits, RECENT_SECONDS};
+
+/// Cost of one lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LaneCost {
+    /// Series asked.
+    pub series: u64,
+    /// Queries over all requests.
+    pub queries: u64,
+    /// Metrics billed: up to five statistics of a metric in one request count once.
+    pub billed_metrics: u64,
+    /// `GetMetricData` requests, one page each by estimate.
+    pub calls: u64,
+    /// Points by CloudWatch's estimate; what is returned is at most this.
+    pub points: u64,
+}
+
+impl LaneCost {
+    /// Sums a plan.
+    pub fn of(plan: &LanePlan) -> Self {
+        let mut cost = Self {
+            series: plan.series.len() as u64,
+            calls: plan.batches.len() as u64,
+            ..Self::default()
+        };
+        for batch in &plan.batches {
+            cost.queries += batch.queries.len() as u64;
+            cost.billed_metrics += batch.billed_metrics;
+            cost.points += batch.points;
+        }
+        cost
+    }
+
+    /// Seconds the lane takes at AWS's quota, whichever of calls and points is the tighter.
+    pub fn seconds_at_quota(&self, limits: &Limits, oldest_start: i64, now: i64) -> f64 {
+        let recent = now - oldest_start <= RECENT_SECONDS;
+        let points_per_second = if recent {
+            limits.recent_points_per_second
+        } else {
+            limits.points_per_second
+        };
+        (self.calls as f64 / limits.calls_per_second).max(self.points as f64 / points_per_second)
+    }
+}
+
+/// Cost of a run: the sum over its lanes, which run side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Lanes that have something to ask.
+    pub lanes: u64,
+    /// Sums over the lanes.
+    #[serde(flatten)]
+    pub sum: LaneCost,
+    /// US dollars for the billed metrics, outside the free tier.
+    pub dollars: f64,
+    /// Seconds of the slowest lane at quota speed: the run takes at least this.
+    pub seconds_at_quota: f64,
+}
+
+impl Cost {
+    /// Sums the plans of a run.
+    pub fn of(plans: &[LanePlan], limits: &Limits, now: i64) -> Self {
+        let mut cost = Self::default();
+        for plan in plans.iter().filter(|p| !p.batches.is_empty()) {
+            let lane = plan.cost();
+            let oldest = plan
+                .batches
+                .iter()
+                .map(|b| b.span.start)
+                .min()
+                .unwrap_or(now);
+            cost.lanes += 1;
+            cost.sum.series += lane.series;
+            cost.sum.queries += lane.queries;
+            cost.sum.billed_metrics += lane.billed_metrics;
+            cost.sum.calls += lane.calls;
+            cost.sum.points += lane.points;
+            cost.seconds_at_quota = cost
+                .seconds_at_quota
+                .max(lane.seconds_at_quota(limits, oldest, now));
+        }
+        cost.dollars = cost.sum.billed_metrics as f64 * DOLLARS_PER_METRIC;
+        cost
+    }
+}

@@ -1,0 +1,12 @@
+//! What will be asked, decided before anything is: windows, billing units, batches and their cost.
+//!
+//! Pure: no I/O, no async, no clock; "now" is an argument. In: the series one lane's discovery found and what is asked of
+//! each. Out: a [`LanePlan`], whose batches are sent in order.
+
+mod batches;
+mod cost;
+mod windows;
+
+pub use batches::{Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, plan_lane};
+pub use cost::{Cost, LaneCost};
+pub use windows::{Window, kept, windows};
