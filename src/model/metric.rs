@@ -30,8 +30,13 @@ impl Dimension {
 ///
 /// # Shape
 /// Dimensions are sorted by name, then value. Ordering is (namespace, metric name, [`dimensions_key`]).
+///
+/// Cheap to clone: the texts are shared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MetricId {
+pub struct MetricId(Arc<Identity>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Identity {
     namespace: Arc<str>,
     metric_name: Arc<str>,
     dimensions: Box<[Dimension]>,
@@ -47,37 +52,38 @@ impl MetricId {
     ) -> Self {
         dimensions.sort();
         let key = dimensions_key(&dimensions).into_boxed_str();
-        Self {
+        Self(Arc::new(Identity {
             namespace: namespace.into(),
             metric_name: metric_name.into(),
             dimensions: dimensions.into_boxed_slice(),
             key,
-        }
+        }))
     }
 
     /// For example `AWS/EC2`.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        &self.0.namespace
     }
 
     /// For example `CPUUtilization`.
     pub fn metric_name(&self) -> &str {
-        &self.metric_name
+        &self.0.metric_name
     }
 
     /// Sorted by name; empty for a metric without dimensions.
     pub fn dimensions(&self) -> &[Dimension] {
-        &self.dimensions
+        &self.0.dimensions
     }
 
     /// The canonical text of the dimensions, see [`dimensions_key`].
     pub fn dimensions_key(&self) -> &str {
-        &self.key
+        &self.0.key
     }
 
     /// The value of one dimension, if the metric has it.
     pub fn dimension(&self, name: &str) -> Option<&str> {
-        self.dimensions
+        self.0
+            .dimensions
             .iter()
             .find(|d| d.name == name)
             .map(|d| d.value.as_str())
@@ -86,10 +92,10 @@ impl MetricId {
 
 impl Ord for MetricId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (&*self.namespace, &*self.metric_name, &*self.key).cmp(&(
-            &*other.namespace,
-            &*other.metric_name,
-            &*other.key,
+        (&*self.0.namespace, &*self.0.metric_name, &*self.0.key).cmp(&(
+            &*other.0.namespace,
+            &*other.0.metric_name,
+            &*other.0.key,
         ))
     }
 }
@@ -105,7 +111,7 @@ impl fmt::Display for MetricId {
         write!(
             f,
             "{} {} {{{}}}",
-            self.namespace, self.metric_name, self.key
+            self.0.namespace, self.0.metric_name, self.0.key
         )
     }
 }

@@ -5,11 +5,11 @@ use super::Cause;
 /// The points of one query over one window, after all pages were merged.
 ///
 /// # Shape
-/// `timestamps` (seconds since the epoch, start of the period) and `values` run parallel, ascending, one value a timestamp,
+/// `timestamps` (µs since the epoch, start of the period) and `values` run parallel, ascending, one value a timestamp,
 /// all inside the asked window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueryPoints {
-    /// Starts of the periods, in seconds since the epoch.
+    /// Starts of the periods, in microseconds since the epoch.
     pub timestamps: Vec<i64>,
     /// Bit-exact as received.
     pub values: Vec<f64>,

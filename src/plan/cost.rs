@@ -64,9 +64,9 @@ pub struct Cost {
 
 impl Cost {
     /// Sums the plans of a run.
-    pub fn of(plans: &[LanePlan], limits: &Limits, now: i64) -> Self {
+    pub fn of<'a>(plans: impl Iterator<Item = &'a LanePlan>, limits: &Limits, now: i64) -> Self {
         let mut cost = Self::default();
-        for plan in plans.iter().filter(|p| !p.batches.is_empty()) {
+        for plan in plans.filter(|p| !p.batches.is_empty()) {
             let lane = plan.cost();
             let oldest = plan
                 .batches

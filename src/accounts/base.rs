@@ -1,0 +1,104 @@
+//! The credentials the process starts with, and the one HTTP connector of every client.
+
+use aws_config::BehaviorVersion;
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use crate::config::Limits;
+use crate::model::{Cause, CauseKind, Region};
+
+/// The standard AWS chain (environment, profile, web identity, container, instance), resolved once.
+#[derive(Clone, Debug)]
+pub struct BaseSession {
+    config: SdkConfig,
+    provider: SharedCredentialsProvider,
+    region: Option<Region>,
+}
+
+impl BaseSession {
+    /// Finds the chain's provider and proves that it gives credentials.
+    ///
+    /// # Errors
+    /// [`CauseKind::NoCredentials`] when no provider of the chain has any.
+    pub async fn load(limits: &Limits) -> Result<Self, Cause> {
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http_client())
+            .timeout_config(timeouts(limits))
+            .load()
+            .await;
+        let none = |detail: String| {
+            Cause::new(CauseKind::NoCredentials, format!("no usable base credentials: {detail}")).with_hint(
+                "set AWS_PROFILE, run where an instance or container role is attached, or export AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY",
+            )
+        };
+        let provider = config
+            .credentials_provider()
+            .ok_or_else(|| none("the AWS chain has no provider".to_owned()))?;
+        use aws_credential_types::provider::ProvideCredentials;
+        provider
+            .provide_credentials()
+            .await
+            .map_err(|e| none(innermost(&e)))?;
+        let region = config.region().and_then(|r| Region::parse(r.as_ref()));
+        Ok(Self {
+            config,
+            provider,
+            region,
+        })
+    }
+
+    /// Shared settings of every client: connector, time limits, endpoints from the environment; tries are counted by us.
+    pub(super) fn sdk(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// The chain's provider.
+    pub(super) fn provider(&self) -> &SharedCredentialsProvider {
+        &self.provider
+    }
+
+    /// The region the environment or profile names, if any.
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
+    }
+
+    /// A client for the STS endpoint of `region`, calling with the base credentials.
+    pub(super) fn sts(&self, region: &Region) -> aws_sdk_sts::Client {
+        let config = aws_sdk_sts::config::Builder::from(&self.config)
+            .region(aws_sdk_sts::config::Region::new(region.as_str().to_owned()))
+            .retry_config(RetryConfig::disabled())
+            .build();
+        aws_sdk_sts::Client::from_conf(config)
+    }
+}
+
+/// One connector: a pool a client would open sockets by the thousand for hundreds of accounts.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::AwsLc,
+        ))
+        .build_https()
+}
+
+fn timeouts(limits: &Limits) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(limits.connect_timeout)
+        .read_timeout(limits.read_timeout)
+        .operation_attempt_timeout(limits.attempt_timeout)
+        .build()
+}
+
+/// The text of the last error in a chain: the SDK's outer layers only say "an error occurred".
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}

@@ -1,0 +1,188 @@
+//! The one retry layer: every AWS call of a lane goes through here.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde::Serialize;
+
+use super::classify::cause_of;
+use super::lane::LaneClient;
+use crate::model::{Cause, CauseKind};
+
+/// What quota a call spends, and what it is called in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// CloudWatch `GetMetricData`.
+    GetMetricData,
+    /// CloudWatch `ListMetrics`.
+    ListMetrics,
+    /// EC2 `DescribeInstances`.
+    DescribeInstances,
+    /// EC2 `DescribeRegions`.
+    DescribeRegions,
+}
+
+impl Api {
+    /// The operation's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GetMetricData => "GetMetricData",
+            Self::ListMetrics => "ListMetrics",
+            Self::DescribeInstances => "DescribeInstances",
+            Self::DescribeRegions => "DescribeRegions",
+        }
+    }
+
+    /// The IAM action that allows it.
+    pub fn iam_action(self) -> &'static str {
+        match self {
+            Self::GetMetricData => "cloudwatch:GetMetricData",
+            Self::ListMetrics => "cloudwatch:ListMetrics",
+            Self::DescribeInstances => "ec2:DescribeInstances",
+            Self::DescribeRegions => "ec2:DescribeRegions",
+        }
+    }
+}
+
+/// What calls took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CallStats {
+    /// Requests sent, every try counted.
+    pub calls: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Answers that asked to slow down.
+    pub throttles: u64,
+}
+
+impl CallStats {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.retries += other.retries;
+        self.throttles += other.throttles;
+    }
+}
+
+/// First pause; it doubles with every try, up to the longest, and the real pause is random below it ("full jitter").
+///
+/// # Source
+/// AWS architecture blog, "Exponential Backoff And Jitter".
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_THROTTLE_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// Between 0 and 1 of the pause that `attempt` (1 for the first) allows.
+fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
+    let first = if kind == CauseKind::Throttled {
+        FIRST_THROTTLE_PAUSE
+    } else {
+        FIRST_PAUSE
+    };
+    let longest = first
+        .saturating_mul(1 << (attempt - 1).min(16))
+        .min(LONGEST_PAUSE);
+    longest.mul_f64(random)
+}
+
+impl LaneClient {
+    /// Sends a call until it succeeds, is refused for good, or its tries are used up.
+    ///
+    /// `points` is what `GetMetricData` spends of the points quota. `paced` says that the caller already spent the quota for
+    /// the first try. An expired token is refreshed once; a second one is final.
+    ///
+    /// # Errors
+    /// The classified [`Cause`] of the last try, with a hint for a denied action.
+    pub async fn call<T, E, F>(
+        &self,
+        api: Api,
+        points: u64,
+        paced: bool,
+        stats: &mut CallStats,
+        send: impl Fn() -> F,
+    ) -> Result<T, Cause>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let mut refreshed = false;
+        let mut attempt = 1;
+        loop {
+            if attempt > 1 || !paced {
+                self.pace(api, points).await;
+            }
+            stats.calls += 1;
+            let generation = self.credentials().generation();
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let cause = cause_of(api.name(), &error);
+            if cause.kind == CauseKind::Throttled {
+                stats.throttles += 1;
+            }
+            let again = match cause.kind {
+                CauseKind::ExpiredToken if refreshed => false,
+                CauseKind::ExpiredToken => {
+                    self.credentials().invalidate(generation);
+                    refreshed = true;
+                    true
+                }
+                kind => kind.is_retryable(),
+            };
+            if !again || attempt >= self.attempts() {
+                return Err(self.with_hint(api, cause));
+            }
+            let pause = pause(cause.kind, attempt, fastrand::f64());
+            tracing::debug!(lane = %self.lane(), api = api.name(), attempt, ?pause, %cause, "trying again");
+            if cause.kind == CauseKind::Throttled {
+                self.hold(api, pause);
+            }
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+            stats.retries += 1;
+        }
+    }
+
+    fn with_hint(&self, api: Api, cause: Cause) -> Cause {
+        match cause.kind {
+            CauseKind::AccessDenied if cause.hint.is_none() => cause.with_hint(format!(
+                "allow {} in the policy of the role read in account {} (an organization's service control policy may also deny it)",
+                api.iam_action(),
+                self.lane().account
+            )),
+            CauseKind::RegionDisabled => cause.with_hint(format!(
+                "enable region {} for account {}, or leave it out of its regions",
+                self.lane().region,
+                self.lane().account
+            )),
+            CauseKind::Throttled => cause.with_hint(
+                "something else spends this account's CloudWatch quota: lower limits.points_per_second and limits.calls_per_second",
+            ),
+            _ => cause,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_are_jittered() {
+        assert_eq!(
+            pause(CauseKind::Transient, 1, 1.0),
+            Duration::from_millis(100)
+        );
+        assert_eq!(
+            pause(CauseKind::Throttled, 3, 1.0),
+            Duration::from_millis(1_600)
+        );
+        assert_eq!(pause(CauseKind::Transient, 60, 1.0), LONGEST_PAUSE);
+        assert_eq!(pause(CauseKind::Transient, 5, 0.0), Duration::ZERO);
+    }
+}

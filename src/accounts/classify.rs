@@ -1,0 +1,239 @@
+//! SDK error → kind → retryable, decided here and nowhere else.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::base::innermost;
+use crate::model::{Cause, CauseKind};
+
+/// # Source
+/// AWS SDKs reference guide, "Retry behavior"; plus the spellings STS, EC2 and CloudWatch use.
+const THROTTLED: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "LimitExceededException",
+    "SlowDown",
+    "ProvisionedThroughputExceededException",
+    "TransactionInProgressException",
+    "PriorRequestNotComplete",
+    "EC2ThrottledException",
+    "LimitExceeded",
+];
+
+const EXPIRED: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+];
+
+const DENIED: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthorizationError",
+    "NotAuthorized",
+    "Unauthorized",
+    "UnauthorizedAccess",
+];
+
+/// A session that STS just gave and a region refuses belongs to a region that is not enabled.
+///
+/// # Source
+/// turbot/steampipe-plugin-aws#1391; IAM user guide, "Managing AWS STS in an AWS Region".
+const DISABLED: &[&str] = &[
+    "RegionDisabledException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "OptInRequired",
+];
+
+const TRANSIENT: &[&str] = &[
+    "InternalFailure",
+    "InternalError",
+    "InternalServiceError",
+    "InternalServiceFault",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "Unavailable",
+    "IDPCommunicationError",
+];
+
+/// Signing time off: the SDK corrects the clock from the answer, so one more try is worth it.
+const SKEWED: &[&str] = &[
+    "RequestTimeTooSkewed",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "SignatureDoesNotMatch",
+];
+
+/// What an SDK error is, in one line, without secrets. `doing` says what was being done, in lower case.
+pub fn cause_of<E>(doing: &str, error: &SdkError<E, HttpResponse>) -> Cause
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or("");
+            let message = service.err().message().unwrap_or("no message");
+            let kind = kind_of(code, status);
+            Cause::new(
+                kind,
+                format!("{doing}: {}: {}", name_of(code, status), one_line(message)),
+            )
+        }
+        SdkError::TimeoutError(_) => {
+            Cause::new(CauseKind::Transient, format!("{doing}: no answer in time"))
+        }
+        SdkError::ResponseError(response) => Cause::new(
+            CauseKind::Transient,
+            format!(
+                "{doing}: unreadable answer (HTTP {}): {}",
+                response.raw().status().as_u16(),
+                one_line(&innermost(error))
+            ),
+        ),
+        other => match inner_cause(other) {
+            Some(cause) => cause,
+            None => Cause::new(
+                CauseKind::Transient,
+                format!("{doing}: {}", one_line(&innermost(other))),
+            ),
+        },
+    }
+}
+
+/// Credentials are resolved inside the SDK's call: a refused role arrives wrapped in a dispatch error.
+fn inner_cause(error: &(dyn Error + 'static)) -> Option<Cause> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(cause) = error.downcast_ref::<Cause>() {
+            return Some(cause.clone());
+        }
+        if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
+            let nested = credentials.source().and_then(|s| inner_cause(s));
+            return nested.or_else(|| Some(of_credentials(credentials)));
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// What a failure of a credentials provider is.
+pub(super) fn of_credentials(error: &CredentialsError) -> Cause {
+    let kind = match error {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+            CauseKind::NoCredentials
+        }
+        _ => CauseKind::Transient,
+    };
+    Cause::new(
+        kind,
+        format!("finding credentials: {}", one_line(&innermost(error))),
+    )
+}
+
+fn kind_of(code: &str, status: u16) -> CauseKind {
+    // Query services put a namespace before the code in places: `com.amazonaws…#Throttling`.
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let is = |set: &[&str]| set.contains(&code);
+    if is(THROTTLED) || status == 429 {
+        CauseKind::Throttled
+    } else if is(EXPIRED) {
+        CauseKind::ExpiredToken
+    } else if is(DENIED) {
+        CauseKind::AccessDenied
+    } else if is(DISABLED) {
+        CauseKind::RegionDisabled
+    } else if is(TRANSIENT) || is(SKEWED) || status >= 500 {
+        CauseKind::Transient
+    } else if code.contains("NextToken") {
+        CauseKind::InvalidToken
+    } else if code.contains("Validation")
+        || code.contains("InvalidParameter")
+        || code.contains("MissingParameter")
+    {
+        CauseKind::Validation
+    } else if status == 200 || code.is_empty() {
+        // A success that is not one, or an error page from something that is not AWS.
+        CauseKind::Transient
+    } else {
+        CauseKind::Other
+    }
+}
+
+fn name_of(code: &str, status: u16) -> String {
+    if code.is_empty() {
+        format!("HTTP {status}")
+    } else {
+        code.to_owned()
+    }
+}
+
+/// At most 300 characters, no control character.
+fn one_line(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect();
+    clean.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_statuses_have_one_meaning_each() {
+        for (code, status, kind) in [
+            ("Throttling", 400, CauseKind::Throttled),
+            ("ThrottlingException", 400, CauseKind::Throttled),
+            ("", 429, CauseKind::Throttled),
+            ("RequestLimitExceeded", 503, CauseKind::Throttled),
+            ("ExpiredToken", 403, CauseKind::ExpiredToken),
+            ("AccessDenied", 403, CauseKind::AccessDenied),
+            ("UnauthorizedOperation", 403, CauseKind::AccessDenied),
+            (
+                "UnrecognizedClientException",
+                403,
+                CauseKind::RegionDisabled,
+            ),
+            ("AuthFailure", 401, CauseKind::RegionDisabled),
+            ("InternalFailure", 500, CauseKind::Transient),
+            ("", 502, CauseKind::Transient),
+            ("ValidationError", 400, CauseKind::Validation),
+            ("InvalidParameterCombination", 400, CauseKind::Validation),
+            (
+                "com.amazon.coral.validate#ValidationException",
+                400,
+                CauseKind::Validation,
+            ),
+            ("InvalidNextToken", 400, CauseKind::InvalidToken),
+            ("Surprise", 400, CauseKind::Other),
+        ] {
+            assert_eq!(kind_of(code, status), kind, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_cause_inside_a_credentials_error_is_found() {
+        let cause = Cause::new(CauseKind::AccessDenied, "assuming role: no");
+        let wrapped = CredentialsError::provider_error(cause.clone());
+        assert_eq!(inner_cause(&wrapped), Some(cause));
+    }
+}

@@ -1,0 +1,116 @@
+//! Entering accounts: every role assumed once, before any lane starts.
+
+use std::sync::Arc;
+
+use super::base::BaseSession;
+use super::credentials::{AccountCredentials, Source, check_identity};
+use super::lane::LaneClient;
+use crate::config::{AccountConfig, Limits, RegionChoice, RoleConfig};
+use crate::model::{Cause, Lane, Partition, Region};
+
+/// An account that can be read.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    config: AccountConfig,
+    base: BaseSession,
+    credentials: Arc<AccountCredentials>,
+}
+
+/// How entering one account ended.
+#[derive(Debug)]
+pub struct Entered {
+    /// The account as configured.
+    pub config: AccountConfig,
+    /// Its reader, or why there is none.
+    pub reader: Result<Reader, Cause>,
+}
+
+/// Enters one account: assumes its role, or checks whose the base credentials are.
+///
+/// At most two STS calls for an account that is refused.
+pub async fn enter(
+    base: &BaseSession,
+    config: AccountConfig,
+    sts_region: Option<&Region>,
+) -> Entered {
+    let region = sts_region_for(base, &config, sts_region);
+    let sts = base.sts(&region);
+    let source = match &config.role {
+        Some(role) => Source::Role {
+            sts: sts.clone(),
+            role: role.clone(),
+        },
+        None => Source::Base(base.provider().clone()),
+    };
+    let credentials = Arc::new(AccountCredentials::new(config.id.clone(), source));
+    let entered = match &config.role {
+        Some(_) => credentials.get().await.map(|_| ()),
+        None => check_identity(&sts, &config.id).await,
+    };
+    let reader = entered.map(|()| Reader {
+        config: config.clone(),
+        base: base.clone(),
+        credentials,
+    });
+    Entered { config, reader }
+}
+
+impl Reader {
+    /// The account as configured.
+    pub fn config(&self) -> &AccountConfig {
+        &self.config
+    }
+
+    /// Clients, limiters and retries for one region.
+    pub fn lane(&self, region: Region, limits: &Limits) -> LaneClient {
+        let lane = Lane {
+            account: self.config.id.clone(),
+            region,
+        };
+        LaneClient::new(lane, self.base.sdk(), Arc::clone(&self.credentials), limits)
+    }
+
+    /// The region whose endpoint answers for the account as a whole.
+    pub fn home_region(&self) -> Region {
+        sts_region_for(&self.base, &self.config, None)
+    }
+}
+
+/// Regional endpoint: tokens of the global one are not valid in opt-in regions. Set by hand, else the base region when it is in
+/// the account's partition, else the account's first region.
+fn sts_region_for(base: &BaseSession, config: &AccountConfig, set: Option<&Region>) -> Region {
+    if let Some(region) = set {
+        return region.clone();
+    }
+    let (partition, first) = match &config.regions {
+        RegionChoice::Named(regions) => (regions[0].partition(), Some(regions[0].clone())),
+        RegionChoice::Auto => (
+            config
+                .role
+                .as_ref()
+                .and_then(partition_of)
+                .unwrap_or(Partition::Aws),
+            None,
+        ),
+    };
+    base.region()
+        .filter(|r| r.partition() == partition)
+        .cloned()
+        .or(first)
+        .unwrap_or_else(|| main_region(partition))
+}
+
+fn partition_of(role: &RoleConfig) -> Option<Partition> {
+    role.arn.split(':').nth(1).and_then(Partition::parse)
+}
+
+fn main_region(partition: Partition) -> Region {
+    let code = match partition {
+        Partition::Aws => "us-east-1",
+        Partition::China => "cn-north-1",
+        Partition::UsGov => "us-gov-west-1",
+        Partition::EuSovereign => "eusc-de-east-1",
+        Partition::Iso => "us-iso-east-1",
+    };
+    Region::parse(code).expect("the codes above have the shape of a region")
+}

@@ -1,0 +1,270 @@
+//! One account's session: assumed once, shared by all its clients, refreshed before it expires or when AWS says it has.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use secrecy::ExposeSecret;
+
+use super::classify::{cause_of, of_credentials};
+use crate::config::RoleConfig;
+use crate::model::{AccountId, Cause, CauseKind};
+
+/// Refresh this long before the end: a request signed now must still be valid when it arrives after a slow queue.
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_secs(120);
+
+/// Tries of `AssumeRole` or `GetCallerIdentity`; a denial is never tried again.
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where an account's credentials come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A role, assumed with the base credentials.
+    Role {
+        /// Regional STS client.
+        sts: aws_sdk_sts::Client,
+        /// The role.
+        role: RoleConfig,
+    },
+    /// The base credentials themselves.
+    Base(SharedCredentialsProvider),
+}
+
+/// A caching, single-flight credentials provider for one account.
+#[derive(Debug)]
+pub struct AccountCredentials {
+    account: AccountId,
+    source: Source,
+    generation: AtomicU64,
+    // An async lock, held while the role is assumed on purpose: whoever else needs the session waits for this one.
+    current: tokio::sync::Mutex<Option<Current>>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    credentials: Credentials,
+    generation: u64,
+}
+
+impl AccountCredentials {
+    pub(super) fn new(account: AccountId, source: Source) -> Self {
+        Self {
+            account,
+            source,
+            generation: AtomicU64::new(0),
+            current: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Names the session in use, for [`invalidate`](Self::invalidate).
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Throws away the session a failed call was signed with; a newer one, got by another call meanwhile, stays.
+    pub fn invalidate(&self, generation: u64) {
+        let _ = self.generation.compare_exchange(
+            generation,
+            generation + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    /// The session, assumed or refreshed as needed.
+    ///
+    /// # Errors
+    /// The cause, with a hint, when the role cannot be assumed or belongs to another account.
+    pub async fn get(&self) -> Result<Credentials, Cause> {
+        let mut current = self.current.lock().await;
+        let generation = self.generation();
+        if let Some(session) = &*current
+            && session.generation == generation
+            && session
+                .credentials
+                .expiry()
+                .is_none_or(|end| end > SystemTime::now() + REFRESH_BEFORE_EXPIRY)
+        {
+            return Ok(session.credentials.clone());
+        }
+        let credentials = match &self.source {
+            Source::Base(provider) => provider
+                .provide_credentials()
+                .await
+                .map_err(|e| of_credentials(&e))?,
+            Source::Role { sts, role } => self.assume(sts, role).await?,
+        };
+        *current = Some(Current {
+            credentials: credentials.clone(),
+            generation,
+        });
+        Ok(credentials)
+    }
+
+    async fn assume(
+        &self,
+        sts: &aws_sdk_sts::Client,
+        role: &RoleConfig,
+    ) -> Result<Credentials, Cause> {
+        let doing = format!("assuming role {}", role.arn);
+        let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
+        let answer = retried(&doing, || {
+            sts.assume_role()
+                .role_arn(&role.arn)
+                .role_session_name(&role.session_name)
+                .duration_seconds(seconds)
+                .set_external_id(
+                    role.external_id
+                        .as_ref()
+                        .map(|id| id.expose_secret().to_owned()),
+                )
+                .send()
+        })
+        .await
+        .map_err(|cause| hint_for_role(cause, role))?;
+        let arn = answer.assumed_role_user().map_or("", |user| user.arn());
+        check_account(&self.account, account_of(arn), &doing)?;
+        let session = answer.credentials().ok_or_else(|| {
+            Cause::new(
+                CauseKind::Protocol,
+                format!("{doing}: the answer has no credentials"),
+            )
+        })?;
+        let expiry = SystemTime::try_from(*session.expiration()).map_err(|_| {
+            Cause::new(
+                CauseKind::Protocol,
+                format!("{doing}: the answer has no expiry"),
+            )
+        })?;
+        Ok(Credentials::new(
+            session.access_key_id(),
+            session.secret_access_key(),
+            Some(session.session_token().to_owned()),
+            Some(expiry),
+            "cwlake-role",
+        ))
+    }
+}
+
+/// Proves that the credentials at hand belong to the account they are configured for.
+///
+/// # Errors
+/// [`CauseKind::WrongAccount`], or the cause why STS did not answer.
+pub(super) async fn check_identity(
+    sts: &aws_sdk_sts::Client,
+    account: &AccountId,
+) -> Result<(), Cause> {
+    let doing = "asking who the base credentials are";
+    let answer = retried(doing, || sts.get_caller_identity().send())
+        .await
+        .map_err(|cause| match cause.kind {
+            CauseKind::AccessDenied | CauseKind::RegionDisabled | CauseKind::ExpiredToken => {
+                Cause {
+                    kind: CauseKind::NoCredentials,
+                    ..cause
+                }
+                .with_hint("the base credentials are refused: renew them")
+            }
+            _ => cause,
+        })?;
+    check_account(account, answer.account(), doing)
+}
+
+fn check_account(wanted: &AccountId, given: Option<&str>, doing: &str) -> Result<(), Cause> {
+    if given == Some(wanted.as_str()) {
+        return Ok(());
+    }
+    let given = given
+        .and_then(AccountId::parse)
+        .map_or("no account".to_owned(), |id| format!("account {id}"));
+    Err(Cause::new(
+        CauseKind::WrongAccount,
+        format!("{doing}: the session belongs to {given}, the entry says {wanted}"),
+    )
+    .with_hint(
+        "correct the entry's id or its role: data would be recorded under the wrong account",
+    ))
+}
+
+fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
+}
+
+async fn retried<T, E, F>(doing: &str, send: impl Fn() -> F) -> Result<T, Cause>
+where
+    F: Future<
+        Output = Result<
+            T,
+            aws_smithy_runtime_api::client::result::SdkError<
+                E,
+                aws_smithy_runtime_api::client::orchestrator::HttpResponse,
+            >,
+        >,
+    >,
+    E: aws_smithy_types::error::metadata::ProvideErrorMetadata
+        + std::error::Error
+        + Send
+        + Sync
+        + 'static,
+{
+    let mut attempt = 1;
+    loop {
+        let cause = match send().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => cause_of(doing, &error),
+        };
+        let again = matches!(cause.kind, CauseKind::Throttled | CauseKind::Transient);
+        if !again || attempt >= ATTEMPTS {
+            return Err(cause);
+        }
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << attempt)
+            .mul_f64(fastrand::f64());
+        tracing::debug!(attempt, ?pause, %cause, "trying again");
+        tokio::time::sleep(pause).await;
+        attempt += 1;
+    }
+}
+
+fn hint_for_role(cause: Cause, role: &RoleConfig) -> Cause {
+    match cause.kind {
+        CauseKind::AccessDenied => {
+            let external = if role.external_id.is_some() {
+                "its sts:ExternalId condition must equal external_id here"
+            } else {
+                "if its trust policy asks for sts:ExternalId, set external_id here"
+            };
+            cause.with_hint(format!(
+                "the role must exist, its trust policy must name this caller as principal, {external}; \
+                 and the caller's own policy must allow sts:AssumeRole on it"
+            ))
+        }
+        // STS itself refuses the base credentials; the region has nothing to do with it.
+        CauseKind::RegionDisabled | CauseKind::ExpiredToken => Cause { kind: CauseKind::NoCredentials, ..cause }.with_hint(
+            "the base credentials are refused by STS: renew them; if they are valid, this STS region may be disabled: set run.sts_region",
+        ),
+        CauseKind::Validation => cause.with_hint(format!(
+            "session_duration_secs = {} may exceed the role's maximum; through another role AWS allows 3600 at most",
+            role.session_duration.as_secs()
+        )),
+        _ => cause,
+    }
+}
+
+/// The provider as the SDK wants it: a handle to the shared session.
+#[derive(Clone, Debug)]
+pub(super) struct Handle(pub(super) std::sync::Arc<AccountCredentials>);
+
+impl ProvideCredentials for Handle {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.0.get().await.map_err(CredentialsError::provider_error)
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! One lane's clients, its quotas and its number of tries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+
+use super::calls::Api;
+use super::credentials::{AccountCredentials, Handle};
+use super::limiter::Pacer;
+use crate::config::{Limits, RECENT_SECONDS};
+use crate::model::Lane;
+
+/// Everything needed to call AWS in one account and region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LaneClient(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    lane: Lane,
+    cloudwatch: aws_sdk_cloudwatch::Client,
+    #[cfg(feature = "ec2")]
+    ec2: aws_sdk_ec2::Client,
+    credentials: Arc<AccountCredentials>,
+    attempts: u32,
+    get_metric_data: Pacer,
+    points: Pacer,
+    recent_factor: f64,
+    list_metrics: Pacer,
+    ec2_calls: Pacer,
+}
+
+impl LaneClient {
+    pub(super) fn new(
+        lane: Lane,
+        sdk: &SdkConfig,
+        credentials: Arc<AccountCredentials>,
+        limits: &Limits,
+    ) -> Self {
+        let region = || aws_config::Region::new(lane.region.as_str().to_owned());
+        // The session caches itself; a second cache would go on using a session that AWS has already refused.
+        let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
+            .region(region())
+            .credentials_provider(Handle(Arc::clone(&credentials)))
+            .identity_cache(aws_sdk_cloudwatch::config::IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        #[cfg(feature = "ec2")]
+        let ec2 = aws_sdk_ec2::config::Builder::from(sdk)
+            .region(region())
+            .credentials_provider(Handle(Arc::clone(&credentials)))
+            .identity_cache(aws_sdk_ec2::config::IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self(Arc::new(Inner {
+            cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
+            #[cfg(feature = "ec2")]
+            ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            credentials,
+            attempts: limits.attempts,
+            get_metric_data: Pacer::new(limits.calls_per_second),
+            points: Pacer::new(limits.points_per_second),
+            recent_factor: limits.points_per_second / limits.recent_points_per_second,
+            list_metrics: Pacer::new(limits.list_metrics_per_second),
+            ec2_calls: Pacer::new(limits.ec2_calls_per_second),
+            lane,
+        }))
+    }
+
+    /// Which lane this is.
+    pub fn lane(&self) -> &Lane {
+        &self.0.lane
+    }
+
+    /// The CloudWatch client.
+    pub fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
+        &self.0.cloudwatch
+    }
+
+    /// The EC2 client.
+    #[cfg(feature = "ec2")]
+    pub fn ec2(&self) -> &aws_sdk_ec2::Client {
+        &self.0.ec2
+    }
+
+    /// The account's session.
+    pub(super) fn credentials(&self) -> &AccountCredentials {
+        &self.0.credentials
+    }
+
+    /// Tries of one call.
+    pub(super) fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// What `points` estimated points cost of the quota: more when the window starts within the last three hours, whose quota
+    /// is smaller.
+    pub fn point_cost(&self, points: u64, start: i64, now: i64) -> u64 {
+        if now - start <= RECENT_SECONDS {
+            (points as f64 * self.0.recent_factor).ceil() as u64
+        } else {
+            points
+        }
+    }
+
+    /// Waits until the quota allows the call.
+    pub async fn pace(&self, api: Api, points: u64) {
+        match api {
+            Api::GetMetricData => {
+                self.0.get_metric_data.spend(1.0).await;
+                self.0.points.spend(points as f64).await;
+            }
+            Api::ListMetrics => self.0.list_metrics.spend(1.0).await,
+            Api::DescribeInstances | Api::DescribeRegions => self.0.ec2_calls.spend(1.0).await,
+        }
+    }
+
+    /// Keeps the whole lane from calling for a while.
+    pub(super) fn hold(&self, api: Api, pause: Duration) {
+        match api {
+            Api::GetMetricData => self.0.points.hold(pause),
+            Api::ListMetrics => self.0.list_metrics.hold(pause),
+            Api::DescribeInstances | Api::DescribeRegions => self.0.ec2_calls.hold(pause),
+        }
+    }
+}

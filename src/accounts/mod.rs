@@ -1,0 +1,23 @@
+//! Who we are in each account: base credentials, one session a role, clients, quotas and retries a lane.
+//!
+//! In: the validated accounts. Out: a [`Reader`] an account that could be entered, or the [`Cause`](crate::model::Cause) why not.
+//! Only the adapter files of other stages may use this module.
+
+mod base;
+mod calls;
+mod classify;
+mod connect;
+mod credentials;
+mod lane;
+mod limiter;
+#[cfg(feature = "ec2")]
+mod regions;
+
+pub use base::BaseSession;
+pub use calls::{Api, CallStats};
+pub use classify::cause_of;
+pub use connect::{Entered, Reader, enter};
+pub use lane::LaneClient;
+pub use limiter::Pacer;
+#[cfg(feature = "ec2")]
+pub use regions::enabled_regions;

@@ -1,0 +1,95 @@
+//! One lane's discovery, from listings and instances to sorted series.
+
+use std::collections::BTreeMap;
+
+use super::filter::{list_requests, matching};
+use super::list_metrics::list;
+use crate::accounts::{CallStats, LaneClient};
+use crate::config::Selection;
+#[cfg(feature = "ec2")]
+use crate::config::Source;
+#[cfg(feature = "ec2")]
+use crate::model::Dimension;
+use crate::model::{Cause, MetricId, Series};
+
+/// What a lane has.
+///
+/// # Shape
+/// Sorted by metric, each once, each with the selections (indices, ascending, at least one) that want it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The series.
+    pub series: Vec<(Series, Vec<usize>)>,
+    /// What finding them took.
+    pub stats: CallStats,
+}
+
+/// Lists every namespace once and every instance once, and keeps what the selections want.
+///
+/// # Errors
+/// The cause of the first listing that could not be finished.
+pub async fn discover(client: &LaneClient, selections: &[Selection]) -> Result<Found, Cause> {
+    let mut stats = CallStats::default();
+    let mut wanted: BTreeMap<MetricId, Vec<usize>> = BTreeMap::new();
+    for request in list_requests(selections) {
+        list(client, &request, &mut stats, |metric| {
+            let by = matching(selections, &metric);
+            if !by.is_empty() {
+                wanted.insert(metric, by);
+            }
+        })
+        .await?;
+    }
+    #[cfg(feature = "ec2")]
+    add_instances(client, selections, &mut stats, &mut wanted).await?;
+    let lane = client.lane();
+    let series = wanted
+        .into_iter()
+        .map(|(metric, by)| (Series::new(lane, metric), by))
+        .collect();
+    Ok(Found { series, stats })
+}
+
+/// The EC2-driven way: every wanted name of every wanted instance, whether `ListMetrics` knows it or not.
+#[cfg(feature = "ec2")]
+async fn add_instances(
+    client: &LaneClient,
+    selections: &[Selection],
+    stats: &mut CallStats,
+    wanted: &mut BTreeMap<MetricId, Vec<usize>>,
+) -> Result<(), Cause> {
+    let driven: Vec<_> = (0..)
+        .zip(selections)
+        .filter_map(|(i, s)| match &s.source {
+            Source::Ec2(filter) => Some((i, s, filter)),
+            Source::List => None,
+        })
+        .collect();
+    if driven.is_empty() {
+        return Ok(());
+    }
+    // One description serves all: narrowed to their states when each names some.
+    let mut states: Vec<String> = driven
+        .iter()
+        .flat_map(|(_, _, f)| f.states.clone())
+        .collect();
+    if driven.iter().any(|(_, _, f)| f.states.is_empty()) {
+        states.clear();
+    }
+    states.sort();
+    states.dedup();
+    for instance in super::ec2::instances(client, &states, stats).await? {
+        for (index, selection, _) in driven.iter().filter(|(_, _, f)| f.wants(&instance)) {
+            for name in selection.names.exact().unwrap_or_default() {
+                let dimensions = vec![Dimension::new("InstanceId", instance.id.clone())];
+                let metric = MetricId::new(selection.namespace.as_str(), name.as_str(), dimensions);
+                let by = wanted.entry(metric).or_default();
+                if !by.contains(index) {
+                    by.push(*index);
+                    by.sort_unstable();
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Listing one namespace. Follows CloudWatch `ListMetrics`.
+
+use std::collections::HashSet;
+
+use aws_sdk_cloudwatch::types::{DimensionFilter, Metric};
+
+use super::filter::ListRequest;
+use crate::accounts::{Api, CallStats, LaneClient};
+use crate::model::{Cause, CauseKind, Dimension, MetricId};
+
+/// Pages of one listing: fifty million metrics, far above what an account has.
+const MAX_PAGES: usize = 100_000;
+
+/// Calls `take` with every metric of every page, in the server's order; a metric may come twice.
+///
+/// # Errors
+/// The cause of the page that failed, a token that repeats, or a token refused twice: what was taken is then incomplete.
+pub(super) async fn list(
+    client: &LaneClient,
+    request: &ListRequest,
+    stats: &mut CallStats,
+    mut take: impl FnMut(MetricId),
+) -> Result<(), Cause> {
+    let filters: Vec<DimensionFilter> = request
+        .dimensions
+        .iter()
+        .map(|(name, value)| {
+            DimensionFilter::builder()
+                .name(name)
+                .set_value(value.clone())
+                .build()
+        })
+        .collect();
+    let mut token: Option<String> = None;
+    let mut seen = HashSet::new();
+    let mut restarted = false;
+    loop {
+        let page = client
+            .call(Api::ListMetrics, 0, false, stats, || {
+                client
+                    .cloudwatch()
+                    .list_metrics()
+                    .namespace(&request.namespace)
+                    .set_metric_name(request.metric_name.clone())
+                    .set_dimensions((!filters.is_empty()).then(|| filters.clone()))
+                    .set_next_token(token.clone())
+                    .send()
+            })
+            .await;
+        let page = match page {
+            Ok(page) => page,
+            // The token went stale: once from the start; what comes twice is the same metric.
+            Err(cause)
+                if cause.kind == CauseKind::InvalidToken && token.is_some() && !restarted =>
+            {
+                (token, restarted) = (None, true);
+                seen.clear();
+                continue;
+            }
+            Err(cause) => return Err(cause),
+        };
+        for metric in page.metrics() {
+            take(metric_id(metric)?);
+        }
+        match page.next_token {
+            None => return Ok(()),
+            Some(next) if next.is_empty() => return Ok(()),
+            Some(next) => {
+                if !seen.insert(next.clone()) || seen.len() > MAX_PAGES {
+                    return Err(Cause::new(
+                        CauseKind::Protocol,
+                        format!(
+                            "ListMetrics: the page token of namespace {} repeats",
+                            request.namespace
+                        ),
+                    ));
+                }
+                token = Some(next);
+            }
+        }
+    }
+}
+
+fn metric_id(metric: &Metric) -> Result<MetricId, Cause> {
+    let (Some(namespace), Some(name)) = (metric.namespace(), metric.metric_name()) else {
+        return Err(Cause::new(
+            CauseKind::Protocol,
+            "ListMetrics: an entry has no namespace or name",
+        ));
+    };
+    let dimensions = metric
+        .dimensions()
+        .iter()
+        .map(|d| Dimension::new(d.name().unwrap_or_default(), d.value().unwrap_or_default()))
+        .collect();
+    Ok(MetricId::new(namespace, name, dimensions))
+}

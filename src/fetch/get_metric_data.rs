@@ -1,0 +1,406 @@
+//! One batch: its pages, its statuses, and what becomes of every query in it. Follows CloudWatch `GetMetricData`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{
+    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy, StandardUnit,
+    StatusCode,
+};
+use serde::Serialize;
+
+use super::merge::{Merge, PointsError};
+use crate::accounts::{Api, CallStats, LaneClient};
+use crate::model::{
+    Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
+};
+use crate::plan::{Batch, LanePlan};
+
+/// Requests for the queries of one batch that ended unfinished, after the first.
+const REASKS: u32 = 4;
+
+/// Pages of one request; a batch is sized to one, so hundreds are a loop.
+const MAX_PAGES: usize = 1_000;
+
+/// What a batch brought.
+#[derive(Debug)]
+pub struct Fetched {
+    /// One for each query of the batch, in its order.
+    pub outcomes: Vec<QueryOutcome>,
+    /// Messages about the request as a whole; there, CloudWatch may have left something out.
+    pub messages: Vec<ServiceMessage>,
+    /// What it took.
+    pub stats: BatchStats,
+}
+
+/// What one batch took and dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BatchStats {
+    /// Requests, retries, throttles.
+    #[serde(flatten)]
+    pub calls: CallStats,
+    /// Pages received.
+    pub pages: u64,
+    /// Metrics billed, counted on every request that was answered; follow-up pages count once more.
+    pub billed_metrics: u64,
+    /// Points received.
+    pub points_received: u64,
+    /// Points outside the window, dropped.
+    pub points_outside: u64,
+    /// Points replaced by a later one of the same timestamp.
+    pub points_duplicate: u64,
+    /// Points kept whose timestamp is not a multiple of the period.
+    pub points_off_period: u64,
+}
+
+impl BatchStats {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Self) {
+        self.calls.add(other.calls);
+        self.pages += other.pages;
+        self.billed_metrics += other.billed_metrics;
+        self.points_received += other.points_received;
+        self.points_outside += other.points_outside;
+        self.points_duplicate += other.points_duplicate;
+        self.points_off_period += other.points_off_period;
+    }
+}
+
+/// Asks for one batch until every query of it has an outcome. Never fails as a whole: failure is an outcome of each query.
+///
+/// The caller has spent the quota of the first request.
+pub async fn fetch_batch(
+    client: LaneClient,
+    plan: Arc<LanePlan>,
+    index: usize,
+    now: i64,
+) -> Fetched {
+    let batch = &plan.batches[index];
+    let mut job = Job {
+        client: &client,
+        plan: &plan,
+        batch,
+        now,
+        paced: true,
+        outcomes: vec![None; batch.queries.len()],
+        fetched: Fetched {
+            outcomes: Vec::new(),
+            messages: Vec::new(),
+            stats: BatchStats::default(),
+        },
+    };
+    let all: Vec<usize> = (0..batch.queries.len()).collect();
+    job.ask_all(all).await;
+    let missing = || {
+        QueryOutcome::Failed(Cause::new(
+            CauseKind::Protocol,
+            "GetMetricData: the query was left out of the answer",
+        ))
+    };
+    job.fetched.outcomes = job
+        .outcomes
+        .into_iter()
+        .map(|o| o.unwrap_or_else(missing))
+        .collect();
+    job.fetched.messages.sort();
+    job.fetched.messages.dedup();
+    job.fetched
+}
+
+struct Job<'a> {
+    client: &'a LaneClient,
+    plan: &'a LanePlan,
+    batch: &'a Batch,
+    now: i64,
+    paced: bool,
+    outcomes: Vec<Option<QueryOutcome>>,
+    fetched: Fetched,
+}
+
+/// The state of one query while the pages of a request arrive.
+struct Partial {
+    merge: Merge,
+    status: Option<StatusCode>,
+    messages: Vec<ServiceMessage>,
+    broken: Option<PointsError>,
+}
+
+impl Job<'_> {
+    /// Asks for `positions`, then again for those that ended unfinished, and cuts a refused request in halves.
+    async fn ask_all(&mut self, positions: Vec<usize>) {
+        let mut work = vec![(positions, 0_u32)];
+        while let Some((positions, reasks)) = work.pop() {
+            match self.request(&positions).await {
+                Ok(unfinished) if unfinished.is_empty() => {}
+                Ok(unfinished) if reasks < REASKS => {
+                    tracing::debug!(lane = %self.client.lane(), queries = unfinished.len(), "asking again for unfinished queries");
+                    tokio::time::sleep(std::time::Duration::from_millis(200 << reasks)).await;
+                    let queries = unfinished
+                        .into_iter()
+                        .map(|(position, _)| position)
+                        .collect();
+                    work.push((queries, reasks + 1));
+                }
+                Ok(unfinished) => {
+                    for (position, cause) in unfinished {
+                        self.outcomes[position] = Some(QueryOutcome::Failed(cause));
+                    }
+                }
+                Err(cause) if cause.kind == CauseKind::Validation && positions.len() > 1 => {
+                    let (left, right) = positions.split_at(positions.len() / 2);
+                    work.push((right.to_vec(), reasks));
+                    work.push((left.to_vec(), reasks));
+                }
+                Err(cause) => {
+                    for position in positions {
+                        self.outcomes[position] = Some(self.refused_or_failed(position, &cause));
+                    }
+                }
+            }
+        }
+    }
+
+    fn refused_or_failed(&self, position: usize, cause: &Cause) -> QueryOutcome {
+        match cause.kind {
+            CauseKind::Validation => {
+                let query = self.batch.queries[position];
+                let series = &self.plan.series[query.series as usize];
+                let hint = format!(
+                    "CloudWatch refuses {} of {}: leave it out of the selection",
+                    series.asks[query.ask as usize].statistic, series.series.metric
+                );
+                QueryOutcome::Refused(cause.clone().with_hint(hint))
+            }
+            CauseKind::AccessDenied => QueryOutcome::Refused(cause.clone()),
+            _ => QueryOutcome::Failed(cause.clone()),
+        }
+    }
+
+    /// One request with all its pages. Finished queries get their outcome; the others come back with why.
+    async fn request(&mut self, positions: &[usize]) -> Result<Vec<(usize, Cause)>, Cause> {
+        let mut restarted = false;
+        loop {
+            match self.pages(positions).await {
+                // The token went stale between two pages: once more from the first.
+                Err(cause) if cause.kind == CauseKind::InvalidToken && !restarted => {
+                    restarted = true
+                }
+                Err(cause) => return Err(cause),
+                Ok(partials) => return Ok(self.settle(positions, partials)),
+            }
+        }
+    }
+
+    async fn pages(&mut self, positions: &[usize]) -> Result<Vec<Partial>, Cause> {
+        let queries = self.queries(positions);
+        let points = positions
+            .iter()
+            .map(|&p| self.batch.span.points(self.batch.queries[p].period))
+            .sum();
+        let cost = self
+            .client
+            .point_cost(points, self.batch.span.start, self.now);
+        let mut partials: Vec<Partial> = positions.iter().map(|&p| self.partial(p)).collect();
+        let mut token: Option<String> = None;
+        let mut seen = HashSet::new();
+        loop {
+            let paced = std::mem::replace(&mut self.paced, false);
+            let span = self.batch.span;
+            let client = self.client;
+            let page = client
+                .call(
+                    Api::GetMetricData,
+                    cost,
+                    paced,
+                    &mut self.fetched.stats.calls,
+                    || {
+                        client
+                            .cloudwatch()
+                            .get_metric_data()
+                            .set_metric_data_queries(Some(queries.clone()))
+                            .start_time(DateTime::from_secs(span.start))
+                            .end_time(DateTime::from_secs(span.end))
+                            .scan_by(ScanBy::TimestampAscending)
+                            .set_next_token(token.clone())
+                            .send()
+                    },
+                )
+                .await?;
+            self.fetched.stats.pages += 1;
+            self.fetched.stats.billed_metrics += self.billed(positions);
+            let next = page.next_token.clone().filter(|t| !t.is_empty());
+            self.absorb(page, &mut partials)?;
+            match next {
+                None => return Ok(partials),
+                Some(next) if seen.len() < MAX_PAGES && seen.insert(next.clone()) => {
+                    token = Some(next)
+                }
+                Some(_) => {
+                    return Err(Cause::new(
+                        CauseKind::Protocol,
+                        "GetMetricData: the page token repeats",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn partial(&self, position: usize) -> Partial {
+        let period = self.batch.queries[position].period;
+        Partial {
+            merge: Merge::new(self.batch.span, period),
+            status: None,
+            messages: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// What one page says. Ids are looked up by position, never by label or order.
+    fn absorb(&mut self, page: GetMetricDataOutput, partials: &mut [Partial]) -> Result<(), Cause> {
+        let GetMetricDataOutput {
+            metric_data_results,
+            messages,
+            ..
+        } = page;
+        self.fetched
+            .messages
+            .extend(messages.unwrap_or_default().iter().map(message));
+        for result in metric_data_results.unwrap_or_default() {
+            let partial = result
+                .id()
+                .and_then(position_of)
+                .and_then(|p| partials.get_mut(p))
+                .ok_or_else(|| {
+                    Cause::new(
+                        CauseKind::Protocol,
+                        "GetMetricData: the answer has an id that was not asked",
+                    )
+                })?;
+            self.fetched.stats.points_received += result.values().len() as u64;
+            partial.take(&result);
+        }
+        Ok(())
+    }
+
+    /// Decides what became of each query of a request whose pages all arrived.
+    fn settle(&mut self, positions: &[usize], partials: Vec<Partial>) -> Vec<(usize, Cause)> {
+        let mut unfinished = Vec::new();
+        for (&position, partial) in positions.iter().zip(partials) {
+            let again =
+                |kind, text: String| (position, Cause::new(kind, format!("GetMetricData: {text}")));
+            match (partial.broken, &partial.status) {
+                (Some(error), _) => unfinished.push(again(CauseKind::Protocol, error.to_string())),
+                (None, Some(StatusCode::Complete)) => {
+                    let merged = partial.merge.finish();
+                    let stats = &mut self.fetched.stats;
+                    stats.points_outside += merged.outside;
+                    stats.points_duplicate += merged.duplicates;
+                    stats.points_off_period += merged.off_period;
+                    let outcome = QueryOutcome::Complete {
+                        points: merged.points,
+                        messages: partial.messages,
+                    };
+                    self.outcomes[position] = Some(outcome);
+                }
+                (None, Some(StatusCode::Forbidden)) => {
+                    let cause = Cause::new(CauseKind::AccessDenied, "GetMetricData: status Forbidden")
+                        .with_hint("the role may not read this metric: check its policy for conditions on namespaces");
+                    self.outcomes[position] = Some(QueryOutcome::Refused(cause));
+                }
+                (None, Some(status)) => {
+                    unfinished.push(again(
+                        CauseKind::Transient,
+                        format!("status {} on the last page", status.as_str()),
+                    ));
+                }
+                (None, None) => {
+                    unfinished.push(again(
+                        CauseKind::Protocol,
+                        "the query was left out of the answer".to_owned(),
+                    ));
+                }
+            }
+        }
+        unfinished
+    }
+
+    fn queries(&self, positions: &[usize]) -> Vec<MetricDataQuery> {
+        let query = |(n, &position): (usize, &usize)| {
+            let query = self.batch.queries[position];
+            let planned = &self.plan.series[query.series as usize];
+            let ask = &planned.asks[query.ask as usize];
+            let metric = &planned.series.metric;
+            let dimensions = metric
+                .dimensions()
+                .iter()
+                .map(|d| Dimension::builder().name(&d.name).value(&d.value).build())
+                .collect();
+            let metric = Metric::builder()
+                .namespace(metric.namespace())
+                .metric_name(metric.metric_name())
+                .set_dimensions(Some(dimensions))
+                .build();
+            let stat = MetricStat::builder()
+                .metric(metric)
+                .period(i32::try_from(query.period.seconds()).unwrap_or(i32::MAX))
+                .stat(ask.statistic.as_str())
+                .set_unit(ask.unit.as_deref().map(StandardUnit::from))
+                .build();
+            MetricDataQuery::builder()
+                .id(format!("q{n}"))
+                .metric_stat(stat)
+                .return_data(true)
+                .build()
+        };
+        positions.iter().enumerate().map(query).collect()
+    }
+
+    /// Up to five statistics of one series at one period count once.
+    fn billed(&self, positions: &[usize]) -> u64 {
+        let key = |p: &usize| (self.batch.queries[*p].series, self.batch.queries[*p].period);
+        let mut keys: Vec<_> = positions.iter().map(key).collect();
+        keys.sort_unstable();
+        keys.chunk_by(|a, b| a == b)
+            .map(|same| same.len().div_ceil(MAX_STATISTICS_PER_BILLED_METRIC) as u64)
+            .sum()
+    }
+}
+
+impl Partial {
+    fn take(&mut self, result: &MetricDataResult) {
+        for message in result.messages().iter().map(message) {
+            if !self.messages.contains(&message) {
+                self.messages.push(message);
+            }
+        }
+        // A later page's word replaces an earlier one's; an entry without a status is not complete.
+        self.status = result
+            .status_code()
+            .cloned()
+            .or(Some(StatusCode::InternalError));
+        let micros = result.timestamps().iter().map(micros);
+        if let Err(error) = self.merge.add(micros, result.values()) {
+            self.broken = Some(error);
+        }
+    }
+}
+
+fn position_of(id: &str) -> Option<usize> {
+    id.strip_prefix('q')?.parse().ok()
+}
+
+fn message(given: &aws_sdk_cloudwatch::types::MessageData) -> ServiceMessage {
+    ServiceMessage {
+        code: given.code().unwrap_or("").to_owned(),
+        text: given.value().unwrap_or("").to_owned(),
+    }
+}
+
+/// Far-off timestamps saturate; they lie outside every window.
+fn micros(time: &DateTime) -> i64 {
+    time.secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(time.subsec_nanos() / 1_000))
+}

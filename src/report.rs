@@ -1,0 +1,433 @@
+//! The run report: what became of every account, lane and unit, as JSON and as text.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::accounts::CallStats;
+use crate::fetch::BatchStats;
+use crate::model::{Cause, CauseKind, UnitOutcome};
+use crate::plan::{Cost, LaneCost};
+
+/// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// Version of this shape.
+    pub report_version: u32,
+    /// Version of the program.
+    pub cwlake_version: &'static str,
+    /// Name of the run: its start.
+    pub run_id: String,
+    /// First day, `YYYY-MM-DD`.
+    pub from: String,
+    /// First day after.
+    pub to: String,
+    /// The lake's root.
+    pub destination: String,
+    /// Start, RFC 3339 UTC.
+    pub started_at: String,
+    /// Duration.
+    pub seconds: f64,
+    /// The signal that stopped the run, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<&'static str>,
+    /// What the plan said it would cost.
+    pub planned: Cost,
+    /// Sums over all units and lanes.
+    pub totals: Totals,
+    /// Every account of the configuration.
+    pub accounts: Vec<AccountReport>,
+    /// Every lane that was entered.
+    pub lanes: Vec<LaneReport>,
+    /// Every unit of the run.
+    pub units: Vec<UnitReport>,
+}
+
+/// Sums.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Units by outcome.
+    pub written: u64,
+    /// See [`UnitOutcome::Empty`].
+    pub empty: u64,
+    /// See [`UnitOutcome::Skipped`].
+    pub skipped: u64,
+    /// See [`UnitOutcome::Forbidden`].
+    pub forbidden: u64,
+    /// See [`UnitOutcome::Failed`].
+    pub failed: u64,
+    /// Units written with some series refused by CloudWatch.
+    pub incomplete: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// `GetMetricData` over all lanes.
+    pub get_metric_data: BatchStats,
+    /// Discovery calls over all lanes.
+    pub discovery: CallStats,
+    /// US dollars for the metrics billed, outside the free tier.
+    pub dollars: f64,
+}
+
+/// How entering one account ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountReport {
+    /// Its id.
+    pub account_id: String,
+    /// Its alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    /// Regions read.
+    pub regions: Vec<String>,
+    /// Why it could not be entered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// What one lane took.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaneReport {
+    /// Its account.
+    pub account_id: String,
+    /// Its region.
+    pub region: String,
+    /// What its plan said.
+    pub planned: LaneCost,
+    /// `GetMetricData`, exact.
+    pub get_metric_data: BatchStats,
+    /// Discovery calls.
+    pub discovery: CallStats,
+    /// Time from the first request to the last file.
+    pub seconds: f64,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// What became of one unit.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnitReport {
+    /// `metrics`.
+    pub dataset: &'static str,
+    /// UTC day.
+    pub date: String,
+    /// Account.
+    pub account_id: String,
+    /// Region.
+    pub region: String,
+    /// How it ended.
+    pub outcome: UnitOutcome,
+    /// Everything that was asked was answered.
+    pub complete: bool,
+    /// The day is not over: more will come.
+    pub provisional: bool,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Series asked.
+    pub series_asked: u64,
+    /// Series with at least one point.
+    pub series_returned: u64,
+    /// Path below the lake's root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Its checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// First timestamp, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_ts: Option<String>,
+    /// Last timestamp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ts: Option<String>,
+    /// The requests whose window touches the day. A request over several days counts in each: lanes hold the exact sums.
+    pub requests: BatchStats,
+    /// Why it ended so, when that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Queries CloudWatch refused for good; the first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedQuery>,
+    /// How many there were.
+    pub refused_queries: u64,
+    /// What CloudWatch remarked, by code and text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<MessageReport>,
+}
+
+/// A query CloudWatch refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedQuery {
+    /// The metric.
+    pub series: String,
+    /// The statistic.
+    pub statistic: String,
+    /// What CloudWatch said.
+    pub cause: Cause,
+}
+
+/// A remark of CloudWatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageReport {
+    /// For example `MultipleUnits`.
+    pub code: String,
+    /// CloudWatch's text.
+    pub text: String,
+    /// Queries it was made about.
+    pub queries: u64,
+    /// One of their metrics; none when it is about a request as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+/// Refused queries listed for a unit; more are only counted.
+pub const LISTED_REFUSALS: usize = 1_000;
+
+impl RunReport {
+    /// Sums the units and lanes.
+    pub fn total(&mut self) {
+        let mut totals = Totals::default();
+        for unit in &self.units {
+            match unit.outcome {
+                UnitOutcome::Written => totals.written += 1,
+                UnitOutcome::Empty => totals.empty += 1,
+                UnitOutcome::Skipped => totals.skipped += 1,
+                UnitOutcome::Forbidden => totals.forbidden += 1,
+                UnitOutcome::Failed => totals.failed += 1,
+            }
+            if unit.outcome == UnitOutcome::Written {
+                totals.rows += unit.rows;
+                totals.bytes += unit.bytes;
+                totals.incomplete += u64::from(!unit.complete);
+            }
+        }
+        for lane in &self.lanes {
+            totals.get_metric_data.add(lane.get_metric_data);
+            totals.discovery.add(lane.discovery);
+        }
+        totals.dollars =
+            totals.get_metric_data.billed_metrics as f64 * crate::config::DOLLARS_PER_METRIC;
+        self.totals = totals;
+    }
+
+    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 130 or 143 when
+    /// a signal stopped it.
+    pub fn exit_code(&self) -> u8 {
+        let short = |u: &UnitReport| {
+            matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
+                || !u.complete && u.outcome != UnitOutcome::Skipped
+        };
+        // A disabled region found by itself is skipped; its account is not at fault.
+        let lane_failed = |l: &LaneReport| {
+            l.cause.is_some()
+                && !self.units.iter().any(|u| {
+                    u.account_id == l.account_id
+                        && u.region == l.region
+                        && u.outcome == UnitOutcome::Skipped
+                })
+        };
+        match self.stopped_by {
+            Some("SIGTERM") => 143,
+            Some(_) => 130,
+            None if self.units.iter().any(short)
+                || self.accounts.iter().any(|a| a.cause.is_some())
+                || self.lanes.iter().any(lane_failed)
+                || self.units.iter().any(|u| u.refused_queries > 0) =>
+            {
+                3
+            }
+            None if self.planned.sum.series == 0 => 4,
+            None => 0,
+        }
+    }
+
+    /// The report as text: sums first, then whatever is not plainly well, each with its cause and remedy.
+    pub fn text(&self) -> String {
+        let t = &self.totals;
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "{} to {} (exclusive): {} units written, {} empty, {} skipped, {} forbidden, {} failed",
+            self.from, self.to, t.written, t.empty, t.skipped, t.forbidden, t.failed
+        );
+        let _ = writeln!(
+            out,
+            "{} rows, {} in {:.1} s; {} GetMetricData calls ({} retries, {} throttled), {} metrics billed, about ${:.2}",
+            grouped(t.rows),
+            size(t.bytes),
+            self.seconds,
+            grouped(t.get_metric_data.calls.calls),
+            grouped(t.get_metric_data.calls.retries),
+            grouped(t.get_metric_data.calls.throttles),
+            grouped(t.get_metric_data.billed_metrics),
+            t.dollars
+        );
+        for account in self.accounts.iter() {
+            if let Some(cause) = &account.cause {
+                note(
+                    &mut out,
+                    &format!("account {}", named(account)),
+                    cause.kind_word(),
+                    cause,
+                );
+            }
+        }
+        self.lane_notes(&mut out);
+        self.unit_notes(&mut out);
+        out
+    }
+
+    fn lane_notes(&self, out: &mut String) {
+        for lane in &self.lanes {
+            if let Some(cause) = &lane.cause {
+                let skipped = self.units.iter().any(|u| {
+                    u.account_id == lane.account_id
+                        && u.region == lane.region
+                        && u.outcome == UnitOutcome::Skipped
+                });
+                let word = if skipped {
+                    "skipped"
+                } else {
+                    cause.kind_word()
+                };
+                note(
+                    out,
+                    &format!("{}/{}", lane.account_id, lane.region),
+                    word,
+                    cause,
+                );
+            }
+        }
+    }
+
+    fn unit_notes(&self, out: &mut String) {
+        let whole_lane = |u: &UnitReport| {
+            self.lanes
+                .iter()
+                .any(|l| l.account_id == u.account_id && l.region == u.region && l.cause.is_some())
+                || self
+                    .accounts
+                    .iter()
+                    .any(|a| a.account_id == u.account_id && a.cause.is_some())
+        };
+        for unit in self.units.iter().filter(|u| !whole_lane(u)) {
+            let name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);
+            if let Some(cause) = &unit.cause {
+                note(out, &name, unit.outcome.as_str(), cause);
+            }
+            for refused in unit.refused.iter().take(5) {
+                note(
+                    out,
+                    &format!(
+                        "{name} {} {}",
+                        refused.statistic,
+                        printable(&refused.series)
+                    ),
+                    "refused",
+                    &refused.cause,
+                );
+            }
+            if unit.refused_queries > 5 {
+                let _ = writeln!(
+                    out,
+                    "  … and {} more refused queries in {name}: see the report",
+                    unit.refused_queries - 5
+                );
+            }
+            for message in &unit.messages {
+                let about = message
+                    .example
+                    .as_deref()
+                    .map_or(String::new(), |e| format!(", for example {}", printable(e)));
+                let _ = writeln!(
+                    out,
+                    "  note {name}: CloudWatch says {} on {} queries: {}{about}",
+                    printable(&message.code),
+                    message.queries,
+                    printable(&message.text)
+                );
+            }
+        }
+    }
+}
+
+impl Cause {
+    fn kind_word(&self) -> &'static str {
+        if self.kind == CauseKind::AccessDenied {
+            "forbidden"
+        } else {
+            "failed"
+        }
+    }
+}
+
+fn note(out: &mut String, name: &str, word: &str, cause: &Cause) {
+    let _ = writeln!(out, "  {word} {name}: {}", printable(&cause.message));
+    if let Some(hint) = &cause.hint {
+        let _ = writeln!(out, "    = {}", printable(hint));
+    }
+}
+
+fn named(account: &AccountReport) -> String {
+    match &account.account_name {
+        Some(name) => format!("{} ({})", account.account_id, printable(name)),
+        None => account.account_id.clone(),
+    }
+}
+
+/// Names come from AWS: no control character of theirs reaches a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.2} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            ["0", "999", "1,000", "11,520,000"],
+            [0, 999, 1_000, 11_520_000]
+                .map(grouped)
+                .each_ref()
+                .map(String::as_str)
+        );
+        assert_eq!(
+            [size(10), size(2_048), size(3 << 20)],
+            ["10 B", "2.0 KiB", "3.0 MiB"]
+        );
+    }
+
+    #[test]
+    fn hostile_names_cannot_drive_a_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+    }
+}

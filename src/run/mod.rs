@@ -1,0 +1,7 @@
+//! The pipeline: one call per stage, in order.
+
+mod lane;
+mod pipeline;
+mod sink;
+
+pub use pipeline::{Planned, PlannedLane, RunContext, RunError, export, plan};

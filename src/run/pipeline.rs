@@ -1,0 +1,443 @@
+//! The whole run, stage by stage. Stages do not know each other; they are joined here.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::lane::{LaneJob, export_lane};
+use super::sink::unread_units;
+use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
+use crate::commit::{Lake, LakeError};
+use crate::config::{DayRange, ExportConfig, RegionChoice};
+use crate::discover::discover;
+use crate::model::{Cause, CauseKind, Lane, Region, UnitOutcome, iso_seconds};
+use crate::plan::{Cost, LanePlan, plan_lane};
+use crate::report::{AccountReport, LaneReport, RunReport, Totals};
+use crate::telemetry::Progress;
+
+/// What a run is given besides its configuration.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    /// What to do.
+    pub config: Arc<ExportConfig>,
+    /// For which days.
+    pub range: DayRange,
+    /// The clock, read once: seconds since the epoch.
+    pub now: i64,
+    /// Replace better units with worse ones.
+    pub force: bool,
+    /// Where progress is shown.
+    pub progress: Progress,
+    /// Cancelled by a signal: no new work, nothing half-done is published.
+    pub stop: CancellationToken,
+}
+
+/// A run that could not come to a report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The destination cannot be used; nothing was called.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// No usable base credentials.
+    #[error("{0}")]
+    Credentials(Cause),
+    /// The plan costs more than allowed; nothing was spent.
+    #[error("the plan costs ${dollars:.2}, more than the ${cap:.2} allowed")]
+    OverBudget {
+        /// What it costs.
+        dollars: f64,
+        /// What is allowed.
+        cap: f64,
+    },
+    /// The report could not be written; the data is in place.
+    #[error("writing the run report")]
+    Report(#[source] std::io::Error),
+}
+
+/// Everything that is known before the first paid call.
+#[derive(Debug)]
+pub struct Planned {
+    /// What it costs.
+    pub cost: Cost,
+    /// Every account of the configuration.
+    pub accounts: Vec<AccountReport>,
+    /// Every lane of the accounts that could be entered.
+    pub lanes: Vec<PlannedLane>,
+}
+
+/// One lane, planned.
+#[derive(Debug)]
+pub struct PlannedLane {
+    /// Which.
+    pub lane: Lane,
+    /// Alias of its account.
+    pub account_name: Option<Arc<str>>,
+    /// What finding its series took.
+    pub discovery: CallStats,
+    /// Its client and plan, or why there is none.
+    pub ready: Result<(LaneClient, Arc<LanePlan>), Cause>,
+    /// The region was found by itself: when it is disabled it is skipped, not failed.
+    pub region_by_itself: bool,
+}
+
+/// Enters every account, discovers and plans every lane. Spends nothing but free calls, writes nothing.
+///
+/// # Errors
+/// [`RunError::Credentials`]; anything that concerns one account or lane is in its entry.
+pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
+    let config = &context.config;
+    let base = BaseSession::load(&config.limits)
+        .await
+        .map_err(RunError::Credentials)?;
+    context
+        .progress
+        .stage(&format!("entering {} accounts", config.accounts.len()));
+    let entered = enter_all(&base, config).await;
+    if let Some(cause) = all_without_credentials(&entered) {
+        return Err(RunError::Credentials(cause));
+    }
+    let (accounts, lanes) = lanes_of(entered, config).await;
+    context
+        .progress
+        .stage(&format!("discovering metrics in {} lanes", lanes.len()));
+    let lanes: Vec<PlannedLane> = stream::iter(lanes)
+        .map(|lane| plan_one(lane, context))
+        .buffered(config.run.concurrency as usize)
+        .collect()
+        .await;
+    let plans = lanes
+        .iter()
+        .filter_map(|l| l.ready.as_ref().ok())
+        .map(|(_, plan)| &**plan);
+    let cost = Cost::of(plans, &config.limits, context.now);
+    Ok(Planned {
+        cost,
+        accounts,
+        lanes,
+    })
+}
+
+/// The main job: everything [`plan`] does, then fetch, normalize, write and publish every lane, and the report.
+///
+/// # Errors
+/// [`RunError`] when there is nothing to report on. A denied account, a failed lane or a refused query is in the report and in
+/// [`RunReport::exit_code`].
+///
+/// # Cancel safety
+/// Cancel by `context.stop`: what is finished stays, the rest is reported as interrupted. Dropping the future publishes nothing
+/// half-done either, but writes no report.
+pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
+    let started = Instant::now();
+    let run_id = run_id(context.now);
+    let lake = Arc::new(Lake::open(&context.config.destination, &run_id)?);
+    let planned = plan(context).await?;
+    context.progress.plan(&planned.cost);
+    if let Some(cap) = context
+        .config
+        .run
+        .max_spend_usd
+        .filter(|cap| planned.cost.dollars > *cap)
+    {
+        return Err(RunError::OverBudget {
+            dollars: planned.cost.dollars,
+            cap,
+        });
+    }
+    let Planned {
+        cost,
+        accounts,
+        lanes,
+    } = planned;
+    let mut report = RunReport {
+        report_version: 1,
+        cwlake_version: env!("CARGO_PKG_VERSION"),
+        run_id,
+        from: context.range.first.to_string(),
+        to: context.range.end.to_string(),
+        destination: context.config.destination.display().to_string(),
+        started_at: iso_seconds(context.now),
+        seconds: 0.0,
+        stopped_by: None,
+        planned: cost,
+        totals: Totals::default(),
+        accounts,
+        lanes: Vec::new(),
+        units: Vec::new(),
+    };
+    for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
+        report.units.extend(units_of_account(account, context));
+    }
+    export_lanes(context, &lake, lanes, &mut report).await;
+    report.units.sort_by(|a, b| {
+        (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
+    });
+    report.seconds = started.elapsed().as_secs_f64();
+    report.stopped_by = context
+        .stop
+        .is_cancelled()
+        .then(crate::telemetry::stop_signal);
+    report.total();
+    let json = serde_json::to_string_pretty(&report).map_err(|e| RunError::Report(e.into()))?;
+    lake.write_report(&json).map_err(RunError::Report)?;
+    Ok(report)
+}
+
+/// Start of the run and process: two runs never share a name.
+fn run_id(now: i64) -> String {
+    format!(
+        "{}-{}",
+        iso_seconds(now).replace(':', "-"),
+        std::process::id()
+    )
+}
+
+async fn enter_all(base: &BaseSession, config: &ExportConfig) -> Vec<Entered> {
+    stream::iter(config.accounts.iter().cloned())
+        .map(|account| enter(base, account, config.run.sts_region.as_ref()))
+        .buffered(config.run.concurrency as usize)
+        .collect()
+        .await
+}
+
+/// When no account can be entered because the base credentials are refused, the run has no subject.
+fn all_without_credentials(entered: &[Entered]) -> Option<Cause> {
+    let refused = |e: &Entered| {
+        e.reader
+            .as_ref()
+            .err()
+            .filter(|c| c.kind == CauseKind::NoCredentials)
+            .cloned()
+    };
+    let causes: Vec<Cause> = entered.iter().filter_map(refused).collect();
+    if causes.len() == entered.len() {
+        causes.into_iter().next()
+    } else {
+        None
+    }
+}
+
+struct UnplannedLane {
+    reader: Reader,
+    region: Region,
+    by_itself: bool,
+}
+
+async fn lanes_of(
+    entered: Vec<Entered>,
+    config: &ExportConfig,
+) -> (Vec<AccountReport>, Vec<UnplannedLane>) {
+    let mut accounts = Vec::new();
+    let mut lanes = Vec::new();
+    let resolved = stream::iter(entered)
+        .map(|entered| async {
+            let regions = match &entered.reader {
+                Ok(reader) => regions_of(reader, config).await,
+                Err(cause) => Err(cause.clone()),
+            };
+            (entered, regions)
+        })
+        .buffered(config.run.concurrency as usize)
+        .collect::<Vec<_>>()
+        .await;
+    for (entered, regions) in resolved {
+        let named = match &entered.config.regions {
+            RegionChoice::Named(named) => named.clone(),
+            RegionChoice::Auto => regions.clone().unwrap_or_default(),
+        };
+        accounts.push(AccountReport {
+            account_id: entered.config.id.to_string(),
+            account_name: entered.config.name.clone(),
+            regions: named.iter().map(ToString::to_string).collect(),
+            cause: regions.as_ref().err().cloned(),
+        });
+        if let (Ok(reader), Ok(regions)) = (entered.reader, regions) {
+            let by_itself = entered.config.regions == RegionChoice::Auto;
+            lanes.extend(regions.into_iter().map(|region| UnplannedLane {
+                reader: reader.clone(),
+                region,
+                by_itself,
+            }));
+        }
+    }
+    (accounts, lanes)
+}
+
+async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region>, Cause> {
+    match &reader.config().regions {
+        RegionChoice::Named(regions) => Ok(regions.clone()),
+        #[cfg(feature = "ec2")]
+        RegionChoice::Auto => {
+            let client = reader.lane(reader.home_region(), &config.limits);
+            crate::accounts::enabled_regions(&client, &mut CallStats::default()).await
+        }
+        #[cfg(not(feature = "ec2"))]
+        RegionChoice::Auto => {
+            let _ = config;
+            Err(Cause::new(
+                CauseKind::Other,
+                "this build cannot find regions by itself",
+            ))
+        }
+    }
+}
+
+async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
+    let UnplannedLane {
+        reader,
+        region,
+        by_itself,
+    } = lane;
+    let config = &context.config;
+    let client = reader.lane(region, &config.limits);
+    let account_name = reader.config().name.as_deref().map(Arc::from);
+    let found = tokio::select! {
+        found = discover(&client, &config.selections) => found,
+        () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
+    };
+    let lane = client.lane().clone();
+    let (discovery, ready) = match found {
+        Err(cause) => (CallStats::default(), Err(cause)),
+        Ok(found) => {
+            let asks: Vec<_> = config
+                .selections
+                .iter()
+                .map(|s| Arc::clone(&s.asks))
+                .collect();
+            let plan = plan_lane(
+                &lane,
+                found.series,
+                &asks,
+                context.range.window(),
+                context.now,
+            );
+            (found.stats, Ok((client, Arc::new(plan))))
+        }
+    };
+    PlannedLane {
+        lane,
+        account_name,
+        discovery,
+        ready,
+        region_by_itself: by_itself,
+    }
+}
+
+/// Lanes side by side: as many at work as requests may be in flight, so that open files are bounded too.
+async fn export_lanes(
+    context: &RunContext,
+    lake: &Arc<Lake>,
+    lanes: Vec<PlannedLane>,
+    report: &mut RunReport,
+) {
+    let concurrency = context.config.run.concurrency as usize;
+    let bound = Arc::new(Semaphore::new(concurrency));
+    context.progress.lanes(lanes.len());
+    let mut results = stream::iter(lanes)
+        .map(|planned| {
+            let lake = Arc::clone(lake);
+            let bound = Arc::clone(&bound);
+            let context = context.clone();
+            async move {
+                let (lane, discovery, by_itself) = (
+                    planned.lane.clone(),
+                    planned.discovery,
+                    planned.region_by_itself,
+                );
+                let (client, plan) = match planned.ready {
+                    Ok(ready) => ready,
+                    Err(cause) => return failed_lane(&lane, discovery, by_itself, cause, &context),
+                };
+                let planned_cost = plan.cost();
+                let account_name = planned.account_name;
+                let job = LaneJob {
+                    client,
+                    plan,
+                    account_name,
+                    lake,
+                    bound,
+                    context: context.clone(),
+                };
+                match tokio::spawn(export_lane(job)).await {
+                    Ok(mut result) => {
+                        result.0.discovery = discovery;
+                        result.0.planned = planned_cost;
+                        result
+                    }
+                    Err(_) => {
+                        let cause = Cause::new(
+                            CauseKind::Other,
+                            "a worker of this lane broke down",
+                        )
+                        .with_hint(
+                            "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
+                        );
+                        failed_lane(&lane, discovery, false, cause, &context)
+                    }
+                }
+            }
+        })
+        .buffer_unordered(concurrency);
+    while let Some((lane, units)) = results.next().await {
+        context.progress.lane_done(&lane, &units);
+        report.lanes.push(lane);
+        report.units.extend(units);
+    }
+    report
+        .lanes
+        .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
+    context.progress.finish();
+}
+
+fn failed_lane(
+    lane: &Lane,
+    discovery: CallStats,
+    by_itself: bool,
+    cause: Cause,
+    context: &RunContext,
+) -> (LaneReport, Vec<crate::report::UnitReport>) {
+    let outcome = if by_itself && cause.kind == CauseKind::RegionDisabled {
+        UnitOutcome::Skipped
+    } else {
+        cause.unit_outcome()
+    };
+    let units = unread_units(
+        lane.account.as_str(),
+        lane.region.as_str(),
+        outcome,
+        &cause,
+        context,
+    );
+    let report = LaneReport {
+        account_id: lane.account.to_string(),
+        region: lane.region.to_string(),
+        planned: crate::plan::LaneCost::default(),
+        get_metric_data: crate::fetch::BatchStats::default(),
+        discovery,
+        seconds: 0.0,
+        cause: Some(cause),
+    };
+    (report, units)
+}
+
+fn units_of_account(
+    account: &AccountReport,
+    context: &RunContext,
+) -> Vec<crate::report::UnitReport> {
+    let Some(cause) = &account.cause else {
+        return Vec::new();
+    };
+    let unit = |region: &String| {
+        unread_units(
+            &account.account_id,
+            region,
+            cause.unit_outcome(),
+            cause,
+            context,
+        )
+    };
+    account.regions.iter().flat_map(unit).collect()
+}

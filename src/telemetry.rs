@@ -1,0 +1,199 @@
+//! What a person or a log collector sees while a run is under way: progress on stderr, logs, and the signal that stops it.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::UnitOutcome;
+use crate::plan::Cost;
+use crate::report::{LaneReport, UnitReport, grouped};
+
+/// Shows how far a run is: a bar on a terminal, plain lines elsewhere, or nothing. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Progress(Mode);
+
+#[derive(Clone, Debug)]
+enum Mode {
+    Quiet,
+    Lines,
+    Bar(ProgressBar),
+}
+
+impl Progress {
+    /// Nothing is shown.
+    pub fn quiet() -> Self {
+        Self(Mode::Quiet)
+    }
+
+    /// A bar when stderr is a terminal that can draw one, else lines.
+    pub fn to_stderr() -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|t| t == "dumb");
+        if !std::io::stderr().is_terminal() || dumb {
+            return Self(Mode::Lines);
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(Mode::Bar(bar))
+    }
+
+    /// A stage begins.
+    pub fn stage(&self, text: &str) {
+        match &self.0 {
+            Mode::Quiet => {}
+            Mode::Lines => line(text),
+            Mode::Bar(bar) => bar.set_message(text.to_owned()),
+        }
+    }
+
+    /// The plan is made; this is printed before anything is spent.
+    pub fn plan(&self, cost: &Cost) {
+        let text = format!(
+            "plan: {} series in {} lanes, {} calls, {} metrics billed, at most {} points, about ${:.2}, {:.0} s or more at quota speed",
+            grouped(cost.sum.series),
+            grouped(cost.lanes),
+            grouped(cost.sum.calls),
+            grouped(cost.sum.billed_metrics),
+            grouped(cost.sum.points),
+            cost.dollars,
+            cost.seconds_at_quota.ceil()
+        );
+        match &self.0 {
+            Mode::Quiet => {}
+            Mode::Lines => line(&text),
+            Mode::Bar(bar) => bar.println(text),
+        }
+    }
+
+    /// So many lanes will be exported.
+    pub fn lanes(&self, count: usize) {
+        if let Mode::Bar(bar) = &self.0 {
+            let style = ProgressStyle::with_template("{bar:32} {pos}/{len} lanes {elapsed} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_length(count as u64);
+            bar.set_position(0);
+            bar.set_message("");
+        }
+    }
+
+    /// One lane is done.
+    pub fn lane_done(&self, lane: &LaneReport, units: &[UnitReport]) {
+        let rows: u64 = units
+            .iter()
+            .filter(|u| u.outcome == UnitOutcome::Written)
+            .map(|u| u.rows)
+            .sum();
+        let words = [
+            UnitOutcome::Written,
+            UnitOutcome::Empty,
+            UnitOutcome::Skipped,
+            UnitOutcome::Forbidden,
+            UnitOutcome::Failed,
+        ]
+        .into_iter()
+        .map(|o| (units.iter().filter(|u| u.outcome == o).count(), o.as_str()))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+        let text = format!(
+            "{}/{}: {words}; {} rows in {:.1} s",
+            lane.account_id,
+            lane.region,
+            grouped(rows),
+            lane.seconds
+        );
+        match &self.0 {
+            Mode::Quiet => {}
+            Mode::Lines => line(&text),
+            Mode::Bar(bar) => {
+                bar.inc(1);
+                bar.set_message(text);
+            }
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&self) {
+        if let Mode::Bar(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A closed stderr is no reason to stop.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Form of the log lines on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to stderr at the level of `CWLAKE_LOG` (for example `debug` or `cwlake=trace`); warnings by default.
+///
+/// The AWS SDK's own logs never go below `info`, whatever is asked: its trace level prints whole requests.
+pub fn start_logs(format: LogFormat) {
+    let asked = std::env::var("CWLAKE_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let filter = tracing_subscriber::EnvFilter::new(format!(
+        "{asked},aws_config=warn,aws_runtime=warn,aws_sdk_cloudwatch=warn,aws_sdk_ec2=warn,aws_sdk_sts=warn,aws_sdk_sso=warn,\
+         aws_sdk_ssooidc=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,aws_smithy_http_client=warn,aws_sigv4=warn,\
+         hyper=warn,hyper_util=warn,h2=warn,rustls=warn"
+    ));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logs were started before");
+    }
+}
+
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
+
+/// The signal that stopped the run.
+pub fn stop_signal() -> &'static str {
+    if SIGNAL.load(Ordering::Relaxed) == 15 {
+        "SIGTERM"
+    } else {
+        "SIGINT"
+    }
+}
+
+/// Cancels `stop` at SIGINT or SIGTERM; a second one ends the process at once with 130 or 143.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+#[cfg(unix)]
+pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            let number = tokio::select! {
+                _ = interrupt.recv() => 2,
+                _ = terminate.recv() => 15,
+            };
+            if stop.is_cancelled() {
+                std::process::exit(128 + i32::from(number));
+            }
+            SIGNAL.store(number, Ordering::Relaxed);
+            line("stopping: what is finished stays; once more to stop at once");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
