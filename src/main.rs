@@ -1,1 +1,222 @@
-fn main() {}
+//! parse → resolve → run → exit code. The only place that prints results and errors.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use cwlake::accounts::Origin;
+use cwlake::cli::{
+    CheckArgs, Cli, Command, ConfigArgs, ExportArgs, LogFormatArg, PlanArgs, RangeArgs,
+};
+use cwlake::commit::LakeError;
+use cwlake::config::{
+    ConfigError, Environment, ExportConfig, Overrides, RangeError, RangeRequest, load,
+    resolve_range,
+};
+use cwlake::report::plan_text;
+use cwlake::run::{RunContext, RunError};
+use cwlake::telemetry::{LogFormat, Progress, start_logs, stop_on_signals};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logs(match cli.log_format {
+        LogFormatArg::Text => LogFormat::Text,
+        LogFormatArg::Json => LogFormat::Json,
+    });
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            if let Some(hint) = hint(&error) {
+                let _ = writeln!(std::io::stderr(), "  = {hint}");
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<u8> {
+    let progress = if cli.quiet {
+        Progress::quiet()
+    } else {
+        Progress::to_stderr()
+    };
+    match cli.command {
+        Command::Check(args) => check(&args),
+        Command::Plan(args) => plan(&args, progress).await,
+        Command::Export(args) => export(&args, progress).await,
+        #[cfg(feature = "emulator")]
+        Command::Demo(args) => {
+            let demo = cwlake::demo::demo(&args.folder, clock(), progress).await?;
+            print(&demo.text);
+            Ok(demo.exit_code)
+        }
+        #[cfg(feature = "emulator")]
+        Command::Emulate(args) => emulate(&args).await,
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let config = load_config(&args.config)?;
+    print(&format!(
+        "{}: ok, {} accounts, {} selections, lake in {}\n",
+        args.config.config.display(),
+        config.accounts.len(),
+        config.selections.len(),
+        config.destination.display()
+    ));
+    Ok(0)
+}
+
+async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context(&args.config, &args.range, false, progress)?;
+    let planned = cwlake::run::plan(&context).await?;
+    context.progress.finish();
+    let report = planned.report(&context);
+    print(&if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        plan_text(&report)
+    });
+    Ok(report.exit_code())
+}
+
+async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context(&args.config, &args.range, args.force, progress)?;
+    stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
+    let report = cwlake::run::export(&context).await?;
+    print(&if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.text()
+    });
+    Ok(report.exit_code())
+}
+
+#[cfg(feature = "emulator")]
+async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
+    use cwlake::emulator::{Emulator, World};
+    let world = match &args.world {
+        None => World::from_toml(cwlake::demo::WORLD)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading {}", path.display()))?;
+            World::from_toml(&text).with_context(|| path.display().to_string())?
+        }
+    };
+    let root = world
+        .accounts
+        .first()
+        .map_or_else(|| "111122223333".to_owned(), |a| a.id.clone());
+    let emulator = Emulator::start(world, args.listen)
+        .await
+        .with_context(|| format!("listening on {}", args.listen))?;
+    if let Some(dir) = &args.load {
+        let points = emulator.load(dir)?;
+        print(&format!(
+            "# {points} points loaded from {}\n",
+            dir.display()
+        ));
+    }
+    print(&format!(
+        "export AWS_ENDPOINT_URL={} AWS_ACCESS_KEY_ID={root} AWS_SECRET_ACCESS_KEY=emulated AWS_REGION=us-east-1\n",
+        emulator.url()
+    ));
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    stop.cancelled().await;
+    Ok(0)
+}
+
+fn load_config(args: &ConfigArgs) -> Result<ExportConfig, ConfigError> {
+    let overrides = Overrides {
+        destination: args.destination.clone(),
+        max_spend_usd: args.max_spend,
+        concurrency: args.concurrency,
+        lookback_days: args.lookback_days,
+    };
+    load(&args.config, &overrides, &Environment::of_process())
+}
+
+fn context(
+    config: &ConfigArgs,
+    range: &RangeArgs,
+    force: bool,
+    progress: Progress,
+) -> anyhow::Result<RunContext> {
+    let config = load_config(config)?;
+    let now = match &range.now {
+        None => clock(),
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .map_err(|_| RangeError {
+                flag: "--now",
+                message: format!("'{text}' is not an RFC 3339 instant"),
+            })?
+            .as_second(),
+    };
+    let request = RangeRequest {
+        date: range.date.clone(),
+        from: range.from.clone(),
+        to: range.to.clone(),
+    };
+    let range = resolve_range(&request, config.run.lookback_days, now)?;
+    Ok(RunContext {
+        config: Arc::new(config),
+        origin: Origin::Standard,
+        range,
+        now,
+        force,
+        progress,
+        stop: CancellationToken::new(),
+    })
+}
+
+/// The one place that reads the clock for data.
+fn clock() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A closed stdout is no reason to fail: the work is done.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() || error.is::<RangeError>() {
+        return 2;
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Lake(LakeError::NotWritable { .. })) => 2,
+        Some(RunError::Lake(LakeError::Locked { .. })) => 7,
+        Some(RunError::Credentials(_)) => 6,
+        Some(RunError::OverBudget { .. }) => 8,
+        Some(RunError::Report(_)) => 5,
+        None => 1,
+    }
+}
+
+fn hint(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref::<RunError>()? {
+        RunError::Credentials(cause) => cause.hint.clone(),
+        RunError::OverBudget { .. } => Some(
+            "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
+                .to_owned(),
+        ),
+        RunError::Lake(LakeError::NotWritable { .. }) => Some(
+            "nothing was called; check destination.url, the folder's permissions and its disk"
+                .to_owned(),
+        ),
+        RunError::Lake(LakeError::Locked { .. }) => {
+            Some("wait for it to end; the lock goes with its process".to_owned())
+        }
+        RunError::Report(_) => Some("the data is in place, run again to get a report".to_owned()),
+    }
+}

@@ -353,6 +353,51 @@ impl RunReport {
     }
 }
 
+/// A plan as text: what it costs in all, lane by lane, and what could not be planned.
+pub fn plan_text(report: &RunReport) -> String {
+    let mut out = String::new();
+    let cost = &report.planned;
+    let _ = writeln!(
+        out,
+        "{:<12} {:<16} {:>12} {:>14} {:>10} {:>16}",
+        "account", "region", "series", "billed metrics", "calls", "points at most"
+    );
+    let mut line = |account: &str, region: &str, c: &LaneCost| {
+        let _ = writeln!(
+            out,
+            "{account:<12} {region:<16} {:>12} {:>14} {:>10} {:>16}",
+            grouped(c.series),
+            grouped(c.billed_metrics),
+            grouped(c.calls),
+            grouped(c.points)
+        );
+    };
+    for lane in report.lanes.iter().filter(|l| l.cause.is_none()) {
+        line(&lane.account_id, &lane.region, &lane.planned);
+    }
+    line("total", "", &cost.sum);
+    let _ = writeln!(
+        out,
+        "{} to {} (exclusive): about ${:.2} outside the free tier, {:.0} s or more at quota speed",
+        report.from,
+        report.to,
+        cost.dollars,
+        cost.seconds_at_quota.ceil()
+    );
+    for account in &report.accounts {
+        if let Some(cause) = &account.cause {
+            note(
+                &mut out,
+                &format!("account {}", named(account)),
+                cause.kind_word(),
+                cause,
+            );
+        }
+    }
+    report.lane_notes(&mut out);
+    out
+}
+
 impl Cause {
     fn kind_word(&self) -> &'static str {
         if self.kind == CauseKind::AccessDenied {

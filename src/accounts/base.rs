@@ -4,12 +4,27 @@ use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::config::Limits;
 use crate::model::{Cause, CauseKind, Region};
+
+/// Where the base credentials and the endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The standard AWS chain and the standard endpoint settings.
+    Standard,
+    /// An emulator: nothing of the environment is read.
+    Emulator {
+        /// Its address, `http://127.0.0.1:PORT`.
+        url: String,
+        /// The access key id that names the calling account.
+        access_key_id: String,
+    },
+}
 
 /// The standard AWS chain (environment, profile, web identity, container, instance), resolved once.
 #[derive(Clone, Debug)]
@@ -20,16 +35,21 @@ pub struct BaseSession {
 }
 
 impl BaseSession {
-    /// Finds the chain's provider and proves that it gives credentials.
+    /// Finds the origin's provider and proves that it gives credentials.
     ///
     /// # Errors
     /// [`CauseKind::NoCredentials`] when no provider of the chain has any.
-    pub async fn load(limits: &Limits) -> Result<Self, Cause> {
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http_client())
-            .timeout_config(timeouts(limits))
-            .load()
-            .await;
+    pub async fn load(origin: &Origin, limits: &Limits) -> Result<Self, Cause> {
+        let config = match origin {
+            Origin::Standard => {
+                aws_config::defaults(BehaviorVersion::v2026_01_12())
+                    .http_client(http_client())
+                    .timeout_config(timeouts(limits))
+                    .load()
+                    .await
+            }
+            Origin::Emulator { url, access_key_id } => emulated(url, access_key_id, limits),
+        };
         let none = |detail: String| {
             Cause::new(CauseKind::NoCredentials, format!("no usable base credentials: {detail}")).with_hint(
                 "set AWS_PROFILE, run where an instance or container role is attached, or export AWS_ACCESS_KEY_ID and \
@@ -75,6 +95,24 @@ impl BaseSession {
             .build();
         aws_sdk_sts::Client::from_conf(config)
     }
+}
+
+fn emulated(url: &str, access_key_id: &str, limits: &Limits) -> SdkConfig {
+    let credentials = Credentials::new(access_key_id, "emulated", None, None, "cwlake-emulator");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http_client())
+        .timeout_config(timeouts(limits))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
+        .time_source(aws_smithy_async::time::SharedTimeSource::new(
+            aws_smithy_async::time::SystemTimeSource::new(),
+        ))
+        .endpoint_url(url)
+        .region(aws_config::Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 /// One connector: a pool a client would open sockets by the thousand for hundreds of accounts.

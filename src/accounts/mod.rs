@@ -13,7 +13,7 @@ mod limiter;
 #[cfg(feature = "ec2")]
 mod regions;
 
-pub use base::BaseSession;
+pub use base::{BaseSession, Origin};
 pub use calls::{Api, CallStats};
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::{LaneJob, export_lane};
 use super::sink::unread_units;
-use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
+use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
 use crate::commit::{Lake, LakeError};
 use crate::config::{DayRange, ExportConfig, RegionChoice};
 use crate::discover::discover;
+use crate::fetch::BatchStats;
 use crate::model::{Cause, CauseKind, Lane, Region, UnitOutcome, iso_seconds};
 use crate::plan::{Cost, LanePlan, plan_lane};
 use crate::report::{AccountReport, LaneReport, RunReport, Totals};
@@ -24,6 +25,8 @@ use crate::telemetry::Progress;
 pub struct RunContext {
     /// What to do.
     pub config: Arc<ExportConfig>,
+    /// With whose credentials.
+    pub origin: Origin,
     /// For which days.
     pub range: DayRange,
     /// The clock, read once: seconds since the epoch.
@@ -90,7 +93,7 @@ pub struct PlannedLane {
 /// [`RunError::Credentials`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
     let config = &context.config;
-    let base = BaseSession::load(&config.limits)
+    let base = BaseSession::load(&context.origin, &config.limits)
         .await
         .map_err(RunError::Credentials)?;
     context
@@ -147,31 +150,13 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
             cap,
         });
     }
-    let Planned {
-        cost,
-        accounts,
-        lanes,
-    } = planned;
-    let mut report = RunReport {
-        report_version: 1,
-        cwlake_version: env!("CARGO_PKG_VERSION"),
-        run_id,
-        from: context.range.first.to_string(),
-        to: context.range.end.to_string(),
-        destination: context.config.destination.display().to_string(),
-        started_at: iso_seconds(context.now),
-        seconds: 0.0,
-        stopped_by: None,
-        planned: cost,
-        totals: Totals::default(),
-        accounts,
-        lanes: Vec::new(),
-        units: Vec::new(),
-    };
+    let mut report = planned.report(context);
+    report.lanes.clear();
+    report.run_id = run_id;
     for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
         report.units.extend(units_of_account(account, context));
     }
-    export_lanes(context, &lake, lanes, &mut report).await;
+    export_lanes(context, &lake, planned.lanes, &mut report).await;
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
     });
@@ -184,6 +169,41 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let json = serde_json::to_string_pretty(&report).map_err(|e| RunError::Report(e.into()))?;
     lake.write_report(&json).map_err(RunError::Report)?;
     Ok(report)
+}
+
+impl Planned {
+    /// The report of a run that has not begun: its plan, and what already went wrong.
+    pub fn report(&self, context: &RunContext) -> RunReport {
+        let lane = |l: &PlannedLane| LaneReport {
+            account_id: l.lane.account.to_string(),
+            region: l.lane.region.to_string(),
+            planned: l
+                .ready
+                .as_ref()
+                .map(|(_, plan)| plan.cost())
+                .unwrap_or_default(),
+            get_metric_data: BatchStats::default(),
+            discovery: l.discovery,
+            seconds: 0.0,
+            cause: l.ready.as_ref().err().cloned(),
+        };
+        RunReport {
+            report_version: 1,
+            cwlake_version: env!("CARGO_PKG_VERSION"),
+            run_id: String::new(),
+            from: context.range.first.to_string(),
+            to: context.range.end.to_string(),
+            destination: context.config.destination.display().to_string(),
+            started_at: iso_seconds(context.now),
+            seconds: 0.0,
+            stopped_by: None,
+            planned: self.cost,
+            totals: Totals::default(),
+            accounts: self.accounts.clone(),
+            lanes: self.lanes.iter().map(lane).collect(),
+            units: Vec::new(),
+        }
+    }
 }
 
 /// Start of the run and process: two runs never share a name.
@@ -415,7 +435,7 @@ fn failed_lane(
         account_id: lane.account.to_string(),
         region: lane.region.to_string(),
         planned: crate::plan::LaneCost::default(),
-        get_metric_data: crate::fetch::BatchStats::default(),
+        get_metric_data: BatchStats::default(),
         discovery,
         seconds: 0.0,
         cause: Some(cause),

@@ -1,0 +1,356 @@
+//! CloudWatch: `ListMetrics` and `PutMetricData`, and what its operations share.
+//!
+//! # Source
+//! botocore `data/cloudwatch/2010-08-01/service-2.json`; `ListMetrics` shows metrics with data in the past two weeks, 500 a page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::RwLock;
+
+use super::fleet::{
+    BALANCER_METRICS, INSTANCE_METRICS, Kind, Shape, balancers, instances, seed_of,
+};
+use super::store::{Datum, LaneStore, MetricKey, Raw};
+use super::wire::Value;
+use super::world::{AccountSpec, World};
+
+const PAGE_SIZE: usize = 500;
+const ACTIVE_SECONDS: i64 = 14 * 86_400;
+
+/// An error as CloudWatch words it.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            code: "ValidationError",
+            message: message.into(),
+        }
+    }
+}
+
+/// A generated metric: how to compute it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generated {
+    pub(super) shape: Shape,
+    pub(super) seed: u64,
+    pub(super) unit: &'static str,
+}
+
+/// Everything CloudWatch knows, lane by lane.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    lanes: RwLock<BTreeMap<(String, String), LaneMetrics>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct LaneMetrics {
+    generated: BTreeMap<MetricKey, Generated>,
+    pub(super) stored: LaneStore,
+}
+
+impl LaneMetrics {
+    /// How to compute a metric, if it is generated.
+    pub(super) fn generated(&self, key: &MetricKey) -> Option<Generated> {
+        self.generated.get(key).copied()
+    }
+}
+
+impl Metrics {
+    /// The fleets of a world.
+    pub(super) fn of(world: &World) -> Self {
+        let mut lanes: BTreeMap<(String, String), LaneMetrics> = BTreeMap::new();
+        for account in &world.accounts {
+            for region in &account.regions {
+                let lane = lanes
+                    .entry((account.id.clone(), region.clone()))
+                    .or_default();
+                add_fleet(world.seed, account, region, lane);
+            }
+        }
+        Self {
+            lanes: RwLock::new(lanes),
+        }
+    }
+
+    /// Adds a point.
+    pub(super) fn put(&self, account: &str, region: &str, key: MetricKey, raw: Raw) {
+        let mut lanes = self
+            .lanes
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        lanes
+            .entry((account.to_owned(), region.to_owned()))
+            .or_default()
+            .stored
+            .put(key, raw);
+    }
+
+    /// Reads one lane.
+    pub(super) fn read<T>(
+        &self,
+        account: &str,
+        region: &str,
+        read: impl FnOnce(&LaneMetrics) -> T,
+    ) -> T {
+        let lanes = self
+            .lanes
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match lanes.get(&(account.to_owned(), region.to_owned())) {
+            Some(lane) => read(lane),
+            None => read(&LaneMetrics::default()),
+        }
+    }
+}
+
+fn add_fleet(seed: u64, account: &AccountSpec, region: &str, lane: &mut LaneMetrics) {
+    let mut add = |kind: &Kind, resource: &str| {
+        let key = (
+            kind.namespace.to_owned(),
+            kind.name.to_owned(),
+            vec![(kind.dimension.to_owned(), resource.to_owned())],
+        );
+        let seed = seed_of(seed, &[&account.id, region, kind.name, resource]);
+        lane.generated.insert(
+            key,
+            Generated {
+                shape: kind.shape,
+                seed,
+                unit: kind.unit,
+            },
+        );
+    };
+    for instance in instances(seed, &account.id, region, account.instances) {
+        if instance.state == "running" {
+            INSTANCE_METRICS
+                .iter()
+                .for_each(|kind| add(kind, &instance.id));
+        }
+    }
+    for balancer in balancers(seed, &account.id, region, account.load_balancers) {
+        BALANCER_METRICS
+            .iter()
+            .for_each(|kind| add(kind, &balancer));
+    }
+}
+
+/// Name-sorted dimensions of a `Metric` or `MetricDatum`.
+pub(super) fn dimensions(given: &Value) -> Result<Vec<(String, String)>, Refusal> {
+    let mut dimensions = Vec::new();
+    for dimension in given.list("Dimensions") {
+        let (name, value) = (
+            dimension.str("Name").unwrap_or(""),
+            dimension.str("Value").unwrap_or(""),
+        );
+        if name.is_empty() || value.is_empty() {
+            return Err(Refusal::validation(
+                "The parameter Dimensions.member.1.Value must be a non-empty string.",
+            ));
+        }
+        dimensions.push((name.to_owned(), value.to_owned()));
+    }
+    if dimensions.len() > 30 {
+        return Err(Refusal::validation(
+            "The collection Dimensions must not have a size greater than 30.",
+        ));
+    }
+    dimensions.sort();
+    Ok(dimensions)
+}
+
+pub(super) fn list_metrics(
+    metrics: &Metrics,
+    account: &str,
+    region: &str,
+    now: i64,
+    input: &Value,
+) -> Result<Value, Refusal> {
+    let namespace = input.str("Namespace");
+    let name = input.str("MetricName");
+    let filters: Vec<(&str, Option<&str>)> = input
+        .list("Dimensions")
+        .iter()
+        .map(|f| (f.str("Name").unwrap_or(""), f.str("Value")))
+        .collect();
+    if filters.len() > 10 {
+        return Err(Refusal::validation(
+            "The collection Dimensions must not have a size greater than 10.",
+        ));
+    }
+    match input.str("RecentlyActive") {
+        None | Some("PT3H") => {}
+        Some(other) => {
+            return Err(Refusal::validation(format!(
+                "{other} is not a valid RecentlyActive"
+            )));
+        }
+    }
+    let since = now
+        - if input.get("RecentlyActive").is_some() {
+            3 * 3_600
+        } else {
+            ACTIVE_SECONDS
+        };
+    let wanted = |key: &&MetricKey| {
+        namespace.is_none_or(|n| n == key.0)
+            && name.is_none_or(|n| n == key.1)
+            && filters.iter().all(|(n, v)| {
+                key.2
+                    .iter()
+                    .any(|(dn, dv)| dn == n && v.is_none_or(|v| v == dv))
+            })
+    };
+    let all: BTreeSet<MetricKey> = metrics.read(account, region, |lane| {
+        let mut all = lane.stored.active(since);
+        all.extend(lane.generated.keys().filter(|k| wanted(k)).cloned());
+        all
+    });
+    let from = match input.str("NextToken").map(|t| {
+        t.strip_prefix("list-")
+            .and_then(|n| n.parse::<usize>().ok())
+    }) {
+        None => 0,
+        Some(Some(n)) => n,
+        Some(None) => {
+            return Err(Refusal {
+                status: 400,
+                code: "InvalidParameterValue",
+                message: "Invalid nextToken".to_owned(),
+            });
+        }
+    };
+    let matched: Vec<&MetricKey> = all.iter().filter(wanted).collect();
+    let page = matched
+        .iter()
+        .skip(from)
+        .take(PAGE_SIZE)
+        .map(|key| metric(key))
+        .collect();
+    let mut answer = vec![("Metrics".to_owned(), Value::List(page))];
+    if from + PAGE_SIZE < matched.len() {
+        answer.push((
+            "NextToken".to_owned(),
+            Value::text(format!("list-{}", from + PAGE_SIZE)),
+        ));
+    }
+    Ok(Value::Map(answer))
+}
+
+fn metric((namespace, name, dimensions): &MetricKey) -> Value {
+    let pair = |(n, v): &(String, String)| {
+        Value::Map(vec![
+            ("Name".to_owned(), Value::text(n)),
+            ("Value".to_owned(), Value::text(v)),
+        ])
+    };
+    Value::Map(vec![
+        ("Namespace".to_owned(), Value::text(namespace)),
+        ("MetricName".to_owned(), Value::text(name)),
+        (
+            "Dimensions".to_owned(),
+            Value::List(dimensions.iter().map(pair).collect()),
+        ),
+    ])
+}
+
+/// # Source
+/// botocore `PutMetricData`: up to 1,000 metrics and 150 values each; timestamps two weeks back to two hours ahead.
+pub(super) fn put_metric_data(
+    metrics: &Metrics,
+    account: &str,
+    region: &str,
+    now: i64,
+    input: &Value,
+) -> Result<Value, Refusal> {
+    let namespace = input.str("Namespace").unwrap_or("");
+    if namespace.is_empty() || namespace.starts_with("AWS/") {
+        return Err(Refusal {
+            status: 400,
+            code: "InvalidParameterValue",
+            message: "The value for parameter Namespace must be non-empty and not begin with AWS/."
+                .to_owned(),
+        });
+    }
+    let data = input.list("MetricData");
+    if data.len() > 1_000 {
+        return Err(Refusal::validation(
+            "The collection MetricData must not have a size greater than 1000.",
+        ));
+    }
+    let mut points = Vec::new();
+    for datum in data {
+        let name = datum.str("MetricName").filter(|n| !n.is_empty());
+        let name = name.ok_or_else(|| {
+            Refusal::validation("The parameter MetricData.member.1.MetricName is required.")
+        })?;
+        let second = datum.number("Timestamp").map_or(now, |t| t.floor() as i64);
+        if second < now - 14 * 86_400 || second > now + 2 * 3_600 {
+            return Err(Refusal {
+                status: 400,
+                code: "InvalidParameterValue",
+                message: "The parameter MetricData.member.1.Timestamp must specify a time within the past two weeks.".to_owned(),
+            });
+        }
+        let unit = datum.str("Unit").unwrap_or("None").to_owned();
+        let key = (namespace.to_owned(), name.to_owned(), dimensions(datum)?);
+        points.push((
+            key,
+            Raw {
+                second,
+                unit,
+                datum: content(datum)?,
+            },
+        ));
+    }
+    for (key, raw) in points {
+        metrics.put(account, region, key, raw);
+    }
+    Ok(Value::Map(Vec::new()))
+}
+
+fn content(datum: &Value) -> Result<Datum, Refusal> {
+    if let Some(set) = datum.get("StatisticValues") {
+        let number = |key| set.number(key).unwrap_or(0.0);
+        return Ok(Datum::Set {
+            count: number("SampleCount"),
+            sum: number("Sum"),
+            min: number("Minimum"),
+            max: number("Maximum"),
+        });
+    }
+    if let Some(value) = datum.number("Value") {
+        return Ok(Datum::Values(vec![(value, 1.0)]));
+    }
+    let numbers = |key| {
+        datum.list(key).iter().filter_map(|v| {
+            if let Value::Number(n) = v {
+                Some(*n)
+            } else {
+                None
+            }
+        })
+    };
+    let values: Vec<f64> = numbers("Values").collect();
+    let counts: Vec<f64> = numbers("Counts").collect();
+    if values.is_empty()
+        || values.len() > 150
+        || !(counts.is_empty() || counts.len() == values.len())
+    {
+        return Err(Refusal::validation(
+            "A datum has a Value, StatisticValues, or up to 150 Values with as many Counts.",
+        ));
+    }
+    Ok(Datum::Values(
+        values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (*v, counts.get(i).copied().unwrap_or(1.0)))
+            .collect(),
+    ))
+}

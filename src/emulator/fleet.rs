@@ -1,0 +1,177 @@
+//! Generated data: a seeded fleet whose every raw point can be computed at any time, so that nothing is stored.
+
+use super::faults::{mix, unit};
+
+/// How a generated metric behaves. One raw value a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Per cent with a daily wave and noise.
+    Utilization,
+    /// Bytes in bursts, whole numbers.
+    Volume,
+    /// Whole small numbers, most of them zero.
+    RareCount,
+    /// Always zero.
+    Zero,
+    /// Whole numbers, nothing at night.
+    Requests,
+    /// Seconds, skewed.
+    Latency,
+}
+
+/// One generated metric of a resource.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) namespace: &'static str,
+    pub(super) name: &'static str,
+    pub(super) dimension: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) shape: Shape,
+}
+
+pub(super) const INSTANCE_METRICS: [Kind; 5] = [
+    kind(
+        "AWS/EC2",
+        "CPUUtilization",
+        "InstanceId",
+        "Percent",
+        Shape::Utilization,
+    ),
+    kind(
+        "AWS/EC2",
+        "DiskReadOps",
+        "InstanceId",
+        "Count",
+        Shape::RareCount,
+    ),
+    kind("AWS/EC2", "NetworkIn", "InstanceId", "Bytes", Shape::Volume),
+    kind(
+        "AWS/EC2",
+        "NetworkOut",
+        "InstanceId",
+        "Bytes",
+        Shape::Volume,
+    ),
+    kind(
+        "AWS/EC2",
+        "StatusCheckFailed",
+        "InstanceId",
+        "Count",
+        Shape::Zero,
+    ),
+];
+
+pub(super) const BALANCER_METRICS: [Kind; 3] = [
+    kind(
+        "AWS/ApplicationELB",
+        "HTTPCode_ELB_5XX_Count",
+        "LoadBalancer",
+        "Count",
+        Shape::RareCount,
+    ),
+    kind(
+        "AWS/ApplicationELB",
+        "RequestCount",
+        "LoadBalancer",
+        "Count",
+        Shape::Requests,
+    ),
+    kind(
+        "AWS/ApplicationELB",
+        "TargetResponseTime",
+        "LoadBalancer",
+        "Seconds",
+        Shape::Latency,
+    ),
+];
+
+const fn kind(
+    namespace: &'static str,
+    name: &'static str,
+    dimension: &'static str,
+    unit: &'static str,
+    shape: Shape,
+) -> Kind {
+    Kind {
+        namespace,
+        name,
+        dimension,
+        unit,
+        shape,
+    }
+}
+
+/// One generated instance.
+#[derive(Clone, Debug)]
+pub(super) struct FleetInstance {
+    pub(super) id: String,
+    pub(super) state: &'static str,
+    pub(super) tags: Vec<(&'static str, String)>,
+}
+
+/// A number of its own for everything that has a name.
+pub(super) fn seed_of(seed: u64, parts: &[&str]) -> u64 {
+    parts
+        .iter()
+        .flat_map(|p| p.bytes().chain([0]))
+        .fold(mix(seed), |h, byte| mix(h ^ u64::from(byte)))
+}
+
+/// The instances of a lane; every tenth is stopped and reports nothing.
+pub(super) fn instances(seed: u64, account: &str, region: &str, count: u32) -> Vec<FleetInstance> {
+    const TEAMS: [&str; 4] = ["payments", "search", "platform", "data"];
+    (0..count)
+        .map(|n| {
+            let number = n.to_string();
+            let own = seed_of(seed, &[account, region, "instance", &number]);
+            let team = TEAMS[n as usize % TEAMS.len()];
+            FleetInstance {
+                id: format!("i-{:017x}", u128::from(own) << 4 | u128::from(n & 0xf)),
+                state: if n % 10 == 9 { "stopped" } else { "running" },
+                tags: vec![
+                    ("Name", format!("{team}-{n:03}")),
+                    ("Team", team.to_owned()),
+                ],
+            }
+        })
+        .collect()
+}
+
+/// The load balancers of a lane, as their dimension spells them.
+pub(super) fn balancers(seed: u64, account: &str, region: &str, count: u32) -> Vec<String> {
+    (0..count)
+        .map(|n| {
+            format!(
+                "app/web-{n}/{:016x}",
+                seed_of(seed, &[account, region, "balancer", &n.to_string()])
+            )
+        })
+        .collect()
+}
+
+/// The raw value of a minute (minutes since the epoch), or none where the metric has a gap.
+pub(super) fn raw(shape: Shape, seed: u64, minute: i64) -> Option<f64> {
+    let bits = mix(seed ^ minute.cast_unsigned());
+    let noise = unit(bits);
+    // A triangle over the day, at another hour for every series: no libm call, the same bits on every machine.
+    let phase = (minute + (seed % 1_440).cast_signed()).rem_euclid(1_440) as f64 / 1_440.0;
+    let wave = 1.0 - (2.0 * phase - 1.0).abs();
+    match shape {
+        Shape::Utilization => {
+            let base = 5.0 + 40.0 * unit(mix(seed));
+            Some(((base * (0.4 + wave) + 12.0 * noise) * 1_000.0).round() / 1_000.0)
+        }
+        Shape::Volume => Some((1_000.0 + 4_000_000.0 * wave * noise * noise * noise).round()),
+        Shape::RareCount => Some(if noise < 0.97 {
+            0.0
+        } else {
+            (unit(mix(bits)) * 20.0).floor() + 1.0
+        }),
+        Shape::Zero => Some(0.0),
+        Shape::Requests => (wave > 0.15).then(|| (wave * 900.0 * (0.5 + noise)).round()),
+        Shape::Latency => {
+            let slow = if noise > 0.99 { 20.0 } else { 1.0 };
+            Some((0.004 + 0.02 * noise * noise) * slow * (0.7 + wave))
+        }
+    }
+}

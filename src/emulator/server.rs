@@ -1,0 +1,637 @@
+//! The HTTP side: one loopback port for every service, told apart by the signature's scope.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+
+use super::bill::Bill;
+use super::cloudwatch::{Metrics, Refusal, list_metrics, put_metric_data};
+use super::faults::{Fault, FaultKind, Faults, Subject};
+use super::get_metric_data::Request;
+use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
+use super::load::LoadError;
+use super::wire::{Protocol, Value};
+use super::world::{World, WorldError};
+use super::{ec2, load, sts};
+
+/// Where CBOR requests go; boto3's JSON names the same service in a header.
+const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
+
+/// A running emulator. Stops when dropped.
+#[derive(Debug)]
+pub struct Emulator {
+    address: SocketAddr,
+    state: Arc<Server>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Server {
+    world: World,
+    now: Option<i64>,
+    metrics: Metrics,
+    sessions: Sessions,
+    faults: Faults,
+    bill: Mutex<Bill>,
+    quota: Mutex<HashMap<(String, String), Quota>>,
+}
+
+impl Emulator {
+    /// Starts a world on `listen`, for example `127.0.0.1:0` for any free port.
+    ///
+    /// # Errors
+    /// [`std::io::Error`] when the port cannot be had or the world's clock is no instant.
+    pub async fn start(world: World, listen: SocketAddr) -> std::io::Result<Self> {
+        let now = world
+            .fixed_now()
+            .map_err(|e: WorldError| std::io::Error::new(std::io::ErrorKind::InvalidInput, e))?;
+        let state = Arc::new(Server {
+            now,
+            metrics: Metrics::of(&world),
+            sessions: Sessions::default(),
+            faults: Faults::new(world.seed, world.faults.clone()),
+            bill: Mutex::default(),
+            quota: Mutex::default(),
+            world,
+        });
+        let listener = tokio::net::TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let router = axum::Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::max(16 << 20))
+            .with_state(Arc::clone(&state));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the emulator stopped");
+            }
+        });
+        Ok(Self {
+            address,
+            state,
+            task,
+        })
+    }
+
+    /// Adds series from files, see `load`.
+    ///
+    /// # Errors
+    /// [`LoadError`] with file and line; what was read before stays.
+    pub fn load(&self, dir: &Path) -> Result<u64, LoadError> {
+        load::load(dir, &self.state.metrics)
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What has been counted so far.
+    pub fn bill(&self) -> Bill {
+        self.state
+            .bill
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A decoded form body.
+#[derive(Debug)]
+pub(super) struct Form(HashMap<String, String>);
+
+impl Form {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+}
+
+/// An answer before faults.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn xml(body: String) -> Self {
+        Self {
+            status: 200,
+            content_type: "text/xml",
+            headers: Vec::new(),
+            body: body.into_bytes(),
+        }
+    }
+
+    /// An error of a query service.
+    pub(super) fn query_error(status: u16, code: &str, message: &str) -> Self {
+        let body = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{}</Message></Error>\
+             <RequestId>emulated</RequestId></ErrorResponse>",
+            xml_escape(message)
+        );
+        Self {
+            status,
+            ..Self::xml(body)
+        }
+    }
+
+    /// An error of EC2, which has a shape of its own.
+    pub(super) fn ec2_error(status: u16, code: &str, message: &str) -> Self {
+        let body = format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>{}</Message></Error></Errors><RequestID>emulated</RequestID></Response>",
+            xml_escape(message)
+        );
+        Self {
+            status,
+            ..Self::xml(body)
+        }
+    }
+
+    fn of_value(protocol: Protocol, status: u16, value: &Value) -> Self {
+        let headers = match protocol {
+            Protocol::Cbor => vec![("smithy-protocol", "rpc-v2-cbor".to_owned())],
+            Protocol::Json => Vec::new(),
+        };
+        Self {
+            status,
+            content_type: protocol.content_type(),
+            headers,
+            body: protocol.write(value),
+        }
+    }
+
+    /// An error of CloudWatch, with the header that keeps the old query code.
+    fn cloudwatch_error(protocol: Protocol, refusal: &Refusal) -> Self {
+        let prefix = match (protocol, refusal.code) {
+            (_, "ValidationError") => "com.amazon.coral.validate#ValidationException".to_owned(),
+            (_, code) => format!("com.amazonaws.cloudwatch.v2010_08_01#{code}"),
+        };
+        let body = Value::Map(vec![
+            ("__type".to_owned(), Value::Text(prefix)),
+            ("message".to_owned(), Value::text(&refusal.message)),
+        ]);
+        let mut answer = Self::of_value(protocol, refusal.status, &body);
+        let side = if refusal.status < 500 {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        answer
+            .headers
+            .push(("x-amzn-query-error", format!("{};{side}", refusal.code)));
+        answer
+    }
+}
+
+pub(super) fn xml_escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// How a request speaks and what it wants.
+struct Call {
+    scope: Scope,
+    operation: String,
+    body: CallBody,
+}
+
+enum CallBody {
+    CloudWatch(Protocol, Value),
+    Query(Form),
+}
+
+impl Call {
+    /// An error in the caller's own protocol.
+    fn error(&self, status: u16, code: &'static str, message: &str) -> Answer {
+        match &self.body {
+            CallBody::CloudWatch(protocol, _) => Answer::cloudwatch_error(
+                *protocol,
+                &Refusal {
+                    status,
+                    code,
+                    message: message.to_owned(),
+                },
+            ),
+            CallBody::Query(_) if self.scope.service == "ec2" => {
+                Answer::ec2_error(status, code, message)
+            }
+            CallBody::Query(_) => Answer::query_error(status, code, message),
+        }
+    }
+}
+
+async fn answer(
+    State(server): State<Arc<Server>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if method == Method::GET && uri.path() == "/_emulator/bill" {
+        let bill = server
+            .bill
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let json = serde_json::to_vec(&bill).unwrap_or_default();
+        return plain(200, "application/json", json);
+    }
+    let Some(call) = call_of(&uri, &headers, &body) else {
+        return plain(
+            400,
+            "text/plain",
+            b"not a signed request to sts, monitoring or ec2".to_vec(),
+        );
+    };
+    let token = headers
+        .get("x-amz-security-token")
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
+    let worker = Arc::clone(&server);
+    // Aggregation is CPU work: it stays off the threads that serve connections.
+    let handled = tokio::task::spawn_blocking(move || worker.handle(&call, token.as_deref())).await;
+    match handled {
+        Ok((answer, faults)) => send(answer, &faults).await,
+        Err(_) => plain(500, "text/plain", b"the emulator broke down".to_vec()),
+    }
+}
+
+fn plain(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
+    response(
+        Answer {
+            status,
+            content_type,
+            headers: Vec::new(),
+            body: Vec::new(),
+        },
+        Body::from(body),
+    )
+}
+
+fn response(answer: Answer, body: Body) -> Response {
+    let mut builder = Response::builder()
+        .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .header("content-type", answer.content_type)
+        .header("x-amzn-requestid", "emulated");
+    for (name, value) in answer.headers {
+        builder = builder.header(name, value);
+    }
+    builder.body(body).unwrap_or_default()
+}
+
+/// Sends an answer, spoiled on the way by the faults of the transport.
+async fn send(mut answer: Answer, faults: &[Fault]) -> Response {
+    for fault in faults {
+        match fault.kind {
+            FaultKind::Delay => tokio::time::sleep(Duration::from_millis(fault.millis)).await,
+            FaultKind::Hang => std::future::pending::<()>().await,
+            FaultKind::Garbage => answer.body = b"<html><body>Bad gateway</body></html>".to_vec(),
+            FaultKind::EmptyBody => answer.body.clear(),
+            FaultKind::Cut => {
+                answer
+                    .headers
+                    .push(("content-length", answer.body.len().to_string()));
+                let half = Bytes::from(answer.body.split_off(answer.body.len() / 2));
+                let pieces = [
+                    Ok(half),
+                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+                ];
+                return response(
+                    answer,
+                    Body::from_stream(futures_util::stream::iter(pieces)),
+                );
+            }
+            FaultKind::Drip => {
+                let pause = Duration::from_millis(fault.millis);
+                let bytes = std::mem::take(&mut answer.body);
+                let drip =
+                    futures_util::stream::unfold(bytes.into_iter(), move |mut rest| async move {
+                        tokio::time::sleep(pause).await;
+                        rest.next()
+                            .map(|byte| (Ok::<_, std::io::Error>(Bytes::from(vec![byte])), rest))
+                    });
+                return response(answer, Body::from_stream(drip));
+            }
+            _ => {}
+        }
+    }
+    let body = Body::from(std::mem::take(&mut answer.body));
+    response(answer, body)
+}
+
+fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let scope = scope_of(header("authorization")?)?;
+    let unpacked;
+    let body = if header("content-encoding") == Some("gzip") {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(body)
+            .take(64 << 20)
+            .read_to_end(&mut plain)
+            .ok()?;
+        unpacked = plain;
+        &unpacked
+    } else {
+        body
+    };
+    if let Some(operation) = uri.path().strip_prefix(CBOR_PATH) {
+        let input = Protocol::Cbor.read(body)?;
+        return Some(Call {
+            scope,
+            operation: operation.to_owned(),
+            body: CallBody::CloudWatch(Protocol::Cbor, input),
+        });
+    }
+    if let Some((_, operation)) = header("x-amz-target").and_then(|t| t.split_once('.')) {
+        let input = Protocol::Json.read(body)?;
+        return Some(Call {
+            scope,
+            operation: operation.to_owned(),
+            body: CallBody::CloudWatch(Protocol::Json, input),
+        });
+    }
+    let form = Form(form_urlencoded::parse(body).into_owned().collect());
+    let operation = form.get("Action")?.to_owned();
+    Some(Call {
+        scope,
+        operation,
+        body: CallBody::Query(form),
+    })
+}
+
+impl Server {
+    fn now(&self) -> i64 {
+        self.now.unwrap_or_else(|| {
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs().cast_signed())
+        })
+    }
+
+    fn handle(&self, call: &Call, token: Option<&str>) -> (Answer, Vec<Fault>) {
+        let caller = self
+            .sessions
+            .identify(&self.world, &call.scope.access_key, token);
+        let account = caller
+            .as_ref()
+            .map_or("unknown", |c| c.account.as_str())
+            .to_owned();
+        let names = match &call.body {
+            CallBody::CloudWatch(_, input) => metric_names(input),
+            CallBody::Query(_) => Vec::new(),
+        };
+        let subject = Subject {
+            operation: &call.operation,
+            account: &account,
+            region: &call.scope.region,
+            metric_names: &names,
+        };
+        let faults = self.faults.strike(subject);
+        let answer = match caller {
+            Ok(caller) => self.handle_known(call, &caller, &faults),
+            Err(unknown) => refuse_unknown(call, unknown),
+        };
+        let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = bill.lane(&account, &call.scope.region);
+        *lane.calls.entry(call.operation.clone()).or_default() += 1;
+        if answer.status >= 400 {
+            *lane.errors.entry(call.operation.clone()).or_default() += 1;
+        }
+        drop(bill);
+        (answer, faults)
+    }
+
+    fn handle_known(&self, call: &Call, caller: &Identity, faults: &[Fault]) -> Answer {
+        if let Some(answer) = faults.iter().find_map(|f| struck(call, f)) {
+            return answer;
+        }
+        let (service, region) = (call.scope.service.as_str(), call.scope.region.as_str());
+        if service == "sts" {
+            let CallBody::Query(form) = &call.body else {
+                return call.error(400, "InvalidAction", "STS speaks the query protocol");
+            };
+            return sts::handle(&self.world, &self.sessions, caller, form);
+        }
+        let Some(account) = self.world.account(&caller.account) else {
+            return call.error(403, "AccessDenied", "no such account");
+        };
+        if !account.regions.iter().any(|r| r == region) {
+            let code = if service == "ec2" {
+                "AuthFailure"
+            } else {
+                "UnrecognizedClientException"
+            };
+            return call.error(
+                403,
+                code,
+                "The security token included in the request is invalid.",
+            );
+        }
+        let prefix = if service == "ec2" {
+            "ec2"
+        } else {
+            "cloudwatch"
+        };
+        let action = format!("{prefix}:{}", call.operation);
+        if !caller.allows(&action, region) {
+            let text = format!(
+                "User: {} is not authorized to perform: {action}",
+                caller.arn
+            );
+            let code = if service == "ec2" {
+                "UnauthorizedOperation"
+            } else {
+                "AccessDenied"
+            };
+            return call.error(403, code, &text);
+        }
+        match &call.body {
+            CallBody::Query(form) => ec2::handle(&self.world, account, region, form),
+            CallBody::CloudWatch(protocol, input) => {
+                match self.cloudwatch(&call.operation, &caller.account, region, input, faults) {
+                    Ok(value) => Answer::of_value(*protocol, 200, &value),
+                    Err(refusal) => Answer::cloudwatch_error(*protocol, &refusal),
+                }
+            }
+        }
+    }
+
+    fn cloudwatch(
+        &self,
+        operation: &str,
+        account: &str,
+        region: &str,
+        input: &Value,
+        faults: &[Fault],
+    ) -> Result<Value, Refusal> {
+        let now = self.now();
+        match operation {
+            "ListMetrics" => list_metrics(&self.metrics, account, region, now, input),
+            "PutMetricData" => put_metric_data(&self.metrics, account, region, now, input),
+            "GetMetricData" => {
+                let request = Request::parse(input)?;
+                if self.world.enforce_quota {
+                    let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+                    let lane = quota
+                        .entry((account.to_owned(), region.to_owned()))
+                        .or_default();
+                    lane.spend(request.estimate(), now - request.start() <= 3 * 3_600)?;
+                }
+                let page = self
+                    .metrics
+                    .read(account, region, |lane| request.answer(lane, now, faults));
+                let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
+                let lane = bill.lane(account, region);
+                lane.points += page.points;
+                lane.billed_metrics += page.billed_metrics;
+                Ok(page.body)
+            }
+            other => Err(Refusal {
+                status: 400,
+                code: "InvalidAction",
+                message: format!("{other} is not emulated"),
+            }),
+        }
+    }
+}
+
+fn metric_names(input: &Value) -> Vec<&str> {
+    let queries = input.list("MetricDataQueries").iter();
+    queries
+        .filter_map(|q| q.get("MetricStat")?.get("Metric")?.str("MetricName"))
+        .chain(input.str("MetricName"))
+        .collect()
+}
+
+fn refuse_unknown(call: &Call, unknown: Unknown) -> Answer {
+    let cloudwatch = matches!(call.body, CallBody::CloudWatch(..));
+    let invalid = match call.scope.service.as_str() {
+        "ec2" => "AuthFailure",
+        _ if cloudwatch => "UnrecognizedClientException",
+        _ => "InvalidClientTokenId",
+    };
+    match unknown {
+        Unknown::Expired => call.error(
+            403,
+            "ExpiredToken",
+            "The security token included in the request is expired",
+        ),
+        Unknown::Key | Unknown::Token => call.error(
+            403,
+            invalid,
+            "The security token included in the request is invalid.",
+        ),
+    }
+}
+
+/// Faults that answer in place of the service.
+fn struck(call: &Call, fault: &Fault) -> Option<Answer> {
+    match fault.kind {
+        FaultKind::Throttle => Some(call.error(400, "Throttling", "Rate exceeded")),
+        FaultKind::ExpiredToken => Some(call.error(
+            403,
+            "ExpiredToken",
+            "The security token included in the request is expired",
+        )),
+        FaultKind::Invalid => {
+            let text = format!(
+                "The parameter MetricName {} is not valid.",
+                fault.metric_name.as_deref().unwrap_or("")
+            );
+            Some(call.error(400, "ValidationError", &text))
+        }
+        FaultKind::Error if fault.code.is_empty() => Some(Answer {
+            status: fault.status,
+            content_type: "text/html",
+            headers: Vec::new(),
+            body: b"<html>error</html>".to_vec(),
+        }),
+        FaultKind::Error => {
+            let code: &'static str = KNOWN_CODES
+                .iter()
+                .find(|c| **c == fault.code)
+                .copied()
+                .unwrap_or("InternalFailure");
+            Some(call.error(fault.status, code, "emulated fault"))
+        }
+        _ => None,
+    }
+}
+
+/// Codes a fault may name.
+const KNOWN_CODES: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "InternalFailure",
+    "InternalServiceFault",
+    "ServiceUnavailable",
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthorizationError",
+    "UnrecognizedClientException",
+    "RegionDisabledException",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "ExpiredToken",
+    "InvalidNextToken",
+    "RequestTimeTooSkewed",
+];
+
+/// A token bucket of one second for each of a lane's quotas.
+#[derive(Debug)]
+struct Quota {
+    calls: f64,
+    points: f64,
+    refilled: Instant,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            calls: 50.0,
+            points: 396_000.0,
+            refilled: Instant::now(),
+        }
+    }
+}
+
+impl Quota {
+    fn spend(&mut self, points: f64, recent: bool) -> Result<(), Refusal> {
+        let seconds = self.refilled.elapsed().as_secs_f64();
+        self.refilled = Instant::now();
+        self.calls = (self.calls + seconds * 50.0).min(50.0);
+        self.points = (self.points + seconds * 396_000.0).min(396_000.0);
+        // The quota of recent windows is smaller: each of their points weighs more.
+        let weight = if recent { 396_000.0 / 180_000.0 } else { 1.0 };
+        if self.calls < 1.0 || self.points < points * weight {
+            return Err(Refusal {
+                status: 400,
+                code: "Throttling",
+                message: "Rate exceeded".to_owned(),
+            });
+        }
+        self.calls -= 1.0;
+        self.points -= points * weight;
+        Ok(())
+    }
+}

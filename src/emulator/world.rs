@@ -1,0 +1,115 @@
+//! What the emulated AWS contains: accounts, roles, fleets and faults, from TOML or built in tests.
+
+use serde::Deserialize;
+
+use super::faults::Fault;
+
+/// A world, as written in TOML.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// Seed of all generated data.
+    #[serde(default)]
+    pub seed: u64,
+    /// Fixed data clock, RFC 3339; the system's when left out. Sessions always expire by the system's.
+    pub now: Option<String>,
+    /// Enforce AWS's call and point quotas per account and region.
+    #[serde(default)]
+    pub enforce_quota: bool,
+    /// Accounts that exist.
+    #[serde(default, rename = "account")]
+    pub accounts: Vec<AccountSpec>,
+    /// Faults, tried in order.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+}
+
+/// One account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSpec {
+    /// Twelve digits. As an access key id they are the account's root credentials.
+    pub id: String,
+    /// Enabled regions.
+    #[serde(default = "default_regions")]
+    pub regions: Vec<String>,
+    /// Generated EC2 instances per region, five metrics each.
+    #[serde(default)]
+    pub instances: u32,
+    /// Generated application load balancers per region, three metrics each.
+    #[serde(default)]
+    pub load_balancers: u32,
+    /// Roles that can be assumed.
+    #[serde(default, rename = "role")]
+    pub roles: Vec<RoleSpec>,
+}
+
+/// One role.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// Name, with its path if it has one.
+    pub name: String,
+    /// Accounts whose identities may assume it.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// Required `sts:ExternalId`.
+    pub external_id: Option<String>,
+    /// Allowed actions; `*` alone allows all.
+    #[serde(default = "allow_all")]
+    pub allow: Vec<String>,
+    /// Denied actions, as `cloudwatch:GetMetricData` or `cloudwatch:GetMetricData@eu-west-1`.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// Longest session.
+    #[serde(default = "hour")]
+    pub max_session_secs: u64,
+    /// Length of every session whatever is asked, for tests of expiry; AWS gives no less than 900 s.
+    pub session_secs: Option<u64>,
+}
+
+fn default_regions() -> Vec<String> {
+    vec!["us-east-1".to_owned()]
+}
+
+fn allow_all() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+fn hour() -> u64 {
+    3_600
+}
+
+/// A world that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// Not TOML, or of another shape.
+    #[error("reading the world: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// `now` is no instant.
+    #[error("'{0}' is not an RFC 3339 instant")]
+    Now(String),
+}
+
+impl World {
+    /// Reads a world from TOML.
+    ///
+    /// # Errors
+    /// [`WorldError::Toml`] with the place.
+    pub fn from_toml(text: &str) -> Result<Self, WorldError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    pub(super) fn fixed_now(&self) -> Result<Option<i64>, WorldError> {
+        let parse = |text: &String| {
+            text.parse::<jiff::Timestamp>()
+                .map(|t| t.as_second())
+                .map_err(|_| WorldError::Now(text.clone()))
+        };
+        self.now.as_ref().map(parse).transpose()
+    }
+
+    pub(super) fn account(&self, id: &str) -> Option<&AccountSpec> {
+        self.accounts.iter().find(|a| a.id == id)
+    }
+}
