@@ -1,10 +1,9 @@
 //! Work sent ahead, consumed in order: the bound on memory of a lane and of the run.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// A result with the permit it was fetched under: another request may start once the permit is dropped.
@@ -20,73 +19,90 @@ pub struct InFlight<T> {
 
 /// Work numbered 0 to `count - 1`, started in order, at most `read_ahead` of it unconsumed, each under one permit of the run's bound.
 ///
-/// `admit(n)` is awaited before the permit is taken, so that waiting for a quota blocks no other lane. A lane's oldest request
-/// always holds its permit before a younger one asks for one, so lanes cannot block each other.
+/// A feeder of its own admits and starts the work, so that waiting for a permit or a quota never keeps the consumer from a result
+/// that is there. `admit(n)` is awaited before the permit is taken: waiting for a quota blocks no other lane. Permits are taken in
+/// order, so a lane's oldest request always has one, and lanes cannot block each other.
 #[derive(Debug)]
-pub struct InOrder<T, A, S> {
-    count: usize,
-    read_ahead: usize,
-    bound: Arc<Semaphore>,
-    admit: A,
-    start: S,
-    started: usize,
-    ahead: VecDeque<AbortOnDrop<InFlight<T>>>,
+pub struct InOrder<T> {
+    feeder: AbortOnDrop<()>,
+    started: mpsc::UnboundedReceiver<Started<T>>,
 }
 
-impl<T, A, AF, S, SF> InOrder<T, A, S>
-where
-    T: Send + 'static,
-    A: Fn(usize) -> AF,
-    AF: Future<Output = ()>,
-    S: Fn(usize) -> SF,
-    SF: Future<Output = T> + Send + 'static,
-{
-    /// Nothing is started yet.
-    pub fn new(
+#[derive(Debug)]
+struct Started<T> {
+    task: AbortOnDrop<InFlight<T>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl<T: Send + 'static> InOrder<T> {
+    /// Starts the feeder.
+    pub fn start<A, S>(
         count: usize,
         read_ahead: usize,
         bound: &Arc<Semaphore>,
-        admit: A,
-        start: S,
-    ) -> Self {
-        let read_ahead = read_ahead.max(1);
+        admit: impl Fn(usize) -> A + Send + 'static,
+        start: impl Fn(usize) -> S + Send + 'static,
+    ) -> Self
+    where
+        A: Future<Output = ()> + Send,
+        S: Future<Output = T> + Send + 'static,
+    {
+        let bound = Arc::clone(bound);
+        let slots = Arc::new(Semaphore::new(read_ahead.max(1)));
+        // Unbounded in type only: the slots bound it.
+        let (sender, started) = mpsc::unbounded_channel();
+        let feeder = tokio::spawn(async move {
+            for n in 0..count {
+                let slot = Arc::clone(&slots)
+                    .acquire_owned()
+                    .await
+                    .expect("the slots are never closed");
+                admit(n).await;
+                let permit = Arc::clone(&bound)
+                    .acquire_owned()
+                    .await
+                    .expect("the run's bound is never closed");
+                let work = start(n);
+                let task = tokio::spawn(async move {
+                    InFlight {
+                        value: work.await,
+                        permit,
+                    }
+                });
+                if sender
+                    .send(Started {
+                        task: AbortOnDrop(task),
+                        _slot: slot,
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
         Self {
-            count,
-            read_ahead,
-            bound: Arc::clone(bound),
-            admit,
-            start,
-            started: 0,
-            ahead: VecDeque::with_capacity(read_ahead),
+            feeder: AbortOnDrop(feeder),
+            started,
         }
     }
 
     /// The next result in order, or none after the last.
     ///
     /// # Panics
-    /// Passes on the panic of the work.
+    /// Passes on the panic of the work or of the feeder.
     ///
     /// # Cancel safety
     /// Dropping the value aborts what is under way; a dropped `next` may lose the oldest result.
     pub async fn next(&mut self) -> Option<InFlight<T>> {
-        while self.started < self.count && self.ahead.len() < self.read_ahead {
-            (self.admit)(self.started).await;
-            let permit = Arc::clone(&self.bound)
-                .acquire_owned()
-                .await
-                .expect("the run's semaphore is never closed");
-            let work = (self.start)(self.started);
-            let task = async move {
-                InFlight {
-                    value: work.await,
-                    permit,
-                }
-            };
-            self.ahead.push_back(AbortOnDrop(tokio::spawn(task)));
-            self.started += 1;
-        }
-        let mut oldest = self.ahead.pop_front()?;
-        match (&mut oldest.0).await {
+        let Some(mut oldest) = self.started.recv().await else {
+            // The feeder is gone: at its end, or broken down.
+            let ended = (&mut self.feeder.0).await;
+            return ended.map_or_else(
+                |error| std::panic::resume_unwind(error.into_panic()),
+                |()| None,
+            );
+        };
+        match (&mut oldest.task.0).await {
             Ok(result) => Some(result),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -116,7 +132,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100 - (n as u64 * 37) % 100)).await;
             n
         };
-        let mut work = InOrder::new(20, 4, &bound, |_| async {}, start);
+        let mut work = InOrder::start(20, 4, &bound, |_| async {}, start);
         let mut got = Vec::new();
         while let Some(result) = work.next().await {
             got.push(result.value);
@@ -132,14 +148,15 @@ mod tests {
         let lanes = (0..5).map(|_| {
             let (bound, held, most) = (Arc::clone(&bound), Arc::clone(&held), Arc::clone(&most));
             async move {
-                let start = |_| {
-                    let (held, most) = (Arc::clone(&held), Arc::clone(&most));
+                let counted = (Arc::clone(&held), Arc::clone(&most));
+                let start = move |_| {
+                    let (held, most) = (Arc::clone(&counted.0), Arc::clone(&counted.1));
                     async move {
                         most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 };
-                let mut work = InOrder::new(10, 2, &bound, |_| async {}, start);
+                let mut work = InOrder::start(10, 2, &bound, |_| async {}, start);
                 while let Some(result) = work.next().await {
                     held.fetch_sub(1, Ordering::SeqCst);
                     drop(result);
@@ -151,10 +168,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn lanes_that_share_too_few_permits_all_come_to_an_end() {
+        let bound = Arc::new(Semaphore::new(1));
+        let lanes = (0..4).map(|_| {
+            let bound = Arc::clone(&bound);
+            async move {
+                let mut work = InOrder::start(9, 4, &bound, |_| async {}, |n| async move { n });
+                let mut seen = 0;
+                // A slow consumer that keeps the last permit while it works.
+                while let Some(result) = work.next().await {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    seen += 1;
+                    drop(result);
+                }
+                seen
+            }
+        });
+        assert_eq!(futures_util::future::join_all(lanes).await, [9; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn dropping_it_stops_what_is_under_way() {
         let bound = Arc::new(Semaphore::new(8));
         let slow = |_| tokio::time::sleep(Duration::from_secs(3_600));
-        let mut work = InOrder::new(100, 4, &bound, |_| async {}, slow);
+        let mut work = InOrder::start(100, 4, &bound, |_| async {}, slow);
         assert!(
             tokio::time::timeout(Duration::from_secs(1), work.next())
                 .await

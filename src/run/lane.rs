@@ -72,21 +72,20 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) {
         ..
     } = job;
     let now = context.now;
-    let admit = |n: usize| {
-        let batch = &plan.batches[n];
-        client.pace(
-            Api::GetMetricData,
-            client.point_cost(batch.points, batch.span.start, now),
-        )
+    let admit = {
+        let (client, plan) = (client.clone(), Arc::clone(plan));
+        move |n: usize| {
+            let (client, batch) = (client.clone(), &plan.batches[n]);
+            let cost = client.point_cost(batch.points, batch.span.start, now);
+            async move { client.pace(Api::GetMetricData, cost).await }
+        }
     };
-    let start = |n: usize| fetch_batch(client.clone(), Arc::clone(plan), n, now);
-    let mut batches = InOrder::new(
-        plan.batches.len(),
-        context.config.run.read_ahead as usize,
-        bound,
-        admit,
-        start,
-    );
+    let start = {
+        let (client, plan) = (client.clone(), Arc::clone(plan));
+        move |n: usize| fetch_batch(client.clone(), Arc::clone(&plan), n, now)
+    };
+    let read_ahead = context.config.run.read_ahead as usize;
+    let mut batches = InOrder::start(plan.batches.len(), read_ahead, bound, admit, start);
     for group in &plan.groups {
         // The last one's permit is held until the group is written: its page counts against the run's bound. The others give
         // theirs back at once, or lanes with several windows a group would wait for each other for ever.

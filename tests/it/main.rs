@@ -1,0 +1,9 @@
+//! Integration tests, one binary: the whole pipeline against the embedded emulator, and the program as a user calls it.
+
+mod architecture;
+mod cli;
+mod config_corpus;
+mod faults;
+mod lab;
+mod pipeline;
+mod recorded;
