@@ -1,1 +1,220 @@
+//! Wrong configurations: each is refused with exit 2, its place, its remedy, and without a network call.
 
+use crate::cli::{Program, stderr};
+use crate::lab::CONFIG;
+
+/// What is wrong, how the good file is spoiled, where the error points, and words of the error or its remedy.
+struct Bad {
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// `line:column` in the spoiled file; empty where the file as a whole is meant.
+    place: &'static str,
+    says: &'static [&'static str],
+}
+
+const fn bad(
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    place: &'static str,
+    says: &'static [&'static str],
+) -> Bad {
+    Bad {
+        name,
+        from,
+        to,
+        place,
+        says,
+    }
+}
+
+const ID: &str = "id = \"222233334444\"";
+const STATS: &str = "statistics = [\"Average\", \"Maximum\", \"p90\"]";
+const REGIONS: &str = "regions = [\"us-east-1\", \"eu-west-1\"]";
+
+#[rustfmt::skip]
+const CORPUS: &[Bad] = &[
+    // Syntax.
+    bad("unclosed quote", "url = \"lake\"", "url = \"lake", "3:", &["string"]),
+    bad("duplicate key", "url = \"lake\"", "url = \"lake\"\nurl = \"x\"", "4:1", &["duplicate"]),
+    bad("NUL", "url = \"lake\"", "url = \"la\u{0}ke\"", "3:", &[]),
+    // Shape.
+    bad("unknown key", "regions =", "regoins =", "13:1", &["unknown key 'regoins'", "did you mean 'regions'?"]),
+    bad("unknown table", "[run]", "[runn]", "4:2", &["unknown key 'runn'", "did you mean 'run'?"]),
+    bad("unknown key far from all", "lookback_days = 0", "colour = 3", "5:1", &["known keys here", "lookback_days"]),
+    bad("wrong type", "lookback_days = 0", "lookback_days = \"two\"", "5:17", &["invalid type"]),
+    bad("missing key", "url = \"lake\"", "", "", &["missing key 'url'", "add 'url'"]),
+    bad("newer version", "version = 1", "version = 2", "1:11", &["version 2", "update cwlake"]),
+    bad("older version", "version = 1", "version = 0", "1:11", &["version = 1"]),
+    bad("unset variable", "external_id = \"ext-1\"", "external_id = \"env:NOT_SET_HERE\"", "12:15", &["NOT_SET_HERE is not set", "export"]),
+    // Accounts.
+    bad("eleven digits", ID, "id = \"22223333444\"", "18:6", &["not an account id", "twelve digits"]),
+    bad("thirteen digits", ID, "id = \"2222333344445\"", "18:6", &["twelve digits"]),
+    bad("id as number", ID, "id = 222233334444", "18:6", &["invalid type"]),
+    bad("duplicate account", ID, "id = \"111122223333\"", "18:6", &["listed twice"]),
+    bad("malformed ARN", ID, "id = \"222233334444\"\nrole_arn = \"arn:aws:iam:222233334444:role/x\"", "19:12", &["not a role ARN", "for example arn:aws:iam::222233334444:role/"]),
+    bad("ARN of another account", ID, "id = \"222233334444\"\nrole_arn = \"arn:aws:iam::111122223333:role/x\"", "19:12", &["in account 111122223333", "wrong account"]),
+    bad("ARN of another partition", ID, "id = \"222233334444\"\nrole_arn = \"arn:aws-cn:iam::222233334444:role/x\"", "19:12", &["partition 'aws-cn'", "'aws'"]),
+    bad("user ARN", ID, "id = \"222233334444\"\nrole_arn = \"arn:aws:iam::222233334444:user/x\"", "19:12", &["not the ARN of a role"]),
+    bad("role ARN and name", ID, "id = \"222233334444\"\nrole_arn = \"arn:aws:iam::222233334444:role/x\"\nrole_name = \"y\"", "20:13", &["both given"]),
+    bad("role name with blanks", "role_name = \"Reader\"", "role_name = \"my role\"", "11:13", &["not a role name"]),
+    bad("role with base credentials", ID, "id = \"222233334444\"\nbase_credentials = true\nrole_name = \"x\"", "20:13", &["keep one of the two"]),
+    bad("external id too short", "external_id = \"ext-1\"", "external_id = \"x\"", "12:15", &["2 to 1,224"]),
+    bad("external id with blanks", "external_id = \"ext-1\"", "external_id = \"no blanks\"", "12:15", &["2 to 1,224"]),
+    bad("session name", ID, "id = \"222233334444\"\nsession_name = \"a b\"", "19:16", &["2 to 64"]),
+    bad("session name too long", ID, "id = \"222233334444\"\nsession_name = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "19:16", &["2 to 64"]),
+    bad("session too short", ID, "id = \"222233334444\"\nsession_duration_secs = 899", "19:25", &["900 to 43200"]),
+    bad("session too long", ID, "id = \"222233334444\"\nsession_duration_secs = 43201", "19:25", &["900 to 43200"]),
+    // Regions.
+    bad("unknown region", REGIONS, "regions = [\"us-eats-1\"]", "13:11", &["'us-eats-1'", "did you mean 'us-east-1'?", "extra_regions"]),
+    bad("two partitions", REGIONS, "regions = [\"us-east-1\", \"cn-north-1\"]", "13:11", &["different partitions"]),
+    bad("star in a list", REGIONS, "regions = [\"*\", \"us-east-1\"]", "13:11", &["regions = \"auto\" alone"]),
+    bad("empty list", REGIONS, "regions = []", "13:11", &["empty", "\"auto\""]),
+    bad("a region as text", REGIONS, "regions = \"us-east-1\"", "13:11", &["[\"us-east-1\"]"]),
+    bad("no regions", REGIONS, "", "15:6", &["has no regions", "[defaults]"]),
+    // Metrics.
+    bad("statistic by nickname", STATS, "statistics = [\"Avg\"]", "23:15", &["'Avg'", "write 'Average'"]),
+    bad("p101", STATS, "statistics = [\"p101\"]", "23:15", &["'p101'", "between 0 and 100"]),
+    bad("wrong range", STATS, "statistics = [\"TM(90%:10%)\"]", "23:15", &["not below"]),
+    bad("no statistics", STATS, "statistics = []", "23:14", &["empty"]),
+    bad("period 90", "period = 300", "period = 90", "24:10", &["90 s", "nearest is 60"]),
+    bad("period 0", "period = 300", "period = 0", "24:10", &["nearest is 1"]),
+    bad("period -60", "period = 300", "period = -60", "24:10", &["nearest"]),
+    bad("period that does not divide a day", "period = 300", "period = 420", "24:10", &["nearest is 360"]),
+    bad("period in words", "period = 300", "period = \"5m\"", "24:10", &["\"auto\""]),
+    bad("high resolution in an AWS namespace", "period = 300", "period = 10", "24:10", &["60 is the finest"]),
+    bad("bad glob", "\"Network*\"", "\"Network[\"", "21:30", &["not a glob"]),
+    bad("no metrics in the list", "[\"CPUUtilization\", \"Network*\"]", "[]", "21:11", &["[\"*\"]"]),
+    bad("namespace glob", "\"AWS/EC2\"", "\"AWS/*\"", "20:13", &["not a namespace"]),
+    bad("unknown unit", "period = 300", "period = 300\nunit = \"Percents\"", "25:8", &["did you mean 'Percent'?"]),
+    bad("required and forbidden", "period = 300", "period = 300\nwithout_dimensions = [\"InstanceId\"]", "25:23", &["both required and forbidden"]),
+    bad("empty dimension value", "InstanceId = \"*\"", "InstanceId = \"\"", "22:", &["\"*\" allows every value"]),
+    bad("instance rules without ec2", "period = 300", "period = 300\ninstance_states = [\"running\"]", "25:20", &["discover = \"ec2\""]),
+    bad("unknown way to discover", "period = 300", "period = 300\ndiscover = \"magic\"", "25:12", &["ListMetrics"]),
+    // Output.
+    bad("S3 destination", "url = \"lake\"", "url = \"s3://Bucket_1\"", "3:7", &["'s3://'", "local folder"]),
+    bad("root folder", "url = \"lake\"", "url = \"/\"", "3:7", &["root of the file system"]),
+    bad("climbing out", "url = \"lake\"", "url = \"../lake\"", "3:7", &["absolute path"]),
+    bad("empty destination", "url = \"lake\"", "url = \"\"", "3:7", &["empty"]),
+    // Run.
+    bad("concurrency 0", "lookback_days = 0", "concurrency = 0", "5:15", &["1 to 1024"]),
+    bad("concurrency -1", "lookback_days = 0", "concurrency = -1", "5:15", &["1 to 1024"]),
+    bad("concurrency 1000000", "lookback_days = 0", "concurrency = 1000000", "5:15", &["1 to 1024"]),
+    bad("lookback -1", "lookback_days = 0", "lookback_days = -1", "5:17", &["0 to 454"]),
+    bad("rate 0", "[limits]", "[limits]\npoints_per_second = 0.0", "7:21", &["out of range"]),
+    bad("attempts 0", "[limits]", "[limits]\nattempts = 0", "7:12", &["1 to 100"]),
+    bad("time limit 0", "connect_timeout_secs = 2", "connect_timeout_secs = 0.0", "7:24", &["out of range"]),
+    bad("budget -1", "lookback_days = 0", "max_spend_usd = -1.0", "5:17", &["dollars"]),
+    bad("budget NaN", "lookback_days = 0", "max_spend_usd = nan", "5:17", &["dollars"]),
+    bad("access key as key", "[run]", "[run]\naws_access_key_id = \"x\"", "5:1", &["credential chain"]),
+    bad("access key as value", "name = \"prod\"", "name = \"AKIAABCDEFGHIJKLMNOP\"", "16:9", &["looks like an AWS access key", "rotate"]),
+];
+
+#[test]
+fn every_wrong_configuration_is_refused_at_its_place_with_a_remedy() {
+    for bad in CORPUS {
+        assert!(CONFIG.contains(bad.from), "{}: nothing to spoil", bad.name);
+        // A dead endpoint: a call would end with another exit code, and late.
+        let program = Program::new(&CONFIG.replacen(bad.from, bad.to, 1))
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+        for command in ["check", "export"] {
+            let output = program.run(command);
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{}: {told}", bad.name);
+            assert!(
+                told.contains(&format!("cwlake.toml:{}", bad.place)),
+                "{}: {told}",
+                bad.name
+            );
+            for words in bad.says {
+                assert!(told.contains(words), "{}: no '{words}' in {told}", bad.name);
+            }
+            assert!(!told.contains("panicked"), "{}: {told}", bad.name);
+        }
+        assert!(
+            !program.dir.path().join("lake").exists(),
+            "{}: nothing is written",
+            bad.name
+        );
+    }
+}
+
+#[test]
+fn files_that_are_no_configuration_are_refused() {
+    let refuse = |content: &[u8], told: &str| {
+        let program = Program::new("");
+        std::fs::write(program.dir.path().join("cwlake.toml"), content).expect("written");
+        let output = program.run("check");
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    };
+    refuse(b"", "missing key 'version'");
+    refuse(b"# only a comment\n", "missing key 'version'");
+    refuse(b"version = 1\n\xff\xfe", "cwlake.toml:2:1: not valid UTF-8");
+    refuse(&vec![b'#'; 10 << 20], "more than the 1048576");
+    refuse(
+        format!("version = {}1{}", "[".repeat(50_000), "]".repeat(50_000)).as_bytes(),
+        "cwlake.toml:",
+    );
+    let program = Program::new("");
+    assert_eq!(program.run("check --config .").status.code(), Some(2));
+    assert!(stderr(&program.run("check --config .")).contains("this is a folder"));
+}
+
+#[test]
+fn line_ends_tabs_and_byte_order_marks_do_not_matter() {
+    for text in [
+        CONFIG.replace('\n', "\r\n"),
+        format!("\u{feff}{CONFIG}"),
+        CONFIG.replace(" = ", "\t=\t"),
+    ] {
+        let output = Program::new(&text).run("check");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn several_problems_are_told_at_once() {
+    let text = CONFIG
+        .replace("period = 300", "period = 90")
+        .replace("\"p90\"", "\"p900\"");
+    let told = stderr(&Program::new(&text).run("check"));
+    assert!(
+        told.contains("90 s is not") && told.contains("p900"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_external_id_never_shows() {
+    let text = CONFIG.replace("\"ext-1\"", "\"canary secret\"");
+    let output = Program::new(&text).run("check");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!stderr(&output).contains("canary"), "{}", stderr(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_in_a_file_everyone_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let program = Program::new(CONFIG);
+    let path = program.dir.path().join("cwlake.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("set");
+    let output = program.run("check");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("chmod o-w"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_endpoint_that_is_no_url_is_refused() {
+    let output = Program::new(CONFIG)
+        .env("AWS_ENDPOINT_URL_STS", "localhost:4566")
+        .run("check");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("AWS_ENDPOINT_URL_STS"),
+        "{}",
+        stderr(&output)
+    );
+}
