@@ -64,13 +64,13 @@ pub struct ConfigArgs {
     /// Folder of the lake, over destination.url (relative to the working folder)
     #[arg(long, env = "CWLAKE_DESTINATION", value_name = "FOLDER")]
     pub destination: Option<String>,
-    /// Refuse to start when the plan costs more US dollars, over run.max_spend_usd
+    /// Refuse to start when the plan costs more US dollars, over `run.max_spend_usd`
     #[arg(long, env = "CWLAKE_MAX_SPEND_USD", value_name = "USD")]
     pub max_spend: Option<f64>,
     /// Requests in flight over all lanes, over run.concurrency
     #[arg(long, env = "CWLAKE_CONCURRENCY", value_name = "N")]
     pub concurrency: Option<u32>,
-    /// Days before yesterday read again when no dates are given, over run.lookback_days
+    /// Days before yesterday read again when no dates are given, over `run.lookback_days`
     #[arg(long, env = "CWLAKE_LOOKBACK_DAYS", value_name = "N")]
     pub lookback_days: Option<u32>,
 }

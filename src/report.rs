@@ -264,7 +264,7 @@ impl RunReport {
             grouped(t.get_metric_data.billed_metrics),
             t.dollars
         );
-        for account in self.accounts.iter() {
+        for account in &self.accounts {
             if let Some(cause) = &account.cause {
                 note(
                     &mut out,

@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
@@ -59,7 +59,6 @@ impl BaseSession {
         let provider = config
             .credentials_provider()
             .ok_or_else(|| none("the AWS chain has no provider".to_owned()))?;
-        use aws_credential_types::provider::ProvideCredentials;
         provider
             .provide_credentials()
             .await

@@ -100,7 +100,7 @@ impl LaneClient {
     pub async fn call<T, E, F>(
         &self,
         api: Api,
-        points: u64,
+        points: f64,
         paced: bool,
         stats: &mut CallStats,
         send: impl Fn() -> F,

@@ -125,7 +125,7 @@ fn inner_cause(error: &(dyn Error + 'static)) -> Option<Cause> {
             return Some(cause.clone());
         }
         if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
-            let nested = credentials.source().and_then(|s| inner_cause(s));
+            let nested = credentials.source().and_then(inner_cause);
             return nested.or_else(|| Some(of_credentials(credentials)));
         }
         current = error.source();

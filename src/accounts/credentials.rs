@@ -13,7 +13,7 @@ use crate::config::RoleConfig;
 use crate::model::{AccountId, Cause, CauseKind};
 
 /// Refresh this long before the end: a request signed now must still be valid when it arrives after a slow queue.
-const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_secs(120);
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_mins(2);
 
 /// Tries of `AssumeRole` or `GetCallerIdentity`; a denial is never tried again.
 const ATTEMPTS: u32 = 5;
@@ -35,7 +35,7 @@ pub(super) enum Source {
 
 /// A caching, single-flight credentials provider for one account.
 #[derive(Debug)]
-pub struct AccountCredentials {
+pub(super) struct AccountCredentials {
     account: AccountId,
     source: Source,
     generation: AtomicU64,
@@ -60,12 +60,12 @@ impl AccountCredentials {
     }
 
     /// Names the session in use, for [`invalidate`](Self::invalidate).
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     /// Throws away the session a failed call was signed with; a newer one, got by another call meanwhile, stays.
-    pub fn invalidate(&self, generation: u64) {
+    pub(super) fn invalidate(&self, generation: u64) {
         let _ = self.generation.compare_exchange(
             generation,
             generation + 1,
@@ -78,7 +78,7 @@ impl AccountCredentials {
     ///
     /// # Errors
     /// The cause, with a hint, when the role cannot be assumed or belongs to another account.
-    pub async fn get(&self) -> Result<Credentials, Cause> {
+    pub(super) async fn get(&self) -> Result<Credentials, Cause> {
         let mut current = self.current.lock().await;
         let generation = self.generation();
         if let Some(session) = &*current

@@ -96,20 +96,17 @@ impl LaneClient {
 
     /// What `points` estimated points cost of the quota: more when the window starts within the last three hours, whose quota
     /// is smaller.
-    pub fn point_cost(&self, points: u64, start: i64, now: i64) -> u64 {
-        if now - start <= RECENT_SECONDS {
-            (points as f64 * self.0.recent_factor).ceil() as u64
-        } else {
-            points
-        }
+    pub fn point_cost(&self, points: u64, start: i64, now: i64) -> f64 {
+        let recent = now - start <= RECENT_SECONDS;
+        points as f64 * if recent { self.0.recent_factor } else { 1.0 }
     }
 
     /// Waits until the quota allows the call.
-    pub async fn pace(&self, api: Api, points: u64) {
+    pub async fn pace(&self, api: Api, points: f64) {
         match api {
             Api::GetMetricData => {
                 self.0.get_metric_data.spend(1.0).await;
-                self.0.points.spend(points as f64).await;
+                self.0.points.spend(points).await;
             }
             Api::ListMetrics => self.0.list_metrics.spend(1.0).await,
             Api::DescribeInstances | Api::DescribeRegions => self.0.ec2_calls.spend(1.0).await,

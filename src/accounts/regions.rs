@@ -16,7 +16,7 @@ pub async fn enabled_regions(
     stats: &mut CallStats,
 ) -> Result<Vec<Region>, Cause> {
     let answer = client
-        .call(Api::DescribeRegions, 0, false, stats, || {
+        .call(Api::DescribeRegions, 0.0, false, stats, || {
             client.ec2().describe_regions().send()
         })
         .await

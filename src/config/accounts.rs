@@ -106,15 +106,14 @@ fn one(
         );
         return None;
     };
-    let regions = match account.regions.as_ref().or(defaults.regions.as_ref()) {
-        Some(given) => region_choice(given, extra, problems)?,
-        None => {
-            problems.push(
-                Problem::at(account.id.span(), format!("account {id} has no regions"))
-                    .remedy("add regions = [\"us-east-1\"] here or under [defaults]"),
-            );
-            return None;
-        }
+    let regions = if let Some(given) = account.regions.as_ref().or(defaults.regions.as_ref()) {
+        region_choice(given, extra, problems)?
+    } else {
+        problems.push(
+            Problem::at(account.id.span(), format!("account {id} has no regions"))
+                .remedy("add regions = [\"us-east-1\"] here or under [defaults]"),
+        );
+        return None;
     };
     let role = role(account, &id, &regions, defaults, env, problems);
     if let Some(name) = &account.name
@@ -344,15 +343,15 @@ fn check_arn(
 ) {
     let example = format!("for example arn:aws:iam::{id}:role/CWLakeReader");
     let fields: Vec<&str> = arn.splitn(6, ':').collect();
-    let (partition, account, resource) = match fields.as_slice() {
-        ["arn", partition, "iam", "", account, resource] => (*partition, *account, *resource),
-        _ => {
-            problems.push(
-                Problem::at(span, format!("'{}' is not a role ARN", printable(arn)))
-                    .remedy(example),
-            );
-            return;
-        }
+    let (partition, account, resource) = if let ["arn", partition, "iam", "", account, resource] =
+        fields.as_slice()
+    {
+        (*partition, *account, *resource)
+    } else {
+        problems.push(
+            Problem::at(span, format!("'{}' is not a role ARN", printable(arn))).remedy(example),
+        );
+        return;
     };
     let Some(name) = resource.strip_prefix("role/") else {
         problems.push(

@@ -111,6 +111,10 @@ pub enum Regions {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the key is called metrics in the file"
+)]
 pub struct Metrics {
     pub namespace: Spanned<String>,
     pub metrics: Spanned<Vec<Spanned<String>>>,

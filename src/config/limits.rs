@@ -95,8 +95,8 @@ impl Default for Limits {
             attempts: ATTEMPTS,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
-            attempt_timeout: Duration::from_secs(60),
-            unit_timeout: Duration::from_secs(6 * 3_600),
+            attempt_timeout: Duration::from_mins(1),
+            unit_timeout: Duration::from_hours(6),
         }
     }
 }

@@ -396,7 +396,7 @@ fn period(
     };
     if period < Period::MINUTE && namespace.get_ref().starts_with("AWS/") {
         problems.push(refuse(
-            format!("{} is finer than AWS's own metrics are published", period),
+            format!("{period} is finer than AWS's own metrics are published"),
             "60 is the finest period in an AWS/ namespace".to_owned(),
         ));
         return None;

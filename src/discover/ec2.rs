@@ -35,7 +35,7 @@ pub(super) async fn instances(
     let mut seen = HashSet::new();
     loop {
         let page = client
-            .call(Api::DescribeInstances, 0, false, stats, || {
+            .call(Api::DescribeInstances, 0.0, false, stats, || {
                 client
                     .ec2()
                     .describe_instances()
@@ -48,7 +48,7 @@ pub(super) async fn instances(
         instances.extend(
             page.reservations()
                 .iter()
-                .flat_map(|r| r.instances())
+                .flat_map(aws_sdk_ec2::types::Reservation::instances)
                 .filter_map(instance),
         );
         match page.next_token.filter(|t| !t.is_empty()) {

@@ -149,6 +149,8 @@ mod tests {
         format!("[[metrics]]\nstatistics = [\"Sum\"]\nperiod = 300\n{body}\n")
     }
 
+    type Dimensions = &'static [(&'static str, &'static str)];
+
     fn metric(name: &str, dimensions: &[(&str, &str)]) -> MetricId {
         MetricId::new(
             "AWS/EC2",
@@ -165,7 +167,7 @@ mod tests {
         let rules = selections(&table(
             "namespace = \"AWS/EC2\"\nmetrics = [\"CPU*\", \"NetworkIn\"]\ndimensions = { InstanceId = [\"i-1*\", \"i-2\"] }\nwithout_dimensions = [\"ImageId\"]",
         ));
-        let cases: [(&str, &[(&str, &str)], bool); 7] = [
+        let cases: [(&str, Dimensions, bool); 7] = [
             ("CPUUtilization", &[("InstanceId", "i-1abc")], true),
             ("NetworkIn", &[("InstanceId", "i-2")], true),
             ("NetworkOut", &[("InstanceId", "i-2")], false),

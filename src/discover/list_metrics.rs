@@ -36,7 +36,7 @@ pub(super) async fn list(
     let mut restarted = false;
     loop {
         let page = client
-            .call(Api::ListMetrics, 0, false, stats, || {
+            .call(Api::ListMetrics, 0.0, false, stats, || {
                 client
                     .cloudwatch()
                     .list_metrics()

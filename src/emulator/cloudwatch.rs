@@ -289,7 +289,9 @@ pub(super) fn put_metric_data(
         let name = name.ok_or_else(|| {
             Refusal::validation("The parameter MetricData.member.1.MetricName is required.")
         })?;
-        let second = datum.number("Timestamp").map_or(now, |t| t.floor() as i64);
+        let second = datum
+            .number("Timestamp")
+            .map_or(now, super::get_metric_data::whole);
         if second < now - 14 * 86_400 || second > now + 2 * 3_600 {
             return Err(Refusal {
                 status: 400,

@@ -79,7 +79,7 @@ impl Request {
         }
         let page = input
             .number("MaxDatapoints")
-            .map_or(MAX_POINTS, |n| n as usize);
+            .map_or(MAX_POINTS, |n| usize::try_from(whole(n)).unwrap_or(0));
         if page == 0 || page > MAX_POINTS {
             return Err(Refusal::validation(format!(
                 "The parameter MaxDatapoints must be 1 to {MAX_POINTS}."
@@ -96,8 +96,8 @@ impl Request {
         };
         let mut request = Self {
             queries,
-            start: start.floor() as i64,
-            end: end.floor() as i64,
+            start: whole(start),
+            end: whole(end),
             descending,
             page,
             from: (0, 0),
@@ -466,7 +466,7 @@ fn query(given: &Value) -> Result<Query, Refusal> {
             "The parameters Namespace and MetricName are required.",
         ));
     };
-    let period = metric_stat.number("Period").unwrap_or(0.0) as i64;
+    let period = whole(metric_stat.number("Period").unwrap_or(0.0));
     let legal = matches!(period, 1 | 5 | 10 | 20 | 30) || (period > 0 && period % 60 == 0);
     if !legal {
         return Err(Refusal::validation(format!(
@@ -490,6 +490,15 @@ fn query(given: &Value) -> Result<Query, Refusal> {
             .map(str::to_owned),
         returned: !matches!(given.get("ReturnData"), Some(Value::Bool(false))),
     })
+}
+
+/// The whole seconds, points or periods of a number on the wire.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast saturates, and what is out of range is refused or finds nothing"
+)]
+pub(super) fn whole(number: f64) -> i64 {
+    number.floor() as i64
 }
 
 /// A single value, as `--load` stores it.

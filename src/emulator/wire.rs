@@ -200,27 +200,28 @@ fn write_json(out: &mut Vec<u8>, value: &Value) {
         Value::Bool(b) => write!(out, "{b}"),
         Value::Number(n) => double(out, *n),
         Value::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_str())),
-        Value::List(list) => joined(out, b'[', b']', list, |out, v| write_json(out, v)),
-        Value::Map(pairs) => joined(out, b'{', b'}', pairs, |out, (key, value)| {
+        Value::List(list) => joined(out, *b"[]", list, write_json),
+        Value::Map(pairs) => joined(out, *b"{}", pairs, |out, (key, value)| {
             let _ = write!(out, "{}:", serde_json::Value::from(key.as_str()));
             write_json(out, value);
         }),
-        Value::Times(times) => joined(out, b'[', b']', times, |out, t| {
+        Value::Times(times) => joined(out, *b"[]", times, |out, t| {
             let _ = write!(out, "{t}");
         }),
-        Value::Doubles(values) => joined(out, b'[', b']', values, |out, v| {
+        Value::Doubles(values) => joined(out, *b"[]", values, |out, v| {
             let _ = double(out, *v);
         }),
     };
 }
 
+/// Items between brackets, with commas.
 fn joined<T>(
     out: &mut Vec<u8>,
-    open: u8,
-    close: u8,
+    [open, close]: [u8; 2],
     items: &[T],
     mut one: impl FnMut(&mut Vec<u8>, &T),
 ) -> std::io::Result<()> {
+    use std::io::Write;
     out.push(open);
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
@@ -228,8 +229,7 @@ fn joined<T>(
         }
         one(out, item);
     }
-    out.push(close);
-    Ok(())
+    out.write_all(&[close])
 }
 
 /// AWS JSON writes what JSON has no number for as text.

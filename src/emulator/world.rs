@@ -103,7 +103,7 @@ impl World {
     pub(super) fn fixed_now(&self) -> Result<Option<i64>, WorldError> {
         let parse = |text: &String| {
             text.parse::<jiff::Timestamp>()
-                .map(|t| t.as_second())
+                .map(jiff::Timestamp::as_second)
                 .map_err(|_| WorldError::Now(text.clone()))
         };
         self.now.as_ref().map(parse).transpose()

@@ -185,7 +185,7 @@ impl Job<'_> {
             match self.pages(positions).await {
                 // The token went stale between two pages: once more from the first.
                 Err(cause) if cause.kind == CauseKind::InvalidToken && !restarted => {
-                    restarted = true
+                    restarted = true;
                 }
                 Err(cause) => return Err(cause),
                 Ok(partials) => return Ok(self.settle(positions, partials)),
@@ -235,7 +235,7 @@ impl Job<'_> {
             match next {
                 None => return Ok(partials),
                 Some(next) if seen.len() < MAX_PAGES && seen.insert(next.clone()) => {
-                    token = Some(next)
+                    token = Some(next);
                 }
                 Some(_) => {
                     return Err(Cause::new(

@@ -36,6 +36,9 @@ struct Started<T> {
 
 impl<T: Send + 'static> InOrder<T> {
     /// Starts the feeder.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn start<A, S>(
         count: usize,
         read_ahead: usize,
@@ -190,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn dropping_it_stops_what_is_under_way() {
         let bound = Arc::new(Semaphore::new(8));
-        let slow = |_| tokio::time::sleep(Duration::from_secs(3_600));
+        let slow = |_| tokio::time::sleep(Duration::from_hours(1));
         let mut work = InOrder::start(100, 4, &bound, |_| async {}, slow);
         assert!(
             tokio::time::timeout(Duration::from_secs(1), work.next())

@@ -121,7 +121,7 @@ impl MetricRows {
             Arc::new(Int64Array::from_iter_values(series_ids)),
             metric(|run| run.statistic.as_str()),
             Arc::new(Int32Array::from_iter_values(periods)),
-            Arc::new(StringArray::from_iter(units)),
+            Arc::new(units.collect::<StringArray>()),
             Arc::new(Float64Array::from(std::mem::take(&mut self.values))),
         ];
         RecordBatch::try_new(Arc::clone(&self.schema), columns)

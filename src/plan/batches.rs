@@ -461,7 +461,7 @@ mod tests {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let selections = [asks(&names, first), asks(&["Sum", "p1"], second)];
             let range = days(from, (from + length).min(0));
-            let which = |i: usize| if i % mix == 0 { vec![0, 1] } else { vec![0] };
+            let which = |i: usize| if i.is_multiple_of(mix) { vec![0, 1] } else { vec![0] };
             let plan = plan_lane(&lane(), found(n, which), &selections, range, NOW);
             let mut seen = HashSet::new();
             let mut seconds = HashMap::new();
@@ -477,7 +477,7 @@ mod tests {
             let kept = crate::plan::kept(range, NOW);
             for (index, series) in plan.series.iter().enumerate() {
                 for ask in 0..series.asks.len() {
-                    let covered = seconds.get(&(index as u32, ask as u16)).copied().unwrap_or(0);
+                    let covered = seconds.get(&(u32::try_from(index).expect("few"), u16::try_from(ask).expect("few"))).copied().unwrap_or(0);
                     prop_assert!((kept.seconds() - covered) < DAY_SECONDS || kept.is_empty(), "{} of {}", covered, kept.seconds());
                 }
             }

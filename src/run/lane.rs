@@ -27,7 +27,12 @@ pub(super) struct LaneJob {
 /// Exports one lane. Whatever goes wrong is in the units.
 pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
     let started = Instant::now();
-    let sink = LaneSink::new(&job.plan, job.account_name.clone(), &job.lake, &job.context);
+    let sink = LaneSink::new(
+        &job.plan,
+        job.account_name.as_ref(),
+        &job.lake,
+        &job.context,
+    );
     let sink = Arc::new(Mutex::new(sink));
     let limit = job.context.config.limits.unit_timeout;
     let broken = tokio::select! {

@@ -381,22 +381,16 @@ async fn export_lanes(
                     bound,
                     context: context.clone(),
                 };
-                match tokio::spawn(export_lane(job)).await {
-                    Ok(mut result) => {
-                        result.0.discovery = discovery;
-                        result.0.planned = planned_cost;
-                        result
-                    }
-                    Err(_) => {
-                        let cause = Cause::new(
-                            CauseKind::Other,
-                            "a worker of this lane broke down",
-                        )
+                if let Ok(mut result) = tokio::spawn(export_lane(job)).await {
+                    result.0.discovery = discovery;
+                    result.0.planned = planned_cost;
+                    result
+                } else {
+                    let cause = Cause::new(CauseKind::Other, "a worker of this lane broke down")
                         .with_hint(
                             "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
                         );
-                        failed_lane(&lane, discovery, false, cause, &context)
-                    }
+                    failed_lane(&lane, discovery, false, cause, &context)
                 }
             }
         })

@@ -1,7 +1,7 @@
 //! Where a lane's points end: one open file a day, each unit's books beside it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pipeline::RunContext;
@@ -61,7 +61,7 @@ type Pieces = Vec<(crate::model::Period, QueryPoints)>;
 impl LaneSink {
     pub(super) fn new(
         plan: &Arc<LanePlan>,
-        account_name: Option<Arc<str>>,
+        account_name: Option<&Arc<str>>,
         lake: &Lake,
         context: &RunContext,
     ) -> Self {
@@ -72,7 +72,7 @@ impl LaneSink {
             .map(|day| {
                 DayBook::new(
                     day,
-                    MetricRows::new(plan.lane.clone(), account_name.clone()),
+                    MetricRows::new(plan.lane.clone(), account_name.cloned()),
                 )
             })
             .collect();
@@ -138,7 +138,7 @@ impl LaneSink {
                         self.touched(batch.span, |book| book.refuse(&refused));
                     }
                     QueryOutcome::Failed(cause) => {
-                        self.touched(batch.span, |book| book.fail(&cause))
+                        self.touched(batch.span, |book| book.fail(&cause));
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl LaneSink {
                         day,
                         &self.plan.lane,
                     );
-                    book.flush(path);
+                    book.flush(&path);
                 }
             }
             from = to;
@@ -299,7 +299,7 @@ impl DayBook {
         self.rows.push(identity.clone(), timestamps, values);
     }
 
-    fn flush(&mut self, path: PathBuf) {
+    fn flush(&mut self, path: &Path) {
         if self.failure.is_none()
             && let Err(error) = self.try_flush(path)
         {
@@ -307,18 +307,18 @@ impl DayBook {
         }
     }
 
-    fn try_flush(&mut self, path: PathBuf) -> Result<(), WriteError> {
+    fn try_flush(&mut self, path: &Path) -> Result<(), WriteError> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let batch = self.rows.take().map_err(|e| WriteError::Parquet {
-            path: path.clone(),
+            path: path.to_owned(),
             source: e.into(),
         })?;
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(UnitFile::create(
-                &path,
+                path,
                 metrics_schema(),
                 &METRICS_SORT,
                 SCHEMA_VERSION,
@@ -341,7 +341,7 @@ impl DayBook {
         force: bool,
     ) -> UnitReport {
         let staged_path = layout::staged_file(lake.root(), lake.run_id(), DATASET, self.day, lane);
-        self.flush(staged_path.clone());
+        self.flush(&staged_path);
         let final_path = layout::unit_file(lake.root(), DATASET, self.day, lane);
         let complete = self.complete();
         let staged = match self.file.take() {

@@ -160,11 +160,7 @@ impl UnitFile {
                 found,
             });
         }
-        let sha256 = hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hex(&hash.finalize());
         Ok(Staged {
             path,
             rows: self.rows,
@@ -249,6 +245,17 @@ fn properties(schema: &SchemaRef, sort: &[&str], schema_version: u32) -> WriterP
             schema_version.to_string(),
         )]))
         .build()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+            // A String takes every character.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 /// Counts and hashes what passes through.
@@ -348,7 +355,12 @@ mod tests {
             .sorting_columns()
             .expect("declared")
             .iter()
-            .map(|c| group.column(c.column_idx as usize).column_path().string())
+            .map(|c| {
+                group
+                    .column(usize::try_from(c.column_idx).expect("an index"))
+                    .column_path()
+                    .string()
+            })
             .collect();
         assert_eq!(sorted, METRICS_SORT);
         assert!(

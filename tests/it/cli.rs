@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use crate::lab::{CALLER, CONFIG, Lab, NOW_TEXT, world};
 
 /// A folder with a configuration, and the program run in it with a clean environment.
-pub struct Program {
+pub(crate) struct Program {
     pub dir: TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Program {
-    pub fn new(config: &str) -> Self {
+    pub(crate) fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         std::fs::write(dir.path().join("cwlake.toml"), config).expect("written");
         Self {
@@ -23,7 +23,7 @@ impl Program {
         }
     }
 
-    pub fn against(mut self, lab: &Lab) -> Self {
+    pub(crate) fn against(mut self, lab: &Lab) -> Self {
         for (name, value) in [
             ("AWS_ENDPOINT_URL", lab.emulator.url().as_str()),
             ("AWS_ACCESS_KEY_ID", CALLER),
@@ -36,13 +36,13 @@ impl Program {
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Runs with `words` split at blanks.
-    pub fn run(&self, words: &str) -> Output {
+    pub(crate) fn run(&self, words: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_cwlake"))
             .args(words.split_whitespace())
             .current_dir(self.dir.path())
@@ -55,7 +55,7 @@ impl Program {
     }
 
     /// As [`run`](Self::run), off the threads that serve the emulator.
-    pub async fn run_beside(self, words: &'static str) -> (Self, Output) {
+    pub(crate) async fn run_beside(self, words: &'static str) -> (Self, Output) {
         tokio::task::spawn_blocking(move || {
             let output = self.run(words);
             (self, output)
@@ -65,11 +65,11 @@ impl Program {
     }
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

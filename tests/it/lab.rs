@@ -19,12 +19,12 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// "Now" of every test: 2026-11-21T02:00:00Z.
-pub const NOW: i64 = 1_795_226_400;
-pub const NOW_TEXT: &str = "2026-11-21T02:00:00Z";
-pub const CALLER: &str = "999900001111";
+pub(crate) const NOW: i64 = 1_795_226_400;
+pub(crate) const NOW_TEXT: &str = "2026-11-21T02:00:00Z";
+pub(crate) const CALLER: &str = "999900001111";
 
 /// Two accounts in two regions, readable by `Reader`; `extra` is appended (faults, more accounts).
-pub fn world(extra: &str) -> World {
+pub(crate) fn world(extra: &str) -> World {
     let account = |id: &str, instances: u32| {
         format!(
             "[[account]]\nid = \"{id}\"\nregions = [\"us-east-1\", \"eu-west-1\"]\ninstances = {instances}\nload_balancers = 1\n\
@@ -40,7 +40,7 @@ pub fn world(extra: &str) -> World {
 }
 
 /// Reads both accounts of [`world`] in both regions: CPU and network of every instance.
-pub const CONFIG: &str = r#"version = 1
+pub(crate) const CONFIG: &str = r#"version = 1
 [destination]
 url = "lake"
 [run]
@@ -67,7 +67,7 @@ period = 300
 "#;
 
 /// An emulator with an empty lake beside it.
-pub struct Lab {
+pub(crate) struct Lab {
     pub emulator: Emulator,
     pub dir: TempDir,
     pub config: String,
@@ -76,7 +76,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub async fn new(world: World) -> Self {
+    pub(crate) async fn new(world: World) -> Self {
         let emulator = Emulator::start(world, SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .expect("started");
@@ -90,22 +90,21 @@ impl Lab {
         }
     }
 
-    pub fn with_config(mut self, config: &str) -> Self {
+    pub(crate) fn with_config(mut self, config: &str) -> Self {
         config.clone_into(&mut self.config);
         self
     }
 
-    pub fn lake(&self) -> PathBuf {
+    pub(crate) fn lake(&self) -> PathBuf {
         self.dir.path().join("lake")
     }
 
-    pub fn context(&self, range: RangeRequest) -> RunContext {
+    pub(crate) fn context(&self, range: &RangeRequest) -> RunContext {
         let path = self.dir.path().join("cwlake.toml");
         std::fs::write(&path, &self.config).expect("written");
         let config = load(&path, &Overrides::default(), &Environment::default())
             .unwrap_or_else(|e| panic!("{e}"));
-        let range: DayRange =
-            resolve_range(&range, config.run.lookback_days, NOW).expect("a range");
+        let range: DayRange = resolve_range(range, config.run.lookback_days, NOW).expect("a range");
         RunContext {
             config: Arc::new(config),
             origin: Origin::Emulator {
@@ -121,32 +120,32 @@ impl Lab {
     }
 
     /// Yesterday.
-    pub async fn export(&self) -> RunReport {
+    pub(crate) async fn export(&self) -> RunReport {
         self.try_export().await.expect("a report")
     }
 
-    pub async fn try_export(&self) -> Result<RunReport, RunError> {
-        export(&self.context(RangeRequest::default())).await
+    pub(crate) async fn try_export(&self) -> Result<RunReport, RunError> {
+        export(&self.context(&RangeRequest::default())).await
     }
 
-    pub async fn export_days(&self, from: &str, to: &str) -> RunReport {
+    pub(crate) async fn export_days(&self, from: &str, to: &str) -> RunReport {
         let range = RangeRequest {
             date: None,
             from: Some(from.to_owned()),
             to: Some(to.to_owned()),
         };
-        export(&self.context(range)).await.expect("a report")
+        export(&self.context(&range)).await.expect("a report")
     }
 
     /// Every table file below the lake with its SHA-256.
-    pub fn tree(&self) -> BTreeMap<String, String> {
+    pub(crate) fn tree(&self) -> BTreeMap<String, String> {
         let mut tree = BTreeMap::new();
         walk(&self.lake().join("metrics"), &self.lake(), &mut tree);
         tree
     }
 
     /// Every file in staging: none after a run.
-    pub fn leftovers(&self) -> usize {
+    pub(crate) fn leftovers(&self) -> usize {
         let mut tree = BTreeMap::new();
         walk(
             &self.lake().join("_cwlake/staging"),
@@ -157,7 +156,7 @@ impl Lab {
     }
 
     /// All rows of the lake.
-    pub fn batches(&self) -> Vec<RecordBatch> {
+    pub(crate) fn batches(&self) -> Vec<RecordBatch> {
         self.tree()
             .keys()
             .flat_map(|file| read(&self.lake().join(file)))
@@ -165,7 +164,7 @@ impl Lab {
     }
 }
 
-pub fn read(path: &Path) -> Vec<RecordBatch> {
+pub(crate) fn read(path: &Path) -> Vec<RecordBatch> {
     let file = File::open(path).expect("file");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .expect("parquet")
@@ -174,7 +173,7 @@ pub fn read(path: &Path) -> Vec<RecordBatch> {
     reader.map(|batch| batch.expect("rows")).collect()
 }
 
-pub fn unit<'a>(report: &'a RunReport, account: &str, region: &str) -> &'a UnitReport {
+pub(crate) fn unit<'a>(report: &'a RunReport, account: &str, region: &str) -> &'a UnitReport {
     report
         .units
         .iter()
@@ -192,7 +191,9 @@ fn walk(dir: &Path, root: &Path, tree: &mut BTreeMap<String, String>) {
             walk(&path, root, tree);
         } else {
             let hash = Sha256::digest(std::fs::read(&path).expect("readable"));
-            let hex = hash.iter().map(|b| format!("{b:02x}")).collect();
+            let hex = hash
+                .iter()
+                .fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
             tree.insert(
                 path.strip_prefix(root)
                     .expect("below")
@@ -205,7 +206,7 @@ fn walk(dir: &Path, root: &Path, tree: &mut BTreeMap<String, String>) {
 }
 
 /// The tree a fault-free run of the same world and configuration leaves.
-pub async fn clean_tree(config: &str) -> BTreeMap<String, String> {
+pub(crate) async fn clean_tree(config: &str) -> BTreeMap<String, String> {
     let lab = Lab::new(world("")).await.with_config(config);
     let report = lab.export().await;
     assert_eq!(report.exit_code(), 0, "{}", report.text());

@@ -268,7 +268,7 @@ async fn an_unusable_destination_is_refused_before_any_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_calls_nothing_that_costs_and_writes_nothing() {
     let lab = Lab::new(world("")).await;
-    let planned = plan(&lab.context(RangeRequest::default()))
+    let planned = plan(&lab.context(&RangeRequest::default()))
         .await
         .expect("planned");
     assert_eq!(

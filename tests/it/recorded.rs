@@ -66,13 +66,11 @@ fn client(lab: &Lab) -> Client {
     Client::from_conf(config)
 }
 
-fn dimensions(pairs: &[[String; 2]]) -> Option<Vec<Dimension>> {
-    Some(
-        pairs
-            .iter()
-            .map(|[n, v]| Dimension::builder().name(n).value(v).build())
-            .collect(),
-    )
+fn dimensions(pairs: &[[String; 2]]) -> Vec<Dimension> {
+    pairs
+        .iter()
+        .map(|[n, v]| Dimension::builder().name(n).value(v).build())
+        .collect()
 }
 
 fn datum(put: &Put, second: i64) -> MetricDatum {
@@ -89,7 +87,7 @@ fn datum(put: &Put, second: i64) -> MetricDatum {
         .set_value(put.value)
         .set_statistic_values(set)
         .set_unit(put.unit.as_deref().map(StandardUnit::from))
-        .set_dimensions(dimensions(&put.dimensions))
+        .set_dimensions(Some(dimensions(&put.dimensions)))
         .timestamp(DateTime::from_secs(second))
         .build()
 }
@@ -98,7 +96,7 @@ fn query(ask: &Ask) -> MetricDataQuery {
     let metric = Metric::builder()
         .namespace("Recorded")
         .metric_name(&ask.metric)
-        .set_dimensions(dimensions(&ask.dimensions))
+        .set_dimensions(Some(dimensions(&ask.dimensions)))
         .build();
     let stat = MetricStat::builder()
         .metric(metric)
@@ -145,7 +143,9 @@ async fn recorded_answers_are_reproduced() {
         for (result, expected) in answer.metric_data_results().iter().zip(&case.answer) {
             assert_eq!(result.id(), Some(expected.id.as_str()), "{}", case.name);
             assert_eq!(
-                result.status_code().map(|s| s.as_str()),
+                result
+                    .status_code()
+                    .map(aws_sdk_cloudwatch::types::StatusCode::as_str),
                 Some("Complete"),
                 "{}",
                 case.name
