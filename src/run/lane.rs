@@ -21,6 +21,7 @@ pub(super) struct LaneJob {
     pub(super) account_name: Option<Arc<str>>,
     pub(super) lake: Arc<Lake>,
     pub(super) bound: Arc<Semaphore>,
+    pub(super) encoders: Arc<Semaphore>,
     pub(super) context: RunContext,
 }
 
@@ -45,7 +46,7 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
     };
     let force = job.context.force;
     let lake = Arc::clone(&job.lake);
-    let units = blocking(move || {
+    let units = blocking(&job.encoders, move || {
         let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cause) = broken {
             sink.fail_all(&cause);
@@ -108,7 +109,7 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) {
             }
         }
         let (sink, whole) = (Arc::clone(sink), group.clone());
-        let any_day_left = blocking(move || {
+        let any_day_left = blocking(&job.encoders, move || {
             let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
             sink.take_group(&whole, fetched)
         })
@@ -121,8 +122,16 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) {
     }
 }
 
-/// Encoding and files stay off the threads that serve the network.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Encoding and files stay off the threads that serve the network, no more at once than there are cores: more would only hold more
+/// rows in memory.
+async fn blocking<T: Send + 'static>(
+    encoders: &Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let _one = encoders
+        .acquire()
+        .await
+        .expect("the encoders' bound is never closed");
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -355,11 +355,15 @@ async fn export_lanes(
 ) {
     let concurrency = context.config.run.concurrency as usize;
     let bound = Arc::new(Semaphore::new(concurrency));
+    let encoders = Arc::new(Semaphore::new(
+        std::thread::available_parallelism().map_or(2, usize::from),
+    ));
     context.progress.lanes(lanes.len());
     let mut results = stream::iter(lanes)
         .map(|planned| {
             let lake = Arc::clone(lake);
             let bound = Arc::clone(&bound);
+            let encoders = Arc::clone(&encoders);
             let context = context.clone();
             async move {
                 let (lane, discovery, by_itself) = (
@@ -379,6 +383,7 @@ async fn export_lanes(
                     account_name,
                     lake,
                     bound,
+                    encoders,
                     context: context.clone(),
                 };
                 if let Ok(mut result) = tokio::spawn(export_lane(job)).await {

@@ -18,11 +18,8 @@ use crate::write::{Staged, UnitFile, WriteError, layout};
 
 const DATASET: &str = "metrics";
 
-/// Rows gathered over all days of a lane before they are encoded: bounds memory whatever the number of days.
-const GATHERED_ROWS: usize = 65_536;
-
-/// Fewest rows encoded at once: below, the fixed cost of a batch shows.
-const LEAST_ROWS: usize = 512;
+/// Rows of a day gathered before they are encoded. The same for every run, so that how many days are open changes no byte.
+const GATHERED_ROWS: usize = 8_192;
 
 /// The days of one lane.
 pub(super) struct LaneSink {
@@ -31,7 +28,6 @@ pub(super) struct LaneSink {
     run_id: String,
     first: Day,
     days: Vec<DayBook>,
-    flush_rows: usize,
     stats: BatchStats,
     now: i64,
 }
@@ -81,7 +77,6 @@ impl LaneSink {
             root: lake.root().to_owned(),
             run_id: lake.run_id().to_owned(),
             first: range.first,
-            flush_rows: (GATHERED_ROWS / days.len().max(1)).max(LEAST_ROWS),
             days,
             stats: BatchStats::default(),
             now: context.now,
@@ -223,7 +218,7 @@ impl LaneSink {
                     &points.timestamps[from..to],
                     &points.values[from..to],
                 );
-                if book.rows.len() >= self.flush_rows {
+                if book.rows.len() >= GATHERED_ROWS {
                     let path = layout::staged_file(
                         &self.root,
                         &self.run_id,

@@ -1,0 +1,145 @@
+"""The emulator, the program and third-party servers as fixtures."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PROGRAM = pathlib.Path(os.environ.get("CWLAKE_BIN", TARGET / "debug" / "cwlake"))
+NOW = "2026-11-21T02:00:00Z"
+CALLER = "999900001111"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def clean_env(**extra):
+    """No AWS setting of whoever runs the tests reaches the program."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CWLAKE_"))}
+    return env | {"AWS_EC2_METADATA_DISABLED": "true"} | extra
+
+
+class Emulator:
+    """`cwlake emulate` in a process of its own."""
+
+    def __init__(self, world, folder, load=None):
+        path = folder / "world.toml"
+        path.write_text(world)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        words = [PROGRAM, "emulate", "--listen", f"127.0.0.1:{self.port}", "--world", path]
+        words += ["--load", load] if load else []
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=clean_env())
+        wait_for_line(self.process, "export AWS_ENDPOINT_URL")
+
+    def bill(self):
+        import urllib.request
+
+        with urllib.request.urlopen(f"{self.url}/_emulator/bill") as answer:
+            return json.load(answer)["lanes"]
+
+    def env(self, key=CALLER):
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": "emulated",
+            "AWS_REGION": "us-east-1",
+            "CWLAKE_NOW": NOW,
+        }
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+def wait_for_line(process, start):
+    for line in process.stdout:
+        if line.startswith(start):
+            return
+    raise AssertionError("the emulator ended before it listened")
+
+
+@pytest.fixture
+def emulator(tmp_path):
+    running = []
+
+    def start(world, load=None):
+        running.append(Emulator(world, tmp_path, load))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def export(tmp_path):
+    """Runs `cwlake export` with a configuration; returns the report, whatever the exit code."""
+
+    def run(config, env, *words, code=0, folder=None):
+        folder = folder or tmp_path
+        (folder / "cwlake.toml").write_text(config)
+        done = subprocess.run(
+            [PROGRAM, "export", "--json", "--config", folder / "cwlake.toml", *words],
+            env=clean_env(**env),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def server():
+    """Starts a third-party server by its words; `{port}` is filled in."""
+    running = []
+
+    def start(words, env=None, ready="/"):
+        import urllib.error
+        import urllib.request
+
+        port = free_port()
+        words = [w.format(port=port) for w in words]
+        env = {k: v.format(port=port) for k, v in (env or {}).items()}
+        bin_dir = pathlib.Path(sys.executable).parent
+        words[0] = shutil.which(words[0], path=str(bin_dir)) or words[0]
+        process = subprocess.Popen(
+            words, env=clean_env(**env), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        running.append(process)
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(url + ready, timeout=1)
+                return url
+            except urllib.error.HTTPError:
+                return url
+            except OSError:
+                assert process.poll() is None, f"{words[0]} ended"
+                time.sleep(0.2)
+        raise AssertionError(f"{words[0]} does not answer")
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def numbers(text):
+    """Digits of a text without grouping commas."""
+    return re.sub(r"(?<=\d),(?=\d)", "", text)
