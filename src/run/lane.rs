@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pipeline::RunContext;
 use super::sink::LaneSink;
@@ -11,7 +11,7 @@ use crate::accounts::{Api, LaneClient};
 use crate::commit::Lake;
 use crate::fetch::{Fetched, InFlight, InOrder, fetch_batch};
 use crate::model::{Cause, CauseKind};
-use crate::plan::LanePlan;
+use crate::plan::{Group, LanePlan};
 use crate::report::{LaneReport, UnitReport};
 
 /// What a lane needs.
@@ -36,25 +36,29 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
     );
     let sink = Arc::new(Mutex::new(sink));
     let limit = job.context.config.limits.unit_timeout;
-    let broken = tokio::select! {
-        () = fetch_and_write(&job, &sink) => None,
-        () = job.context.stop.cancelled() => Some(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
-        () = tokio::time::sleep(limit) => Some(
+    let ended = tokio::select! {
+        last = fetch_and_write(&job, &sink) => Ok(last),
+        () = job.context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
+        () = tokio::time::sleep(limit) => Err(
             Cause::new(CauseKind::TimeLimit, format!("not finished within {} s", limit.as_secs()))
                 .with_hint("raise limits.unit_timeout_secs, or export fewer days or metrics at once"),
         ),
     };
     let force = job.context.force;
     let lake = Arc::clone(&job.lake);
-    let units = blocking(&job.encoders, move || {
+    // The last group is encoded in one go with closing the files: a lane that waits for its turn has none open if it can help it.
+    let (get_metric_data, units) = blocking(&job.encoders, move || {
         let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cause) = broken {
-            sink.fail_all(&cause);
+        match ended {
+            Ok(Some(last)) => {
+                sink.take_group(&last.group, last.fetched);
+            }
+            Ok(None) => {}
+            Err(cause) => sink.fail_all(&cause),
         }
         (sink.stats(), sink.finish(&lake, force))
     })
     .await;
-    let (get_metric_data, units) = units;
     let lane = job.client.lane();
     let report = LaneReport {
         account_id: lane.account.to_string(),
@@ -68,8 +72,16 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
     (report, units)
 }
 
-/// Requests run ahead of the writer by `read_ahead`; a group is written when its last batch is in.
-async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) {
+/// A group whose batches are all in, with the permit of its last one.
+struct FetchedGroup {
+    group: Group,
+    fetched: Vec<Fetched>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Requests run ahead of the writer by `read_ahead`; a group is written when its last batch is in. The last group is left to the
+/// caller; none is left when there was none, or when no day can be completed any more.
+async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) -> Option<FetchedGroup> {
     let LaneJob {
         client,
         plan,
@@ -92,34 +104,38 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) {
     };
     let read_ahead = context.config.run.read_ahead as usize;
     let mut batches = InOrder::start(plan.batches.len(), read_ahead, bound, admit, start);
-    for group in &plan.groups {
+    for (index, group) in plan.groups.iter().enumerate() {
         // The last one's permit is held until the group is written: its page counts against the run's bound. The others give
         // theirs back at once, or lanes with several windows a group would wait for each other for ever.
         let mut fetched: Vec<Fetched> = Vec::with_capacity(group.batches.len());
-        let mut permit = None;
+        let mut last_permit = None;
         for _ in group.batches.clone() {
-            drop(permit.take());
-            if let Some(InFlight {
-                value,
-                permit: held,
-            }) = batches.next().await
-            {
+            drop(last_permit.take());
+            if let Some(InFlight { value, permit }) = batches.next().await {
                 fetched.push(value);
-                permit = Some(held);
+                last_permit = Some(permit);
             }
         }
-        let (sink, whole) = (Arc::clone(sink), group.clone());
+        let whole = FetchedGroup {
+            group: group.clone(),
+            fetched,
+            _permit: last_permit,
+        };
+        if index + 1 == plan.groups.len() {
+            return Some(whole);
+        }
+        let sink = Arc::clone(sink);
         let any_day_left = blocking(&job.encoders, move || {
             let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-            sink.take_group(&whole, fetched)
+            sink.take_group(&whole.group, whole.fetched)
         })
         .await;
-        drop(permit);
         if !any_day_left {
             tracing::info!(lane = %client.lane(), "no day of this lane can be completed: asking no further");
-            return;
+            return None;
         }
     }
+    None
 }
 
 /// Encoding and files stay off the threads that serve the network, no more at once than there are cores: more would only hold more
