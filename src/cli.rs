@@ -11,7 +11,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Form of the log lines on stderr; their level is set by `CWLAKE_LOG`, for example debug
+    /// Form of the log lines on stderr; their level is set by `CWLAKE_LOG`, for example `debug`
     #[arg(long, global = true, value_enum, default_value_t = LogFormatArg::Text)]
     pub log_format: LogFormatArg,
     /// Print no progress on stderr, only errors
@@ -19,16 +19,26 @@ pub struct Cli {
     pub quiet: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 internal · 2 usage or config · 3 finished, but some units failed · \
-4 nothing matched · 5 destination or other temporary fault · 6 no usable base credentials · 7 another run holds the lock · \
-8 budget cap · 130/143 stopped by signal";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done                                        5 destination or other temporary fault
+  1 internal                                    6 no usable base credentials
+  2 usage or config                             7 another run holds the lock
+  3 finished, but some units failed             8 budget cap
+  4 nothing matched                             130, 143 stopped by signal";
 
 /// See [`crate::telemetry::LogFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormatArg {
-    /// For people.
+    #[expect(
+        missing_docs,
+        reason = "documented variants would be repeated in every help text"
+    )]
     Text,
-    /// One JSON object a line.
+    #[expect(
+        missing_docs,
+        reason = "documented variants would be repeated in every help text"
+    )]
     Json,
 }
 
@@ -61,13 +71,13 @@ pub struct ConfigArgs {
         value_name = "FILE"
     )]
     pub config: PathBuf,
-    /// Folder of the lake, over destination.url (relative to the working folder)
+    /// Folder of the lake, over `destination.url` (relative to the working folder)
     #[arg(long, env = "CWLAKE_DESTINATION", value_name = "FOLDER")]
     pub destination: Option<String>,
     /// Refuse to start when the plan costs more US dollars, over `run.max_spend_usd`
     #[arg(long, env = "CWLAKE_MAX_SPEND_USD", value_name = "USD")]
     pub max_spend: Option<f64>,
-    /// Requests in flight over all lanes, over run.concurrency
+    /// Requests in flight over all lanes, over `run.concurrency`
     #[arg(long, env = "CWLAKE_CONCURRENCY", value_name = "N")]
     pub concurrency: Option<u32>,
     /// Days before yesterday read again when no dates are given, over `run.lookback_days`

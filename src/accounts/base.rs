@@ -1,14 +1,17 @@
 //! The credentials the process starts with, and the one HTTP connector of every client.
 
+use std::sync::Arc;
+
 use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::credentials::{AccountCredentials, Handle, Source};
 use crate::config::Limits;
 use crate::model::{Cause, CauseKind, Region};
 
@@ -30,7 +33,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct BaseSession {
     config: SdkConfig,
-    provider: SharedCredentialsProvider,
+    credentials: Arc<AccountCredentials>,
     region: Option<Region>,
 }
 
@@ -59,14 +62,16 @@ impl BaseSession {
         let provider = config
             .credentials_provider()
             .ok_or_else(|| none("the AWS chain has no provider".to_owned()))?;
-        provider
-            .provide_credentials()
+        // Our cache, not one a client: a profile's own role is then assumed once as well.
+        let credentials = Arc::new(AccountCredentials::new(Source::Base(provider)));
+        credentials
+            .get()
             .await
-            .map_err(|e| none(innermost(&e)))?;
+            .map_err(|cause| none(cause.message))?;
         let region = config.region().and_then(|r| Region::parse(r.as_ref()));
         Ok(Self {
             config,
-            provider,
+            credentials,
             region,
         })
     }
@@ -76,9 +81,9 @@ impl BaseSession {
         &self.config
     }
 
-    /// The chain's provider.
-    pub(super) fn provider(&self) -> &SharedCredentialsProvider {
-        &self.provider
+    /// The base credentials.
+    pub(super) fn credentials(&self) -> &Arc<AccountCredentials> {
+        &self.credentials
     }
 
     /// The region the environment or profile names, if any.
@@ -90,6 +95,8 @@ impl BaseSession {
     pub(super) fn sts(&self, region: &Region) -> aws_sdk_sts::Client {
         let config = aws_sdk_sts::config::Builder::from(&self.config)
             .region(aws_sdk_sts::config::Region::new(region.as_str().to_owned()))
+            .credentials_provider(Handle(Arc::clone(&self.credentials)))
+            .identity_cache(aws_sdk_sts::config::IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             .build();
         aws_sdk_sts::Client::from_conf(config)

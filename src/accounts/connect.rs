@@ -35,17 +35,18 @@ pub async fn enter(
 ) -> Entered {
     let region = sts_region_for(base, &config, sts_region);
     let sts = base.sts(&region);
-    let source = match &config.role {
-        Some(role) => Source::Role {
-            sts: sts.clone(),
-            role: role.clone(),
-        },
-        None => Source::Base(base.provider().clone()),
-    };
-    let credentials = Arc::new(AccountCredentials::new(config.id.clone(), source));
-    let entered = match &config.role {
-        Some(_) => credentials.get().await.map(|_| ()),
-        None => check_identity(&sts, &config.id).await,
+    let (credentials, entered) = match &config.role {
+        Some(role) => {
+            let (account, role) = (config.id.clone(), role.clone());
+            let credentials =
+                Arc::new(AccountCredentials::new(Source::Role { account, sts, role }));
+            let entered = credentials.get().await.map(|_| ());
+            (credentials, entered)
+        }
+        None => (
+            Arc::clone(base.credentials()),
+            check_identity(&sts, &config.id).await,
+        ),
     };
     let reader = entered.map(|()| Reader {
         config: config.clone(),

@@ -24,19 +24,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 pub(super) enum Source {
     /// A role, assumed with the base credentials.
     Role {
+        /// The account it must belong to.
+        account: AccountId,
         /// Regional STS client.
         sts: aws_sdk_sts::Client,
         /// The role.
         role: RoleConfig,
     },
-    /// The base credentials themselves.
+    /// A provider of the standard chain: the base credentials.
     Base(SharedCredentialsProvider),
 }
 
-/// A caching, single-flight credentials provider for one account.
+/// A caching, single-flight credentials provider: of one account, or of the base.
 #[derive(Debug)]
 pub(super) struct AccountCredentials {
-    account: AccountId,
     source: Source,
     generation: AtomicU64,
     // An async lock, held while the role is assumed on purpose: whoever else needs the session waits for this one.
@@ -50,9 +51,8 @@ struct Current {
 }
 
 impl AccountCredentials {
-    pub(super) fn new(account: AccountId, source: Source) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self {
-            account,
             source,
             generation: AtomicU64::new(0),
             current: tokio::sync::Mutex::new(None),
@@ -95,7 +95,7 @@ impl AccountCredentials {
                 .provide_credentials()
                 .await
                 .map_err(|e| of_credentials(&e))?,
-            Source::Role { sts, role } => self.assume(sts, role).await?,
+            Source::Role { account, sts, role } => assume(account, sts, role).await?,
         };
         *current = Some(Current {
             credentials: credentials.clone(),
@@ -103,50 +103,50 @@ impl AccountCredentials {
         });
         Ok(credentials)
     }
+}
 
-    async fn assume(
-        &self,
-        sts: &aws_sdk_sts::Client,
-        role: &RoleConfig,
-    ) -> Result<Credentials, Cause> {
-        let doing = format!("assuming role {}", role.arn);
-        let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
-        let answer = retried(&doing, || {
-            sts.assume_role()
-                .role_arn(&role.arn)
-                .role_session_name(&role.session_name)
-                .duration_seconds(seconds)
-                .set_external_id(
-                    role.external_id
-                        .as_ref()
-                        .map(|id| id.expose_secret().to_owned()),
-                )
-                .send()
-        })
-        .await
-        .map_err(|cause| hint_for_role(cause, role))?;
-        let arn = answer.assumed_role_user().map_or("", |user| user.arn());
-        check_account(&self.account, account_of(arn), &doing)?;
-        let session = answer.credentials().ok_or_else(|| {
-            Cause::new(
-                CauseKind::Protocol,
-                format!("{doing}: the answer has no credentials"),
+async fn assume(
+    account: &AccountId,
+    sts: &aws_sdk_sts::Client,
+    role: &RoleConfig,
+) -> Result<Credentials, Cause> {
+    let doing = format!("assuming role {}", role.arn);
+    let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
+    let answer = retried(&doing, || {
+        sts.assume_role()
+            .role_arn(&role.arn)
+            .role_session_name(&role.session_name)
+            .duration_seconds(seconds)
+            .set_external_id(
+                role.external_id
+                    .as_ref()
+                    .map(|id| id.expose_secret().to_owned()),
             )
-        })?;
-        let expiry = SystemTime::try_from(*session.expiration()).map_err(|_| {
-            Cause::new(
-                CauseKind::Protocol,
-                format!("{doing}: the answer has no expiry"),
-            )
-        })?;
-        Ok(Credentials::new(
-            session.access_key_id(),
-            session.secret_access_key(),
-            Some(session.session_token().to_owned()),
-            Some(expiry),
-            "cwlake-role",
-        ))
-    }
+            .send()
+    })
+    .await
+    .map_err(|cause| hint_for_role(cause, role))?;
+    let arn = answer.assumed_role_user().map_or("", |user| user.arn());
+    check_account(account, account_of(arn), &doing)?;
+    let session = answer.credentials().ok_or_else(|| {
+        Cause::new(
+            CauseKind::Protocol,
+            format!("{doing}: the answer has no credentials"),
+        )
+    })?;
+    let expiry = SystemTime::try_from(*session.expiration()).map_err(|_| {
+        Cause::new(
+            CauseKind::Protocol,
+            format!("{doing}: the answer has no expiry"),
+        )
+    })?;
+    Ok(Credentials::new(
+        session.access_key_id(),
+        session.secret_access_key(),
+        Some(session.session_token().to_owned()),
+        Some(expiry),
+        "cwlake-role",
+    ))
 }
 
 /// Proves that the credentials at hand belong to the account they are configured for.
