@@ -268,3 +268,30 @@ impl ProvideCredentials for Handle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_of_another_account_is_refused() {
+        let wanted = AccountId::parse("111122223333").expect("id");
+        let check = |arn: &str| check_account(&wanted, account_of(arn), "assuming role x");
+        assert_eq!(
+            check("arn:aws:sts::111122223333:assumed-role/Reader/cwlake"),
+            Ok(())
+        );
+        for other in [
+            "arn:aws:sts::222233334444:assumed-role/Reader/cwlake",
+            "arn:aws:sts",
+            "",
+        ] {
+            let cause = check(other).expect_err(other);
+            assert_eq!(cause.kind, CauseKind::WrongAccount, "{other}");
+            assert!(
+                cause.message.contains("the entry says 111122223333"),
+                "{cause}"
+            );
+        }
+    }
+}

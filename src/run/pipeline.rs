@@ -286,6 +286,10 @@ async fn lanes_of(
     (accounts, lanes)
 }
 
+#[cfg_attr(
+    not(feature = "ec2"),
+    expect(clippy::unused_async, reason = "with EC2 it calls")
+)]
 async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region>, Cause> {
     match &reader.config().regions {
         RegionChoice::Named(regions) => Ok(regions.clone()),

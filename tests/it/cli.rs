@@ -206,6 +206,39 @@ async fn refused_base_credentials_are_told_apart_from_a_denied_role() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_even_at_trace() {
+    let canary = "canary-external-id-4711";
+    let mut secret =
+        world("[[fault]]\noperation = \"GetMetricData\"\nkind = \"throttle\"\ntimes = 1\n");
+    secret.accounts[1].roles[0].external_id = Some(canary.to_owned());
+    let config = CONFIG.replace("ext-1", "env:EXT");
+    for format in ["text", "json"] {
+        let lab = Lab::new(secret.clone()).await;
+        let program = Program::new(&config)
+            .against(&lab)
+            .env("CWLAKE_LOG", "trace")
+            .env("EXT", canary);
+        let words = if format == "text" {
+            "export --json"
+        } else {
+            "export --json --log-format json"
+        };
+        let (_, output) = program.run_beside(words).await;
+        assert_eq!(
+            output.status.code(),
+            Some(3),
+            "the other account has another external id"
+        );
+        let all = stdout(&output) + &stderr(&output);
+        assert!(all.contains("trying again"), "the logs are on");
+        // Session tokens of the emulator start with `session-`, its secret keys are never printed by it.
+        for secret in [canary, "session-0", "session-1", "emulated\""] {
+            assert!(!all.contains(secret), "{secret} in the {format} logs");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn plan_prints_every_lane_and_the_dollars() {
     let lab = Lab::new(world("")).await;
     let (_, output) = Program::new(CONFIG)
