@@ -144,6 +144,8 @@ pub struct UnitReport {
     pub last_ts: Option<String>,
     /// The requests whose window touches the day. A request over several days counts in each: lanes hold the exact sums.
     pub requests: BatchStats,
+    /// Time from the first request of its lane until its end.
+    pub seconds: f64,
     /// Why it ended so, when that is not plain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,

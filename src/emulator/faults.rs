@@ -35,6 +35,9 @@ pub struct Fault {
     /// Pause of `delay` and `drip`.
     #[serde(default)]
     pub millis: u64,
+    /// Points on a page of `small_pages`.
+    #[serde(default = "one_thousand")]
+    pub points: usize,
 }
 
 /// What a fault does.
@@ -69,6 +72,8 @@ pub enum FaultKind {
     Forbidden,
     /// Results are left out.
     Omit,
+    /// Pages of `points` points, whatever was asked.
+    SmallPages,
     /// The last page carries the same token for ever.
     RepeatToken,
     /// Every point twice, the first time with another value, in shuffled order.
@@ -83,6 +88,10 @@ pub enum FaultKind {
 
 fn always() -> f64 {
     1.0
+}
+
+fn one_thousand() -> usize {
+    1_000
 }
 
 fn internal() -> u16 {

@@ -154,7 +154,11 @@ impl Request {
     pub(super) fn answer(&self, lane: &LaneMetrics, now: i64, faults: &[Fault]) -> Page {
         let labels = self.labels();
         let mut results = Vec::new();
-        let mut room = self.page;
+        let small = faults
+            .iter()
+            .filter(|f| f.kind == FaultKind::SmallPages)
+            .map(|f| f.points);
+        let mut room = small.fold(self.page, usize::min);
         let mut next = None;
         let mut points = 0;
         for (index, query) in self.queries.iter().enumerate().skip(self.from.0) {

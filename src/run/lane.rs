@@ -56,7 +56,7 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
             Ok(None) => {}
             Err(cause) => sink.fail_all(&cause),
         }
-        (sink.stats(), sink.finish(&lake, force))
+        (sink.stats(), sink.finish(&lake, force, started))
     })
     .await;
     let lane = job.client.lane();

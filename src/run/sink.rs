@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::pipeline::RunContext;
 use crate::commit::{Kept, Lake, Published, publish};
@@ -234,12 +235,12 @@ impl LaneSink {
     }
 
     /// Closes, verifies and publishes every day.
-    pub(super) fn finish(&mut self, lake: &Lake, force: bool) -> Vec<UnitReport> {
+    pub(super) fn finish(&mut self, lake: &Lake, force: bool, started: Instant) -> Vec<UnitReport> {
         let asked = self.plan.series.len() as u64;
         let (lane, now) = (self.plan.lane.clone(), self.now);
         let days = std::mem::take(&mut self.days);
         days.into_iter()
-            .map(|book| book.finish(lake, &lane, asked, now, force))
+            .map(|book| book.finish(lake, &lane, asked, now, force, started))
             .collect()
     }
 }
@@ -334,6 +335,7 @@ impl DayBook {
         series_asked: u64,
         now: i64,
         force: bool,
+        started: Instant,
     ) -> UnitReport {
         let staged_path = layout::staged_file(lake.root(), lake.run_id(), DATASET, self.day, lane);
         self.flush(&staged_path);
@@ -371,6 +373,7 @@ impl DayBook {
                 }
             }
         }
+        unit.seconds = started.elapsed().as_secs_f64();
         // A half-written file of a failed unit: nobody looks there, and the next run would remove it.
         let _ = std::fs::remove_file(staged_path);
         unit
@@ -411,6 +414,7 @@ impl DayBook {
             first_ts: self.first_ts.map(ts),
             last_ts: self.last_ts.map(ts),
             requests: self.requests,
+            seconds: 0.0,
             cause,
             refused: std::mem::take(&mut self.refused),
             refused_queries: self.refused_queries,
@@ -492,6 +496,7 @@ pub(super) fn unread_units(
         first_ts: None,
         last_ts: None,
         requests: BatchStats::default(),
+        seconds: 0.0,
         cause: Some(cause.clone()),
         refused: Vec::new(),
         refused_queries: 0,

@@ -355,3 +355,94 @@ async fn rows_without(
     assert_eq!(lab.tree()[file], tree[file]);
     rows_of(&lab, file)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_followed_and_merged() {
+    let small = "[[fault]]\noperation = \"GetMetricData\"\nkind = \"small_pages\"\npoints = 1000\n";
+    let report = is_survived(small).await;
+    let stats = report.totals.get_metric_data;
+    // 28,512 points of the larger account and 12,960 of the smaller, in each of two regions.
+    assert_eq!(
+        (stats.pages, stats.calls.calls),
+        (2 * (29 + 13), 2 * (29 + 13))
+    );
+    let stale = format!(
+        "{small}[[fault]]\noperation = \"GetMetricData\"\nkind = \"error\"\nstatus = 400\ncode = \"InvalidNextToken\"\nafter = 9\ntimes = 1\n"
+    );
+    let report = is_survived(&stale).await;
+    assert!(
+        report.totals.get_metric_data.pages > stats.pages,
+        "one request began again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_breaks_off_is_an_error_and_not_a_short_list() {
+    let mut large = world(
+        "[[fault]]\noperation = \"ListMetrics\"\nregion = \"us-east-1\"\nkind = \"error\"\nafter = 1\n",
+    );
+    large.accounts[1].instances = 150;
+    let config = CONFIG
+        .replace("[limits]", "[limits]\nattempts = 2")
+        .replace("[[account]]\nid = \"222233334444\"", "");
+    let lab = Lab::new(large).await.with_config(&config);
+    let report = lab.export().await;
+    let broken = unit(&report, "111122223333", "us-east-1");
+    assert_eq!(
+        (report.exit_code(), broken.outcome),
+        (3, UnitOutcome::Failed),
+        "{}",
+        report.text()
+    );
+    assert_eq!(
+        unit(&report, "111122223333", "eu-west-1").series_returned,
+        135 * 3,
+        "two pages"
+    );
+    assert_eq!(lab.tree().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_renewed_before_it_ends() {
+    let mut short = world("");
+    // Shorter than the margin: every call then finds it about to end.
+    short.accounts[1].roles[0].session_secs = Some(60);
+    let lab = Lab::new(short).await;
+    let report = lab.export().await;
+    assert_eq!(
+        (
+            report.exit_code(),
+            report.totals.get_metric_data.calls.retries
+        ),
+        (0, 0),
+        "{}",
+        report.text()
+    );
+    // On entering, and before ListMetrics and GetMetricData of both regions.
+    assert_eq!(
+        lab.emulator.bill().lanes["999900001111/us-east-1"].calls["AssumeRole"],
+        5 + 1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_takes_too_long_fails_alone() {
+    let slow =
+        "[[fault]]\noperation = \"GetMetricData\"\nregion = \"eu-west-1\"\nkind = \"hang\"\n";
+    let config = CONFIG.replace("[limits]", "[limits]\nunit_timeout_secs = 1.0");
+    let lab = Lab::new(world(slow)).await.with_config(&config);
+    let report = lab.export().await;
+    let late = unit(&report, "111122223333", "eu-west-1");
+    assert_eq!(
+        late.cause.as_ref().map(|c| c.kind),
+        Some(CauseKind::TimeLimit)
+    );
+    assert_eq!(
+        (
+            report.totals.written,
+            report.totals.failed,
+            lab.tree().len()
+        ),
+        (2, 2, 2)
+    );
+}

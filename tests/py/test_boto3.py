@@ -129,3 +129,17 @@ def test_boto3_reads_an_error_as_aws_words_it(emulator):
     except cloudwatch.exceptions.ClientError as error:
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
         assert error.response["Error"]["Code"] in ("ValidationError", "ValidationException")
+
+
+def test_an_ended_session_is_refused(emulator):
+    running = emulator(WORLD + "session_secs = 0\n")
+    given = client(running.url, "sts").assume_role(
+        RoleArn="arn:aws:iam::111122223333:role/Reader", RoleSessionName="late", ExternalId="ext-1"
+    )["Credentials"]
+    session = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    cloudwatch = client(running.url, "cloudwatch", *session)
+    try:
+        cloudwatch.list_metrics()
+        raise AssertionError("refused by AWS")
+    except cloudwatch.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "ExpiredToken"
