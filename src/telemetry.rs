@@ -70,7 +70,8 @@ impl Progress {
     /// So many lanes will be exported.
     pub fn lanes(&self, count: usize) {
         if let Mode::Bar(bar) = &self.0 {
-            let style = ProgressStyle::with_template("{bar:32} {pos}/{len} lanes {elapsed} {msg}");
+            let style =
+                ProgressStyle::with_template("{bar:32} {pos}/{len} lanes {elapsed} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_length(count as u64);
             bar.set_position(0);

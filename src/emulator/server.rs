@@ -590,6 +590,7 @@ const KNOWN_CODES: &[&str] = &[
     "AuthorizationError",
     "UnrecognizedClientException",
     "RegionDisabledException",
+    "OptInRequired",
     "InvalidClientTokenId",
     "AuthFailure",
     "ExpiredToken",

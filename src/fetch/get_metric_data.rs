@@ -16,7 +16,7 @@ use crate::accounts::{Api, CallStats, LaneClient};
 use crate::model::{
     Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
-use crate::plan::{Batch, LanePlan};
+use crate::plan::{Batch, LanePlan, is_legal};
 
 /// Requests for the queries of one batch that ended unfinished, after the first.
 const REASKS: u32 = 4;
@@ -70,7 +70,7 @@ impl BatchStats {
 
 /// Asks for one batch until every query of it has an outcome. Never fails as a whole: failure is an outcome of each query.
 ///
-/// The caller has spent the quota of the first request.
+/// The caller has spent the quota of the first request. `now` is the time of asking: a plan can be hours old.
 pub async fn fetch_batch(
     client: LaneClient,
     plan: Arc<LanePlan>,
@@ -91,8 +91,13 @@ pub async fn fetch_batch(
             stats: BatchStats::default(),
         },
     };
-    let all: Vec<usize> = (0..batch.queries.len()).collect();
-    job.ask_all(all).await;
+    job.refuse_outgrown();
+    let open: Vec<usize> = (0..job.outcomes.len())
+        .filter(|&p| job.outcomes[p].is_none())
+        .collect();
+    if !open.is_empty() {
+        job.ask_all(open).await;
+    }
     let missing = || {
         QueryOutcome::Failed(Cause::new(
             CauseKind::Protocol,
@@ -128,6 +133,21 @@ struct Partial {
 }
 
 impl Job<'_> {
+    /// A period that was legal when it was planned and no longer is would be answered with silence, which looks like no data.
+    fn refuse_outgrown(&mut self) {
+        for (query, outcome) in self.batch.queries.iter().zip(&mut self.outcomes) {
+            if !is_legal(query.period, self.batch.span.start, self.now) {
+                let text = format!(
+                    "the run took so long that points of {} are no longer kept for {}",
+                    query.period, self.batch.span
+                );
+                let cause = Cause::new(CauseKind::TimeLimit, text)
+                    .with_hint("run it again: the window is then planned for its age");
+                *outcome = Some(QueryOutcome::Failed(cause));
+            }
+        }
+    }
+
     /// Asks for `positions`, then again for those that ended unfinished, and cuts a refused request in halves.
     async fn ask_all(&mut self, positions: Vec<usize>) {
         let mut work = vec![(positions, 0_u32)];

@@ -9,4 +9,4 @@ mod windows;
 
 pub use batches::{Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, plan_lane};
 pub use cost::{Cost, LaneCost};
-pub use windows::{Window, kept, windows};
+pub use windows::{Window, is_legal, kept, windows};

@@ -16,8 +16,9 @@ pub struct Window {
     pub period: Period,
 }
 
-/// What is old at the plan is older when the last request leaves: day edges are taken this much younger.
-const DAY_EDGE_MARGIN: i64 = 2 * 3_600;
+/// What is old at the plan is older when the last request leaves: day edges are taken this much younger, longer than a lane may
+/// take by default.
+const DAY_EDGE_MARGIN: i64 = 8 * 3_600;
 
 /// The same for the three-hour edge.
 const RECENT_EDGE_MARGIN: i64 = 15 * 60;
@@ -30,6 +31,19 @@ pub fn kept(range: TimeWindow, now: i64) -> TimeWindow {
         start: range.start.max(oldest),
         end: range.end,
     }
+}
+
+/// Whether CloudWatch answers a request that starts at `start` with points of this period, asked at `now`. It answers with silence
+/// where it does not.
+pub fn is_legal(period: Period, start: i64, now: i64) -> bool {
+    let age = now - start;
+    let step = match age {
+        _ if age <= RECENT_SECONDS => 1,
+        _ if age <= 15 * DAY_SECONDS => 60,
+        _ if age <= 63 * DAY_SECONDS => 300,
+        _ => 3_600,
+    };
+    period.seconds().is_multiple_of(step)
 }
 
 /// The windows for `statistics` statistics of one metric over `range`, oldest first.
@@ -237,8 +251,28 @@ mod tests {
         );
     }
 
-    /// Age of the start decides legality; AWS answers an illegal period with silence.
-    fn is_legal(window: &Window, now: i64) -> bool {
+    #[test]
+    fn a_period_becomes_illegal_as_its_start_grows_old() {
+        let period = |seconds| Period::new(seconds).expect("legal");
+        for (seconds, age, legal) in [
+            (10, 3 * 3_600, true),
+            (10, 3 * 3_600 + 1, false),
+            (60, 15 * DAY_SECONDS, true),
+            (60, 15 * DAY_SECONDS + 1, false),
+            (300, 63 * DAY_SECONDS + 1, false),
+            (3_600, 400 * DAY_SECONDS, true),
+            (7_200, 400 * DAY_SECONDS, true),
+        ] {
+            assert_eq!(
+                is_legal(period(seconds), NOW - age, NOW),
+                legal,
+                "{seconds} at {age}"
+            );
+        }
+    }
+
+    /// The rule once more, in other words.
+    fn answers(window: &Window, now: i64) -> bool {
         let age = now - window.span.start;
         let p = window.period.seconds();
         if age <= 3 * 3_600 {
@@ -270,7 +304,7 @@ mod tests {
                 prop_assert!(!window.span.is_empty());
                 prop_assert_eq!((window.span.start % step, window.span.end % step), (0, 0), "aligned");
                 prop_assert!(window.period.seconds() >= asked, "not finer than asked");
-                prop_assert!(is_legal(window, now) && is_legal(window, now + 600), "legal for the run's length");
+                prop_assert!(answers(window, now) && answers(window, now + 600), "legal for the run's length");
                 prop_assert!(window.span.points(window.period) * statistics as u64 <= MAX_POINTS_PER_REQUEST, "one page");
                 prop_assert!(window.span.start >= range.start && window.span.end <= range.end.min(now), "inside");
             }

@@ -23,6 +23,8 @@ pub(super) struct LaneJob {
     pub(super) bound: Arc<Semaphore>,
     pub(super) encoders: Arc<Semaphore>,
     pub(super) context: RunContext,
+    /// When the clock read `context.now`.
+    pub(super) planned: Instant,
 }
 
 /// Exports one lane. Whatever goes wrong is in the units.
@@ -100,7 +102,11 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) -> Option<F
     };
     let start = {
         let (client, plan) = (client.clone(), Arc::clone(plan));
-        move |n: usize| fetch_batch(client.clone(), Arc::clone(&plan), n, now)
+        let planned = job.planned;
+        move |n: usize| {
+            let elapsed = planned.elapsed().as_secs().cast_signed();
+            fetch_batch(client.clone(), Arc::clone(&plan), n, now + elapsed)
+        }
     };
     let read_ahead = context.config.run.read_ahead as usize;
     let mut batches = InOrder::start(plan.batches.len(), read_ahead, bound, admit, start);

@@ -156,7 +156,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
         report.units.extend(units_of_account(account, context));
     }
-    export_lanes(context, &lake, planned.lanes, &mut report).await;
+    export_lanes(context, &lake, planned.lanes, started, &mut report).await;
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
     });
@@ -355,6 +355,7 @@ async fn export_lanes(
     context: &RunContext,
     lake: &Arc<Lake>,
     lanes: Vec<PlannedLane>,
+    planned: Instant,
     report: &mut RunReport,
 ) {
     let concurrency = context.config.run.concurrency as usize;
@@ -364,23 +365,20 @@ async fn export_lanes(
     ));
     context.progress.lanes(lanes.len());
     let mut results = stream::iter(lanes)
-        .map(|planned| {
+        .map(|ready| {
             let lake = Arc::clone(lake);
             let bound = Arc::clone(&bound);
             let encoders = Arc::clone(&encoders);
             let context = context.clone();
             async move {
-                let (lane, discovery, by_itself) = (
-                    planned.lane.clone(),
-                    planned.discovery,
-                    planned.region_by_itself,
-                );
-                let (client, plan) = match planned.ready {
+                let (lane, discovery, by_itself) =
+                    (ready.lane.clone(), ready.discovery, ready.region_by_itself);
+                let (client, plan) = match ready.ready {
                     Ok(ready) => ready,
                     Err(cause) => return failed_lane(&lane, discovery, by_itself, cause, &context),
                 };
                 let planned_cost = plan.cost();
-                let account_name = planned.account_name;
+                let account_name = ready.account_name;
                 let job = LaneJob {
                     client,
                     plan,
@@ -389,6 +387,7 @@ async fn export_lanes(
                     bound,
                     encoders,
                     context: context.clone(),
+                    planned,
                 };
                 if let Ok(mut result) = tokio::spawn(export_lane(job)).await {
                     result.0.discovery = discovery;

@@ -283,6 +283,39 @@ async fn a_disabled_region_is_a_failure_when_named() {
     assert_eq!(report.totals.written, 3);
 }
 
+#[cfg(feature = "ec2")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_region_found_by_itself_is_skipped_whatever_its_error_is_called() {
+    let config = CONFIG.replace(
+        "regions = [\"us-east-1\", \"eu-west-1\"]",
+        "regions = \"auto\"",
+    );
+    for code in [
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "AuthFailure",
+        "RegionDisabledException",
+        "OptInRequired",
+    ] {
+        let fault = format!(
+            "[[fault]]\noperation = \"ListMetrics\"\nregion = \"eu-west-1\"\nkind = \"error\"\nstatus = 403\ncode = \"{code}\"\n"
+        );
+        let lab = Lab::new(world(&fault)).await.with_config(&config);
+        let report = lab.export().await;
+        assert_eq!(report.exit_code(), 0, "{code}: {}", report.text());
+        assert_eq!(
+            (report.totals.written, report.totals.skipped),
+            (2, 2),
+            "{code}"
+        );
+        assert!(
+            report.text().contains("skipped 111122223333/eu-west-1"),
+            "{}",
+            report.text()
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_at_once_loses_only_what_is_lost() {
     let denied = format!(
