@@ -100,6 +100,8 @@ pub struct LaneReport {
     pub discovery: CallStats,
     /// Time from the first request to the last file.
     pub seconds: f64,
+    /// It was found by itself and is not enabled: left out, not failed.
+    pub skipped: bool,
     /// Why it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
@@ -221,21 +223,12 @@ impl RunReport {
             matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
                 || !u.complete && u.outcome != UnitOutcome::Skipped
         };
-        // A disabled region found by itself is skipped; its account is not at fault.
-        let lane_failed = |l: &LaneReport| {
-            l.cause.is_some()
-                && !self.units.iter().any(|u| {
-                    u.account_id == l.account_id
-                        && u.region == l.region
-                        && u.outcome == UnitOutcome::Skipped
-                })
-        };
         match self.stopped_by {
             Some("SIGTERM") => 143,
             Some(_) => 130,
             None if self.units.iter().any(short)
                 || self.accounts.iter().any(|a| a.cause.is_some())
-                || self.lanes.iter().any(lane_failed)
+                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
                 || self.units.iter().any(|u| u.refused_queries > 0) =>
             {
                 3
@@ -284,12 +277,7 @@ impl RunReport {
     fn lane_notes(&self, out: &mut String) {
         for lane in &self.lanes {
             if let Some(cause) = &lane.cause {
-                let skipped = self.units.iter().any(|u| {
-                    u.account_id == lane.account_id
-                        && u.region == lane.region
-                        && u.outcome == UnitOutcome::Skipped
-                });
-                let word = if skipped {
+                let word = if lane.skipped {
                     "skipped"
                 } else {
                     cause.kind_word()

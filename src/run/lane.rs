@@ -69,6 +69,7 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
         get_metric_data,
         discovery: crate::accounts::CallStats::default(),
         seconds: started.elapsed().as_secs_f64(),
+        skipped: false,
         cause: None,
     };
     (report, units)

@@ -171,6 +171,14 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     Ok(report)
 }
 
+impl PlannedLane {
+    /// Its region was found by itself and turned out to be disabled: nobody asked for it by name.
+    fn is_skipped(&self) -> bool {
+        let disabled = |cause: &Cause| cause.kind == CauseKind::RegionDisabled;
+        self.region_by_itself && self.ready.as_ref().err().is_some_and(disabled)
+    }
+}
+
 impl Planned {
     /// The report of a run that has not begun: its plan, and what already went wrong.
     pub fn report(&self, context: &RunContext) -> RunReport {
@@ -185,6 +193,7 @@ impl Planned {
             get_metric_data: BatchStats::default(),
             discovery: l.discovery,
             seconds: 0.0,
+            skipped: l.is_skipped(),
             cause: l.ready.as_ref().err().cloned(),
         };
         RunReport {
@@ -371,11 +380,11 @@ async fn export_lanes(
             let encoders = Arc::clone(&encoders);
             let context = context.clone();
             async move {
-                let (lane, discovery, by_itself) =
-                    (ready.lane.clone(), ready.discovery, ready.region_by_itself);
+                let (lane, discovery, skipped) =
+                    (ready.lane.clone(), ready.discovery, ready.is_skipped());
                 let (client, plan) = match ready.ready {
                     Ok(ready) => ready,
-                    Err(cause) => return failed_lane(&lane, discovery, by_itself, cause, &context),
+                    Err(cause) => return failed_lane(&lane, discovery, skipped, cause, &context),
                 };
                 let planned_cost = plan.cost();
                 let account_name = ready.account_name;
@@ -417,11 +426,11 @@ async fn export_lanes(
 fn failed_lane(
     lane: &Lane,
     discovery: CallStats,
-    by_itself: bool,
+    skipped: bool,
     cause: Cause,
     context: &RunContext,
 ) -> (LaneReport, Vec<crate::report::UnitReport>) {
-    let outcome = if by_itself && cause.kind == CauseKind::RegionDisabled {
+    let outcome = if skipped {
         UnitOutcome::Skipped
     } else {
         cause.unit_outcome()
@@ -440,6 +449,7 @@ fn failed_lane(
         get_metric_data: BatchStats::default(),
         discovery,
         seconds: 0.0,
+        skipped: outcome == UnitOutcome::Skipped,
         cause: Some(cause),
     };
     (report, units)

@@ -391,10 +391,15 @@ impl DayBook {
                 )),
             ),
             // Nothing there because everything was refused is not "empty".
-            None if self.refused_queries > 0 && self.written == 0 => (
-                UnitOutcome::Forbidden,
-                self.refused.first().map(|r| r.cause.clone()),
-            ),
+            None if self.refused_queries > 0 && self.written == 0 => {
+                let cause = self.refused.first().map(|r| r.cause.clone());
+                (
+                    cause
+                        .as_ref()
+                        .map_or(UnitOutcome::Failed, Cause::unit_outcome),
+                    cause,
+                )
+            }
             None => (UnitOutcome::Empty, None),
         };
         UnitReport {

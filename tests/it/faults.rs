@@ -283,6 +283,20 @@ async fn a_disabled_region_is_a_failure_when_named() {
     assert_eq!(report.totals.written, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_of_which_everything_is_refused_is_neither_empty_nor_written() {
+    let (lab, report) = run(
+        "[[fault]]\noperation = \"GetMetricData\"\nregion = \"us-east-1\"\nkind = \"invalid\"\n",
+    )
+    .await;
+    let refused = unit(&report, "222233334444", "us-east-1");
+    assert_eq!(
+        (refused.outcome, refused.refused_queries),
+        (UnitOutcome::Failed, 45)
+    );
+    assert_eq!((report.exit_code(), lab.tree().len()), (3, 2));
+}
+
 #[cfg(feature = "ec2")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_region_found_by_itself_is_skipped_whatever_its_error_is_called() {
