@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         LogFormatArg::Text => LogFormat::Text,
         LogFormatArg::Json => LogFormat::Json,
     });
-    match run(cli) {
+    match runtime().and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
@@ -38,7 +38,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// Few blocking threads: they encode, one a core, and look up names. Each more would keep an arena of memory of its own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(cores + 2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
 async fn run(cli: Cli) -> anyhow::Result<u8> {
     let progress = if cli.quiet {
         Progress::quiet()

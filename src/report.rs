@@ -98,6 +98,8 @@ pub struct LaneReport {
     pub get_metric_data: BatchStats,
     /// Discovery calls.
     pub discovery: CallStats,
+    /// (Series, statistic) pairs that a later `[[metrics]]` table asks for at another period or unit: the first table decided.
+    pub overruled: u64,
     /// Time from the first request to the last file.
     pub seconds: f64,
     /// It was found by itself and is not enabled: left out, not failed.
@@ -221,7 +223,7 @@ impl RunReport {
     pub fn exit_code(&self) -> u8 {
         let short = |u: &UnitReport| {
             matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
-                || !u.complete && u.outcome != UnitOutcome::Skipped
+                || !u.complete && (u.outcome != UnitOutcome::Skipped || u.series_asked > 0)
         };
         match self.stopped_by {
             Some("SIGTERM") => 143,
@@ -275,6 +277,14 @@ impl RunReport {
     }
 
     fn lane_notes(&self, out: &mut String) {
+        let overruled: u64 = self.lanes.iter().map(|l| l.overruled).sum();
+        if overruled > 0 {
+            let _ = writeln!(
+                out,
+                "  note: {} statistics of series are asked for by two [[metrics]] tables at different periods or units; the first table decided",
+                grouped(overruled)
+            );
+        }
         for lane in &self.lanes {
             if let Some(cause) = &lane.cause {
                 let word = if lane.skipped {

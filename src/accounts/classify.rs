@@ -72,12 +72,20 @@ const TRANSIENT: &[&str] = &[
     "IDPCommunicationError",
 ];
 
+/// The secret does not belong to the key, or there is none.
+const UNSIGNED: &[&str] = &[
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+];
+
 /// Signing time off: the SDK corrects the clock from the answer, so one more try is worth it.
 const SKEWED: &[&str] = &[
     "RequestTimeTooSkewed",
     "RequestExpired",
     "RequestInTheFuture",
-    "SignatureDoesNotMatch",
 ];
 
 /// What an SDK error is, in one line, without secrets. `doing` says what was being done, in lower case.
@@ -90,7 +98,15 @@ where
             let status = service.raw().status().as_u16();
             let code = service.err().code().unwrap_or("");
             let message = service.err().message().unwrap_or("no message");
-            let kind = kind_of(code, status);
+            let kind = match kind_of(code, status) {
+                // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
+                CauseKind::NoCredentials
+                    if message.contains("not yet current") || message.contains("expired") =>
+                {
+                    CauseKind::Transient
+                }
+                kind => kind,
+            };
             Cause::new(
                 kind,
                 format!("{doing}: {}: {}", name_of(code, status), one_line(message)),
@@ -159,6 +175,8 @@ fn kind_of(code: &str, status: u16) -> CauseKind {
         CauseKind::AccessDenied
     } else if is(DISABLED) {
         CauseKind::RegionDisabled
+    } else if is(UNSIGNED) {
+        CauseKind::NoCredentials
     } else if is(TRANSIENT) || is(SKEWED) || status >= 500 {
         CauseKind::Transient
     } else if code.contains("NextToken") {
@@ -224,6 +242,7 @@ mod tests {
                 CauseKind::Validation,
             ),
             ("InvalidNextToken", 400, CauseKind::InvalidToken),
+            ("SignatureDoesNotMatch", 403, CauseKind::NoCredentials),
             ("Surprise", 400, CauseKind::Other),
         ] {
             assert_eq!(kind_of(code, status), kind, "{code} {status}");

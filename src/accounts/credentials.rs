@@ -161,13 +161,14 @@ pub(super) async fn check_identity(
     let answer = retried(doing, || sts.get_caller_identity().send())
         .await
         .map_err(|cause| match cause.kind {
-            CauseKind::AccessDenied | CauseKind::RegionDisabled | CauseKind::ExpiredToken => {
-                Cause {
-                    kind: CauseKind::NoCredentials,
-                    ..cause
-                }
-                .with_hint("the base credentials are refused: renew them")
+            CauseKind::AccessDenied
+            | CauseKind::RegionDisabled
+            | CauseKind::NoCredentials
+            | CauseKind::ExpiredToken => Cause {
+                kind: CauseKind::NoCredentials,
+                ..cause
             }
+            .with_hint("the base credentials are refused: renew them"),
             _ => cause,
         })?;
     check_account(account, answer.account(), doing)
@@ -243,7 +244,7 @@ fn hint_for_role(cause: Cause, role: &RoleConfig) -> Cause {
             ))
         }
         // STS itself refuses the base credentials; the region has nothing to do with it.
-        CauseKind::RegionDisabled | CauseKind::ExpiredToken => Cause { kind: CauseKind::NoCredentials, ..cause }.with_hint(
+        CauseKind::RegionDisabled | CauseKind::ExpiredToken | CauseKind::NoCredentials => Cause { kind: CauseKind::NoCredentials, ..cause }.with_hint(
             "the base credentials are refused by STS: renew them; if they are valid, this STS region may be disabled: set run.sts_region",
         ),
         CauseKind::Validation => cause.with_hint(format!(

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::write::{FileFacts, Staged, read_facts};
+use crate::write::{FileFacts, Staged, WriteError, read_facts};
 
 /// What publishing came to.
 #[derive(Debug)]
@@ -28,24 +28,34 @@ pub struct Kept {
 
 /// Decides whether a file with `new` facts may replace the one at `path`; `None`: it may.
 ///
-/// Never worse over better: fewer rows do not replace more, and an incomplete unit does not replace a complete one, unless
-/// forced. A file that cannot be read is always replaced.
-pub(super) fn kept(path: &Path, new: Option<FileFacts>, force: bool) -> Option<Kept> {
+/// Never worse over better: fewer rows do not replace more, an incomplete unit does not replace a complete one, and nothing replaces
+/// something, unless forced. A file that is no whole Parquet file is worth nothing; one that cannot be opened may be worth everything.
+fn kept(path: &Path, new: Option<FileFacts>, force: bool) -> io::Result<Option<Kept>> {
     if force {
-        return None;
+        return Ok(None);
     }
-    let old = read_facts(path).ok()?;
+    let old = match read_facts(path) {
+        Ok(facts) => facts,
+        Err(WriteError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(WriteError::Io { source, .. }) => return Err(source),
+        Err(_) => FileFacts {
+            rows: 0,
+            complete: false,
+        },
+    };
     let new_is_incomplete = old.complete && !new.is_none_or(|n| n.complete);
     let fewer = new.is_none_or(|n| n.rows < old.rows);
-    (fewer || new_is_incomplete).then_some(Kept {
+    Ok((fewer || new_is_incomplete).then_some(Kept {
         rows: old.rows,
         new_rows: new.map(|n| n.rows),
         new_is_incomplete,
-    })
+    }))
 }
 
-/// Renames a staged, synced file into place and syncs the folder; or removes it when the one that is there is better. With
-/// `staged` none, the unit came out empty: what is there stays, unless forced.
+/// Renames a staged, synced file into place and syncs the folder; or removes the staged one when the one that is there is better.
+/// With `staged` none, the unit came out empty: what is there stays, unless forced.
 ///
 /// # Errors
 /// The file system's; what was there is then still there.
@@ -54,7 +64,7 @@ pub fn publish(path: &Path, staged: Option<(&Staged, bool)>, force: bool) -> io:
         rows: s.rows,
         complete,
     });
-    if let Some(kept) = kept(path, facts, force) {
+    if let Some(kept) = kept(path, facts, force)? {
         if let Some((staged, _)) = staged {
             fs::remove_file(&staged.path)?;
         }
@@ -78,4 +88,36 @@ pub fn publish(path: &Path, staged: Option<(&Staged, bool)>, force: bool) -> io:
         },
     }
     Ok(Published::New(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_replaces_something_only_when_forced() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("unit.parquet");
+        fs::write(&path, "not parquet, but something").expect("written");
+        assert!(matches!(
+            publish(&path, None, false),
+            Ok(Published::Kept(_))
+        ));
+        assert!(path.exists());
+        assert!(matches!(publish(&path, None, true), Ok(Published::New(_))));
+        assert!(!path.exists());
+        assert!(
+            matches!(publish(&path, None, false), Ok(Published::New(_))),
+            "nothing over nothing"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_not_judged() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        // A folder in the file's place opens and cannot be read: an error that is not "not found".
+        let path = dir.path().join("unit.parquet");
+        fs::create_dir(&path).expect("made");
+        assert!(publish(&path, None, false).is_err());
+    }
 }

@@ -53,7 +53,7 @@ pub struct RangeError {
 /// The days meant by the flags: one date, a half-open range, or yesterday and `lookback_days` before it.
 ///
 /// # Errors
-/// [`RangeError`] for a text that is no UTC day, an empty range, one that ends after today, or one wholly older than the
+/// [`RangeError`] for a text that is no UTC day, an empty range, one that ends after today, or one that begins before the
 /// 455 days CloudWatch keeps. `--date` may be today: the day is then provisional.
 pub fn resolve_range(
     request: &RangeRequest,
@@ -113,8 +113,8 @@ pub fn resolve_range(
             message: format!("{last} is in the future; today is {today} (UTC)"),
         });
     }
-    if range.end.start() <= now - OLDEST_SECONDS {
-        let oldest = Day::containing(now - OLDEST_SECONDS);
+    let oldest = Day::containing(now - OLDEST_SECONDS);
+    if range.first < oldest {
         return Err(RangeError {
             flag,
             message: format!("CloudWatch keeps 455 days: nothing before {oldest} is left"),

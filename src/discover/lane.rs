@@ -12,27 +12,25 @@ use crate::config::Source;
 use crate::model::Dimension;
 use crate::model::{Cause, MetricId, Series};
 
-/// What a lane has.
+/// Series with the selections that want them.
 ///
 /// # Shape
-/// Sorted by metric, each once, each with the selections (indices, ascending, at least one) that want it.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The series.
-    pub series: Vec<(Series, Vec<usize>)>,
-    /// What finding them took.
-    pub stats: CallStats,
-}
+/// Sorted by metric, each once, each with its selections (indices, ascending, at least one).
+pub type Found = Vec<(Series, Vec<usize>)>;
 
-/// Lists every namespace once and every instance once, and keeps what the selections want.
+/// Lists every namespace once and every instance once, and keeps what the selections want. `stats` counts the calls, also of a
+/// discovery that fails.
 ///
 /// # Errors
 /// The cause of the first listing that could not be finished.
-pub async fn discover(client: &LaneClient, selections: &[Selection]) -> Result<Found, Cause> {
-    let mut stats = CallStats::default();
+pub async fn discover(
+    client: &LaneClient,
+    selections: &[Selection],
+    stats: &mut CallStats,
+) -> Result<Found, Cause> {
     let mut wanted: BTreeMap<MetricId, Vec<usize>> = BTreeMap::new();
     for request in list_requests(selections) {
-        list(client, &request, &mut stats, |metric| {
+        list(client, &request, stats, |metric| {
             let by = matching(selections, &metric);
             if !by.is_empty() {
                 wanted.insert(metric, by);
@@ -41,13 +39,12 @@ pub async fn discover(client: &LaneClient, selections: &[Selection]) -> Result<F
         .await?;
     }
     #[cfg(feature = "ec2")]
-    add_instances(client, selections, &mut stats, &mut wanted).await?;
+    add_instances(client, selections, stats, &mut wanted).await?;
     let lane = client.lane();
-    let series = wanted
+    Ok(wanted
         .into_iter()
         .map(|(metric, by)| (Series::new(lane, metric), by))
-        .collect();
-    Ok(Found { series, stats })
+        .collect())
 }
 
 /// The EC2-driven way: every wanted name of every wanted instance, whether `ListMetrics` knows it or not.

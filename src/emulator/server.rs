@@ -577,7 +577,7 @@ fn struck(call: &Call, fault: &Fault) -> Option<Answer> {
 }
 
 /// Codes a fault may name.
-const KNOWN_CODES: &[&str] = &[
+pub(super) const KNOWN_CODES: &[&str] = &[
     "Throttling",
     "ThrottlingException",
     "RequestLimitExceeded",

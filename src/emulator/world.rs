@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::faults::Fault;
+use super::server::KNOWN_CODES;
 
 /// A world, as written in TOML.
 #[derive(Clone, Debug, Deserialize)]
@@ -86,6 +87,9 @@ pub enum WorldError {
     /// Not TOML, or of another shape.
     #[error("reading the world: {0}")]
     Toml(#[from] toml::de::Error),
+    /// A fault names a code the emulator does not know.
+    #[error("fault code '{0}' is not known; the codes are listed in emulator/server.rs")]
+    Code(String),
     /// `now` is no instant.
     #[error("'{0}' is not an RFC 3339 instant")]
     Now(String),
@@ -95,9 +99,17 @@ impl World {
     /// Reads a world from TOML.
     ///
     /// # Errors
-    /// [`WorldError::Toml`] with the place.
+    /// [`WorldError::Toml`] with the place, or [`WorldError::Code`].
     pub fn from_toml(text: &str) -> Result<Self, WorldError> {
-        Ok(toml::from_str(text)?)
+        let world: Self = toml::from_str(text)?;
+        match world
+            .faults
+            .iter()
+            .find(|f| !f.code.is_empty() && !KNOWN_CODES.contains(&f.code.as_str()))
+        {
+            Some(fault) => Err(WorldError::Code(fault.code.clone())),
+            None => Ok(world),
+        }
     }
 
     pub(super) fn fixed_now(&self) -> Result<Option<i64>, WorldError> {

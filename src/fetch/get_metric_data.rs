@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::primitives::DateTime;
@@ -83,6 +84,7 @@ pub async fn fetch_batch(
         plan: &plan,
         batch,
         now,
+        asked: Instant::now(),
         paced: true,
         outcomes: vec![None; batch.queries.len()],
         fetched: Fetched {
@@ -91,13 +93,8 @@ pub async fn fetch_batch(
             stats: BatchStats::default(),
         },
     };
-    job.refuse_outgrown();
-    let open: Vec<usize> = (0..job.outcomes.len())
-        .filter(|&p| job.outcomes[p].is_none())
-        .collect();
-    if !open.is_empty() {
-        job.ask_all(open).await;
-    }
+    let all = (0..batch.queries.len()).collect();
+    job.ask_all(all).await;
     let missing = || {
         QueryOutcome::Failed(Cause::new(
             CauseKind::Protocol,
@@ -119,6 +116,8 @@ struct Job<'a> {
     plan: &'a LanePlan,
     batch: &'a Batch,
     now: i64,
+    /// When the clock read `now`.
+    asked: Instant,
     paced: bool,
     outcomes: Vec<Option<QueryOutcome>>,
     fetched: Fetched,
@@ -134,18 +133,17 @@ struct Partial {
 
 impl Job<'_> {
     /// A period that was legal when it was planned and no longer is would be answered with silence, which looks like no data.
-    fn refuse_outgrown(&mut self) {
-        for (query, outcome) in self.batch.queries.iter().zip(&mut self.outcomes) {
-            if !is_legal(query.period, self.batch.span.start, self.now) {
-                let text = format!(
-                    "the run took so long that points of {} are no longer kept for {}",
-                    query.period, self.batch.span
-                );
-                let cause = Cause::new(CauseKind::TimeLimit, text)
-                    .with_hint("run it again: the window is then planned for its age");
-                *outcome = Some(QueryOutcome::Failed(cause));
-            }
-        }
+    fn outgrown(&self, position: usize) -> Option<Cause> {
+        let (query, span) = (self.batch.queries[position], self.batch.span);
+        let now = self.now + self.asked.elapsed().as_secs().cast_signed();
+        (!is_legal(query.period, span.start, now)).then(|| {
+            let text = format!(
+                "the run took so long that points of {} are no longer kept for {span}",
+                query.period
+            );
+            Cause::new(CauseKind::TimeLimit, text)
+                .with_hint("run it again: the window is then planned for its age")
+        })
     }
 
     /// Asks for `positions`, then again for those that ended unfinished, and cuts a refused request in halves.
@@ -169,7 +167,7 @@ impl Job<'_> {
                     }
                 }
                 Err(cause) if cause.kind == CauseKind::Validation && positions.len() > 1 => {
-                    let (left, right) = positions.split_at(positions.len() / 2);
+                    let (left, right) = positions.split_at(self.half(&positions));
                     work.push((right.to_vec(), reasks));
                     work.push((left.to_vec(), reasks));
                 }
@@ -180,6 +178,17 @@ impl Job<'_> {
                 }
             }
         }
+    }
+
+    /// Where to cut a refused request: in the middle, but not through the statistics of one series, which are billed as one.
+    fn half(&self, positions: &[usize]) -> usize {
+        let middle = positions.len() / 2;
+        let series = |n: usize| self.batch.queries[positions[n]].series;
+        let boundary = |n: &usize| series(*n - 1) != series(*n);
+        (middle..positions.len())
+            .find(boundary)
+            .or_else(|| (1..middle).rev().find(boundary))
+            .unwrap_or(middle)
     }
 
     fn refused_or_failed(&self, position: usize, cause: &Cause) -> QueryOutcome {
@@ -313,6 +322,10 @@ impl Job<'_> {
             match (partial.broken, &partial.status) {
                 (Some(error), _) => unfinished.push(again(CauseKind::Protocol, error.to_string())),
                 (None, Some(StatusCode::Complete)) => {
+                    if let Some(cause) = self.outgrown(position) {
+                        self.outcomes[position] = Some(QueryOutcome::Failed(cause));
+                        continue;
+                    }
                     let merged = partial.merge.finish();
                     let stats = &mut self.fetched.stats;
                     stats.points_outside += merged.outside;

@@ -118,7 +118,7 @@ fn ranged(name: &str, bounds: &str) -> Result<(), String> {
         if percents == 0 {
             plain(b)
         } else {
-            percent(b.trim_end_matches('%'))
+            percent(b.strip_suffix('%').unwrap_or(b))
         }
     };
     let values = given
@@ -211,6 +211,7 @@ mod tests {
             ("TM(90%:10%)", "not below"),
             ("TM(10%:500)", "both bounds"),
             ("TM(:)", "at least one bound"),
+            ("TM(10%%:90%)", "not a number"),
             ("TM(10%)", "two bounds"),
             ("XX(1:2)", "takes no range"),
             ("iqm", "expected"),

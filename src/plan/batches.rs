@@ -70,6 +70,8 @@ pub struct LanePlan {
     pub lane: Lane,
     /// Sorted by metric, each once.
     pub series: Vec<PlannedSeries>,
+    /// (Series, statistic) pairs that a later selection asks for at another period or unit: the first one decides.
+    pub overruled: u64,
     /// In series order; together they hold every series once.
     pub groups: Vec<Group>,
     /// In the order they are sent.
@@ -86,6 +88,7 @@ impl LanePlan {
 /// A set of asks, cut into billing units with their windows.
 struct Profile {
     asks: Arc<[Ask]>,
+    overruled: u64,
     units: Vec<Unit>,
     /// Distinct spans over all units, oldest first: series with equal spans can share requests.
     spans: Vec<TimeWindow>,
@@ -135,6 +138,7 @@ pub fn plan_lane(
     let mut plan = LanePlan {
         lane: lane.clone(),
         series,
+        overruled: profile_of.iter().map(|&p| profiles[p].overruled).sum(),
         groups: Vec::new(),
         batches: Vec::new(),
     };
@@ -150,9 +154,15 @@ pub fn plan_lane(
 impl Profile {
     fn new<'a>(asks: impl Iterator<Item = &'a Asks>, range: TimeWindow, now: i64) -> Self {
         let mut merged: Vec<Ask> = Vec::new();
+        let mut overruled = 0;
         for ask in asks {
             for statistic in &ask.statistics {
-                if !merged.iter().any(|m| m.statistic == *statistic) {
+                let before = merged.iter().find(|m| m.statistic == *statistic);
+                if let Some(first) = before {
+                    let same =
+                        first.period == ask.period && first.unit.as_deref() == ask.unit.as_deref();
+                    overruled += u64::from(!same);
+                } else {
                     merged.push(Ask {
                         statistic: statistic.clone(),
                         period: ask.period,
@@ -183,6 +193,7 @@ impl Profile {
             .collect();
         Self {
             asks: merged.into(),
+            overruled,
             units,
             spans: spans.into_iter().collect(),
         }
@@ -437,7 +448,7 @@ mod tests {
                 ("Maximum".to_owned(), 3600)
             ]
         );
-        assert_eq!(plan.cost().billed_metrics, 2);
+        assert_eq!((plan.cost().billed_metrics, plan.overruled), (2, 1));
     }
 
     #[test]

@@ -23,10 +23,9 @@ const DAY_EDGE_MARGIN: i64 = 8 * 3_600;
 /// The same for the three-hour edge.
 const RECENT_EDGE_MARGIN: i64 = 15 * 60;
 
-/// The part of `range` that CloudWatch still has: not older than 455 days, whole hours.
+/// The part of `range` that CloudWatch still has: whole days, not older than 455 days and not about to be.
 pub fn kept(range: TimeWindow, now: i64) -> TimeWindow {
-    let hour = 3_600;
-    let oldest = -(-(now - OLDEST_SECONDS)).div_euclid(hour) * hour;
+    let oldest = ceil_to(now - OLDEST_SECONDS + DAY_EDGE_MARGIN, DAY_SECONDS);
     TimeWindow {
         start: range.start.max(oldest),
         end: range.end,
@@ -41,7 +40,8 @@ pub fn is_legal(period: Period, start: i64, now: i64) -> bool {
         _ if age <= RECENT_SECONDS => 1,
         _ if age <= 15 * DAY_SECONDS => 60,
         _ if age <= 63 * DAY_SECONDS => 300,
-        _ => 3_600,
+        _ if age <= OLDEST_SECONDS => 3_600,
+        _ => return false,
     };
     period.seconds().is_multiple_of(step)
 }
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn nothing_older_than_455_days_is_asked() {
         let all = windows(TimeWindow::days(day(-500), day(0)), seconds(3600), 1, NOW);
-        assert_eq!(all[0].span.start, NOW - OLDEST_SECONDS);
+        assert_eq!(all[0].span.start, day(-454).start(), "whole days only");
         assert_eq!(
             windows(
                 TimeWindow::days(day(-600), day(-500)),
@@ -262,6 +262,7 @@ mod tests {
             (300, 63 * DAY_SECONDS + 1, false),
             (3_600, 400 * DAY_SECONDS, true),
             (7_200, 400 * DAY_SECONDS, true),
+            (3_600, 455 * DAY_SECONDS + 1, false),
         ] {
             assert_eq!(
                 is_legal(period(seconds), NOW - age, NOW),

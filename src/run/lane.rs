@@ -68,6 +68,7 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
         planned: crate::plan::LaneCost::default(),
         get_metric_data,
         discovery: crate::accounts::CallStats::default(),
+        overruled: job.plan.overruled,
         seconds: started.elapsed().as_secs_f64(),
         skipped: false,
         cause: None,

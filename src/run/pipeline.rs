@@ -12,7 +12,7 @@ use super::lane::{LaneJob, export_lane};
 use super::sink::unread_units;
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
 use crate::commit::{Lake, LakeError};
-use crate::config::{DayRange, ExportConfig, RegionChoice};
+use crate::config::{AccountConfig, DayRange, ExportConfig, RegionChoice};
 use crate::discover::discover;
 use crate::fetch::BatchStats;
 use crate::model::{Cause, CauseKind, Lane, Region, UnitOutcome, iso_seconds};
@@ -137,7 +137,11 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
     let lake = Arc::new(Lake::open(&context.config.destination, &run_id)?);
-    let planned = plan(context).await?;
+    let planned = tokio::select! {
+        planned = plan(context) => planned?,
+        // Discovery reports its own end; what comes before it has nothing to report but that.
+        () = stopped_for_good(&context.stop) => Planned::stopped(context),
+    };
     context.progress.plan(&planned.cost);
     if let Some(cap) = context
         .config
@@ -180,6 +184,24 @@ impl PlannedLane {
 }
 
 impl Planned {
+    /// Nothing is known: a signal came before any account was entered.
+    fn stopped(context: &RunContext) -> Self {
+        let account = |config: &AccountConfig| AccountReport {
+            account_id: config.id.to_string(),
+            account_name: config.name.clone(),
+            regions: match &config.regions {
+                RegionChoice::Named(named) => named.iter().map(ToString::to_string).collect(),
+                RegionChoice::Auto => Vec::new(),
+            },
+            cause: Some(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
+        };
+        Self {
+            cost: Cost::default(),
+            accounts: context.config.accounts.iter().map(account).collect(),
+            lanes: Vec::new(),
+        }
+    }
+
     /// The report of a run that has not begun: its plan, and what already went wrong.
     pub fn report(&self, context: &RunContext) -> RunReport {
         let lane = |l: &PlannedLane| LaneReport {
@@ -192,6 +214,7 @@ impl Planned {
                 .unwrap_or_default(),
             get_metric_data: BatchStats::default(),
             discovery: l.discovery,
+            overruled: l.ready.as_ref().map_or(0, |(_, plan)| plan.overruled),
             seconds: 0.0,
             skipped: l.is_skipped(),
             cause: l.ready.as_ref().err().cloned(),
@@ -213,6 +236,12 @@ impl Planned {
             units: Vec::new(),
         }
     }
+}
+
+/// A moment after the signal, so that lanes under discovery can say that they were stopped.
+async fn stopped_for_good(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
 }
 
 /// Start of the run and process: two runs never share a name.
@@ -327,39 +356,43 @@ async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
     let config = &context.config;
     let client = reader.lane(region, &config.limits);
     let account_name = reader.config().name.as_deref().map(Arc::from);
+    let mut stats = CallStats::default();
+    let limit = config.limits.unit_timeout;
     let found = tokio::select! {
-        found = discover(&client, &config.selections) => found,
+        found = discover(&client, &config.selections, &mut stats) => found,
+        () = tokio::time::sleep(limit) => Err(
+            Cause::new(CauseKind::TimeLimit, format!("discovery is not finished within {} s", limit.as_secs()))
+                .with_hint("raise limits.unit_timeout_secs, or select less"),
+        ),
         () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
     };
     let lane = client.lane().clone();
-    let (discovery, ready) = match found {
-        Err(cause) => (CallStats::default(), Err(cause)),
-        Ok(found) => {
+    let ready = match found {
+        Err(cause) => Err(cause),
+        Ok(series) => {
             let asks: Vec<_> = config
                 .selections
                 .iter()
                 .map(|s| Arc::clone(&s.asks))
                 .collect();
-            let plan = plan_lane(
-                &lane,
-                found.series,
-                &asks,
-                context.range.window(),
-                context.now,
-            );
-            (found.stats, Ok((client, Arc::new(plan))))
+            let plan = plan_lane(&lane, series, &asks, context.range.window(), context.now);
+            Ok((client, Arc::new(plan)))
         }
     };
     PlannedLane {
         lane,
         account_name,
-        discovery,
+        discovery: stats,
         ready,
         region_by_itself: by_itself,
     }
 }
 
-/// Lanes side by side: as many at work as requests may be in flight, so that open files are bounded too.
+/// Days open for writing over all lanes; each is an open file and up to two megabytes of rows not yet encoded. A lane with more days
+/// has the run to itself.
+const OPEN_DAYS: u32 = 256;
+
+/// Lanes side by side: as many at work as requests may be in flight and days may be open.
 async fn export_lanes(
     context: &RunContext,
     lake: &Arc<Lake>,
@@ -372,12 +405,17 @@ async fn export_lanes(
     let encoders = Arc::new(Semaphore::new(
         std::thread::available_parallelism().map_or(2, usize::from),
     ));
+    let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
+    let days = u32::try_from(context.range.len())
+        .unwrap_or(OPEN_DAYS)
+        .clamp(1, OPEN_DAYS);
     context.progress.lanes(lanes.len());
     let mut results = stream::iter(lanes)
         .map(|ready| {
             let lake = Arc::clone(lake);
             let bound = Arc::clone(&bound);
             let encoders = Arc::clone(&encoders);
+            let open_days = Arc::clone(&open_days);
             let context = context.clone();
             async move {
                 let (lane, discovery, skipped) =
@@ -386,6 +424,10 @@ async fn export_lanes(
                     Ok(ready) => ready,
                     Err(cause) => return failed_lane(&lane, discovery, skipped, cause, &context),
                 };
+                let _days = open_days
+                    .acquire_many(days)
+                    .await
+                    .expect("the bound on days is never closed");
                 let planned_cost = plan.cost();
                 let account_name = ready.account_name;
                 let job = LaneJob {
@@ -448,6 +490,7 @@ fn failed_lane(
         planned: crate::plan::LaneCost::default(),
         get_metric_data: BatchStats::default(),
         discovery,
+        overruled: 0,
         seconds: 0.0,
         skipped: outcome == UnitOutcome::Skipped,
         cause: Some(cause),

@@ -84,7 +84,7 @@ impl LaneSink {
         };
         let kept = kept(range.window(), context.now);
         for book in &mut sink.days {
-            book.asked = book.day.end() > kept.start && book.day.start() < context.now;
+            book.asked = book.day.start() >= kept.start && book.day.start() < context.now;
         }
         sink
     }
@@ -352,7 +352,8 @@ impl DayBook {
             _ => None,
         };
         let mut unit = self.report(lane, series_asked, now);
-        if self.failure.is_none() && self.asked {
+        // What is there stays, whatever was forced, when the run was refused or failed: only a file or a true nothing may take its place.
+        if self.asked && (staged.is_some() || unit.outcome == UnitOutcome::Empty) {
             let published = publish(&final_path, staged.as_ref().map(|s| (s, complete)), force);
             let relative = final_path
                 .strip_prefix(lake.root())
@@ -387,7 +388,7 @@ impl DayBook {
                 UnitOutcome::Skipped,
                 Some(Cause::new(
                     CauseKind::Other,
-                    "older than the 455 days CloudWatch keeps, or not begun",
+                    "CloudWatch no longer has all of this day (455 days), or it has not begun",
                 )),
             ),
             // Nothing there because everything was refused is not "empty".

@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 /// Rows of a row group: small enough that one series is found by reading little, large enough that values compress.
 const ROW_GROUP_ROWS: usize = 262_144;
 
-/// Rows of a page: the page index then narrows a search to one page a column.
-const PAGE_ROWS: usize = 50_000;
+/// Rows of a page: the page index then narrows a search to one page a column. An open file holds a page of every column unencoded,
+/// some 90 bytes a row.
+const PAGE_ROWS: usize = 20_000;
 
 const COMPLETE_KEY: &str = "cwlake.complete";
 const SCHEMA_KEY: &str = "cwlake.schema_version";

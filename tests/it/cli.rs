@@ -288,6 +288,7 @@ fn wrong_words_and_dates_are_exit_2() {
             "--from: 2026-11-03 is not before",
         ),
         ("export --date 2999-01-01", "in the future"),
+        ("export --from 0001-01-01", "CloudWatch keeps 455 days"),
         ("export --now yesterday", "--now"),
         ("export --dat 2026-01-01", "unexpected argument '--dat'"),
         ("export --to 2026-01-01", "--from"),

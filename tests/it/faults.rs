@@ -493,3 +493,86 @@ async fn a_lane_that_takes_too_long_fails_alone() {
         (2, 2, 2)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_run_never_removes_what_is_there_forced_or_not() {
+    let deny = "[[fault]]\noperation = \"GetMetricData\"\nkind = \"error\"\nstatus = 403\ncode = \"AccessDenied\"\nafter = 4\n";
+    let mut lab = Lab::new(world(deny)).await;
+    assert_eq!(lab.export().await.exit_code(), 0);
+    let whole = lab.tree();
+    for force in [false, true] {
+        lab.force = force;
+        let report = lab.export().await;
+        assert_eq!(
+            (report.totals.forbidden, report.exit_code()),
+            (4, 3),
+            "{}",
+            report.text()
+        );
+        assert_eq!(lab.tree(), whole, "forced: {force}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incomplete_answer_is_told_although_the_older_unit_is_kept() {
+    let lab = Lab::new(world(
+        "[[fault]]\noperation = \"GetMetricData\"\nkind = \"message\"\nafter = 4\n",
+    ))
+    .await;
+    assert_eq!(lab.export().await.exit_code(), 0);
+    let whole = lab.tree();
+    let report = lab.export().await;
+    assert_eq!(
+        (report.totals.skipped, report.exit_code()),
+        (4, 3),
+        "{}",
+        report.text()
+    );
+    assert_eq!(lab.tree(), whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_accounts_are_entered_ends_the_run() {
+    let lab = Lab::new(world(
+        "[[fault]]\noperation = \"AssumeRole\"\nkind = \"hang\"\n",
+    ))
+    .await;
+    let lab =
+        lab.with_config(&CONFIG.replace("attempt_timeout_secs = 2", "attempt_timeout_secs = 600"));
+    let stop = lab.stop.clone();
+    let (report, ()) = tokio::join!(lab.export(), async {
+        while lab.emulator.bill().calls("AssumeRole") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        stop.cancel();
+    });
+    assert_eq!((report.exit_code(), report.totals.failed), (130, 4));
+    assert!(report.accounts.iter().all(|a| {
+        a.cause
+            .as_ref()
+            .is_some_and(|c| c.kind == CauseKind::Interrupted)
+    }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_discovery_counts_its_calls() {
+    let fault =
+        "[[fault]]\noperation = \"ListMetrics\"\nregion = \"eu-west-1\"\nkind = \"throttle\"\n";
+    let lab = Lab::new(world(fault))
+        .await
+        .with_config(&CONFIG.replace("[limits]", "[limits]\nattempts = 3"));
+    let report = lab.export().await;
+    let lane = report
+        .lanes
+        .iter()
+        .find(|l| l.region == "eu-west-1")
+        .expect("a lane");
+    assert_eq!(
+        (
+            lane.discovery.calls,
+            lane.discovery.retries,
+            lane.discovery.throttles
+        ),
+        (3, 2, 3)
+    );
+}

@@ -415,3 +415,25 @@ async fn put_two_units(lab: &Lab) {
         .await
         .expect("put");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statistic_asked_for_in_two_ways_is_told() {
+    let second = "[[metrics]]\nnamespace = \"AWS/EC2\"\nmetrics = [\"CPU*\"]\nstatistics = [\"Average\"]\nperiod = 3600\n";
+    let lab = Lab::new(world(""))
+        .await
+        .with_config(&format!("{CONFIG}{second}"));
+    let report = lab.export().await;
+    assert_eq!(report.exit_code(), 0);
+    assert!(
+        report
+            .text()
+            .contains("32 statistics of series are asked for by two [[metrics]] tables"),
+        "{}",
+        report.text()
+    );
+    assert_eq!(
+        lab.tree(),
+        clean_tree(CONFIG).await,
+        "the first table decides"
+    );
+}
