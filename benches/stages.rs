@@ -106,11 +106,18 @@ fn normalizing_and_writing(c: &mut Criterion) {
     group.bench_function("normalize a page", |b| {
         b.iter_batched(
             rows,
-            |mut rows| black_box(rows.take().expect("a batch")),
+            |mut rows| {
+                rows.take_batches(8_192)
+                    .for_each(|batch| drop(black_box(batch.expect("a batch"))))
+            },
             BatchSize::LargeInput,
         );
     });
-    let batch = rows().take().expect("a batch");
+    let batch = rows()
+        .take_batches(1_000_000)
+        .next()
+        .expect("rows")
+        .expect("a batch");
     let path = dir.path().join("unit.part");
     group.bench_function("write a page as Parquet", |b| {
         b.iter(|| {

@@ -79,13 +79,56 @@ impl MetricRows {
         self.values.extend_from_slice(values);
     }
 
-    /// The rows gathered so far as one record batch; none are left.
+    /// The rows gathered so far as record batches of at most `most` rows; none are left.
+    ///
+    /// # Shape
+    /// In the order of the rows; all batches but the last have `most` rows. The texts of one batch at a time are repeated a row: the
+    /// rows themselves take 16 bytes each until then.
     ///
     /// # Errors
-    /// [`ArrowError`] when the batch would exceed what Arrow's 32-bit offsets can hold.
-    pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
-        let rows = self.values.len();
-        let runs = std::mem::take(&mut self.runs);
+    /// A batch is an [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
+    pub fn take_batches(
+        &mut self,
+        most: usize,
+    ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<> {
+        let rows = Self {
+            lane: self.lane.clone(),
+            account_name: self.account_name.clone(),
+            schema: Arc::clone(&self.schema),
+            runs: std::mem::take(&mut self.runs),
+            timestamps: std::mem::take(&mut self.timestamps),
+            values: std::mem::take(&mut self.values),
+        };
+        let (mut at, mut run, mut used) = (0, 0, 0);
+        std::iter::from_fn(move || {
+            let end = rows.len().min(at + most.max(1));
+            if at == end {
+                return None;
+            }
+            let mut runs = Vec::new();
+            let mut missing = end - at;
+            while missing > 0 {
+                let (identity, length) = &rows.runs[run];
+                let taken = missing.min(length - used);
+                runs.push((identity.clone(), taken));
+                (missing, used) = (missing - taken, used + taken);
+                if used == *length {
+                    (run, used) = (run + 1, 0);
+                }
+            }
+            let batch = rows.batch(&runs, &rows.timestamps[at..end], &rows.values[at..end]);
+            at = end;
+            Some(batch)
+        })
+    }
+
+    fn batch(
+        &self,
+        runs: &[(RunIdentity, usize)],
+        timestamps: &[i64],
+        values: &[f64],
+    ) -> Result<RecordBatch, ArrowError> {
+        let rows = values.len();
         let metric =
             |get: fn(&RunIdentity) -> &str| repeated(runs.iter().map(|(run, n)| (get(run), *n)));
         let constant = |text: &str| -> ArrayRef {
@@ -106,23 +149,21 @@ impl MetricRows {
         let units = runs
             .iter()
             .flat_map(|(run, n)| std::iter::repeat_n(run.unit.as_deref(), *n));
+        let timestamps = TimestampMicrosecondArray::from(timestamps.to_vec()).with_timezone("UTC");
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(
-                TimestampMicrosecondArray::from(std::mem::take(&mut self.timestamps))
-                    .with_timezone("UTC"),
-            ),
+            Arc::new(timestamps),
             constant(self.lane.account.as_str()),
             account_name,
             constant(self.lane.region.as_str()),
             metric(|run| run.series.metric.namespace()),
             metric(|run| run.series.metric.metric_name()),
-            Arc::new(dimensions(&runs)?),
+            Arc::new(dimensions(runs)?),
             metric(|run| run.series.metric.dimensions_key()),
             Arc::new(Int64Array::from_iter_values(series_ids)),
             metric(|run| run.statistic.as_str()),
             Arc::new(Int32Array::from_iter_values(periods)),
             Arc::new(units.collect::<StringArray>()),
-            Arc::new(Float64Array::from(std::mem::take(&mut self.values))),
+            Arc::new(Float64Array::from(values.to_vec())),
         ];
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
     }
@@ -198,6 +239,51 @@ mod tests {
         }
     }
 
+    fn all(rows: &mut MetricRows) -> RecordBatch {
+        rows.take_batches(1_000)
+            .next()
+            .expect("rows")
+            .expect("built")
+    }
+
+    #[test]
+    fn batches_cut_runs_and_lose_nothing() {
+        let mut rows = MetricRows::new(lane(), None);
+        for (n, length) in [3_usize, 1, 7, 4].into_iter().enumerate() {
+            let timestamps: Vec<i64> = (0..length as i64).collect();
+            let name = n.to_string();
+            rows.push(
+                identity(&[("n", name.as_str())], None),
+                &timestamps,
+                &vec![1.0; length],
+            );
+        }
+        let pieces: Vec<RecordBatch> = rows.take_batches(4).map(|b| b.expect("built")).collect();
+        assert_eq!(
+            pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(),
+            [4, 4, 4, 3]
+        );
+        let keys: Vec<String> = pieces
+            .iter()
+            .flat_map(|b| {
+                let keys = b
+                    .column_by_name("dimensions_key")
+                    .expect("key")
+                    .as_string::<i32>()
+                    .clone();
+                (0..keys.len())
+                    .map(|i| keys.value(i).to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let expected: Vec<String> = [3, 1, 7, 4]
+            .into_iter()
+            .enumerate()
+            .flat_map(|(n, l)| vec![format!("n={n}"); l])
+            .collect();
+        assert_eq!(keys, expected);
+    }
+
     #[test]
     fn runs_become_rows_with_the_fixed_schema() {
         let mut rows = MetricRows::new(lane(), Some("prod".into()));
@@ -208,7 +294,7 @@ mod tests {
         );
         rows.push(identity(&[], Some("Percent")), &[0], &[-0.0]);
         assert_eq!(rows.len(), 3);
-        let batch = rows.take().expect("built");
+        let batch = all(&mut rows);
         assert!(rows.is_empty());
         assert_eq!(batch.schema(), metrics_schema());
         let text = |name: &str| -> Vec<Option<String>> {
@@ -259,7 +345,7 @@ mod tests {
     fn an_account_without_a_name_has_null() {
         let mut rows = MetricRows::new(lane(), None);
         rows.push(identity(&[], None), &[0], &[1.0]);
-        let batch = rows.take().expect("built");
+        let batch = all(&mut rows);
         assert_eq!(
             batch
                 .column_by_name("account_name")
@@ -270,9 +356,9 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_make_an_empty_batch() {
+    fn no_rows_make_no_batch() {
         let mut rows = MetricRows::new(lane(), None);
         rows.push(identity(&[], None), &[], &[]);
-        assert_eq!(rows.take().expect("built").num_rows(), 0);
+        assert!(rows.take_batches(10).next().is_none());
     }
 }

@@ -388,9 +388,9 @@ async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
     }
 }
 
-/// Days open for writing over all lanes; each is an open file and up to two megabytes of rows not yet encoded. A lane with more days
-/// has the run to itself.
-const OPEN_DAYS: u32 = 256;
+/// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
+/// days has the run to itself.
+const OPEN_DAYS: u32 = 128;
 
 /// Lanes side by side: as many at work as requests may be in flight and days may be open.
 async fn export_lanes(

@@ -15,12 +15,12 @@ use crate::model::{
 use crate::normalize::{METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema};
 use crate::plan::{Group, LanePlan, kept};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::write::{Staged, UnitFile, WriteError, layout};
+use crate::write::{ROW_GROUP_ROWS, Staged, UnitFile, WriteError, layout};
 
 const DATASET: &str = "metrics";
 
-/// Rows of a day gathered before they are encoded. The same for every run, so that how many days are open changes no byte.
-const GATHERED_ROWS: usize = 8_192;
+/// Rows turned into Arrow at once: the texts of a batch are repeated for every row.
+const BATCH_ROWS: usize = 8_192;
 
 /// The days of one lane.
 pub(super) struct LaneSink {
@@ -219,7 +219,7 @@ impl LaneSink {
                     &points.timestamps[from..to],
                     &points.values[from..to],
                 );
-                if book.rows.len() >= GATHERED_ROWS {
+                if book.rows.len() >= ROW_GROUP_ROWS {
                     let path = layout::staged_file(
                         &self.root,
                         &self.run_id,
@@ -307,10 +307,6 @@ impl DayBook {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let batch = self.rows.take().map_err(|e| WriteError::Parquet {
-            path: path.to_owned(),
-            source: e.into(),
-        })?;
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(UnitFile::create(
@@ -320,8 +316,15 @@ impl DayBook {
                 SCHEMA_VERSION,
             )?),
         };
-        self.written += batch.num_rows() as u64;
-        file.write(&batch)
+        for batch in self.rows.take_batches(BATCH_ROWS) {
+            let batch = batch.map_err(|e| WriteError::Parquet {
+                path: path.to_owned(),
+                source: e.into(),
+            })?;
+            self.written += batch.num_rows() as u64;
+            file.write(&batch)?;
+        }
+        file.end_row_group()
     }
 
     fn complete(&self) -> bool {

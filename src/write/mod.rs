@@ -5,4 +5,4 @@
 pub mod layout;
 mod parquet;
 
-pub use self::parquet::{FileFacts, Staged, UnitFile, WriteError, read_facts};
+pub use self::parquet::{FileFacts, ROW_GROUP_ROWS, Staged, UnitFile, WriteError, read_facts};

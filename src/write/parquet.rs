@@ -15,11 +15,11 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
-/// Rows of a row group: small enough that one series is found by reading little, large enough that values compress.
-const ROW_GROUP_ROWS: usize = 262_144;
+/// Rows after which a row group is ended: small enough that one series is found by reading little and that the rows of many days can
+/// wait in memory, large enough that values compress. A group ends with the run that reaches it.
+pub const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Rows of a page: the page index then narrows a search to one page a column. An open file holds a page of every column unencoded,
-/// some 90 bytes a row.
+/// Rows of a page: the page index then narrows a search to one page a column.
 const PAGE_ROWS: usize = 20_000;
 
 const COMPLETE_KEY: &str = "cwlake.complete";
@@ -130,6 +130,16 @@ impl UnitFile {
             .map_err(|source| refused(&self.path, source))
     }
 
+    /// Ends the row group: nothing is held in memory until the next rows.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the file is then useless.
+    pub fn end_row_group(&mut self) -> Result<(), WriteError> {
+        self.writer
+            .flush()
+            .map_err(|source| refused(&self.path, source))
+    }
+
     /// Writes the footer, syncs, and reads the footer back.
     ///
     /// # Errors
@@ -235,7 +245,7 @@ fn properties(schema: &SchemaRef, sort: &[&str], schema_version: u32) -> WriterP
     WriterProperties::builder()
         .set_created_by("cwlake".to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(None)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(Some(sorting))
@@ -318,7 +328,10 @@ mod tests {
             let values: Vec<f64> = (0..1440).map(|m| f64::from(m) * 0.37).collect();
             rows.push(identity, &timestamps, &values);
         }
-        rows.take().expect("built")
+        rows.take_batches(100_000)
+            .next()
+            .expect("rows")
+            .expect("built")
     }
 
     fn write(dir: &Path, name: &str, complete: bool) -> Staged {
