@@ -61,7 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
         #[cfg(feature = "emulator")]
         Command::Demo(args) => {
             let demo = cwlake::demo::demo(&args.folder, clock(), progress).await?;
-            print(&demo.text);
+            print(&demo.text)?;
             Ok(demo.exit_code)
         }
         #[cfg(feature = "emulator")]
@@ -77,7 +77,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         config.accounts.len(),
         config.selections.len(),
         config.destination.display()
-    ));
+    ))?;
     Ok(0)
 }
 
@@ -90,7 +90,7 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
         plan_text(&report)
-    });
+    })?;
     Ok(report.exit_code())
 }
 
@@ -102,7 +102,7 @@ async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
         report.text()
-    });
+    })?;
     Ok(report.exit_code())
 }
 
@@ -129,12 +129,12 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
         print(&format!(
             "# {points} points loaded from {}\n",
             dir.display()
-        ));
+        ))?;
     }
     print(&format!(
         "export AWS_ENDPOINT_URL={} AWS_ACCESS_KEY_ID={root} AWS_SECRET_ACCESS_KEY=emulated AWS_REGION=us-east-1\n",
         emulator.url()
-    ));
+    ))?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     stop.cancelled().await;
@@ -190,12 +190,18 @@ fn clock() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-/// A closed stdout is no reason to fail: the work is done.
-fn print(text: &str) {
+/// A closed stdout is no reason to fail: the work is done. One that is full loses the result, and that is said.
+fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout
+    match stdout
         .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+        .and_then(|()| stdout.flush())
+    {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(e).context("writing the result to stdout")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -140,7 +140,7 @@ pub enum LogFormat {
 
 /// Starts logging to stderr at the level of `CWLAKE_LOG` (for example `debug` or `cwlake=trace`); warnings by default.
 ///
-/// The AWS SDK's own logs never go below `info`, whatever is asked: its trace level prints whole requests.
+/// The AWS SDK's own logs stay at warnings, unless one of its modules is asked for by name: its trace level prints whole requests.
 pub fn start_logs(format: LogFormat) {
     let asked = std::env::var("CWLAKE_LOG").unwrap_or_else(|_| "warn".to_owned());
     let filter = tracing_subscriber::EnvFilter::new(format!(

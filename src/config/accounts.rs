@@ -319,7 +319,7 @@ fn role_arn_from(
         };
         name = name.replace("{name}", alias.get_ref());
     }
-    if !text_of(&name, 1..=512, "_+=,.@/-") || name.starts_with('/') || name.starts_with("arn") {
+    if !text_of(&name, 1..=512, "_+=,.@/-") || name.starts_with('/') || name.starts_with("arn:") {
         problems.push(
             Problem::at(template.span(), format!("'{}' is not a role name", printable(&name)))
                 .remedy("a name or path/name such as \"CWLakeReader\"; {account_id} and {name} are filled in; a full ARN goes in role_arn"),

@@ -1,6 +1,7 @@
 //! What was read: the TOML file's shape, with the place of every value that is checked later.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -194,12 +195,16 @@ impl FileConfig {
                 "is this the right file?",
             ));
         }
-        let bytes = std::fs::read(path).map_err(|e| {
-            fail(
-                format!("the configuration cannot be read: {e}"),
-                "check the file's permissions",
-            )
-        })?;
+        // A device has no length of its own: what is read is bounded too.
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+            .map_err(|e| {
+                fail(
+                    format!("the configuration cannot be read: {e}"),
+                    "check the file's permissions",
+                )
+            })?;
         String::from_utf8(bytes).map_err(|e| {
             let valid = e.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(e.as_bytes()).into_owned();

@@ -82,6 +82,9 @@ impl ConfigError {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             text: line,
+            // A value may stand on the line after its key.
+            secret: mentions_secret(self.text[..line_start].lines().next_back().unwrap_or(""))
+                || mentions_secret(line),
         }
     }
 }
@@ -90,6 +93,7 @@ struct Place<'a> {
     line: usize,
     column: usize,
     text: &'a str,
+    secret: bool,
 }
 
 /// Control characters never reach the terminal, and a secret's line is cut short with the rest.
@@ -113,7 +117,7 @@ impl fmt::Display for ConfigError {
                         place.column,
                         problem.message
                     )?;
-                    if place.column <= SHOWN_CHARACTERS && !mentions_secret(place.text) {
+                    if place.column <= SHOWN_CHARACTERS && !place.secret {
                         let shown: String = place
                             .text
                             .chars()
@@ -137,11 +141,15 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// However it is spelt: `external_id`, `ExternalId`, `external-id`, or with escapes, which are not unravelled here.
 fn mentions_secret(line: &str) -> bool {
-    let lower = line.to_ascii_lowercase();
-    ["external_id", "secret", "token", "access_key", "password"]
-        .iter()
-        .any(|word| lower.contains(word))
+    let plain: String = line
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase();
+    let words = ["externalid", "secret", "token", "accesskey", "password"];
+    line.contains("\\u") || words.iter().any(|word| plain.contains(word))
 }
 
 impl std::error::Error for ConfigError {}
@@ -172,5 +180,24 @@ mod tests {
             vec![Problem::at(14..17, "too short")],
         );
         assert_eq!(error.to_string(), "c.toml:1:15: too short");
+        for text in [
+            "externalid = \"x\"",
+            "External-Id = \"x\"",
+            "\"external\\u005fid\" = \"x\"",
+        ] {
+            let error = ConfigError::new(
+                Path::new("c.toml"),
+                text,
+                vec![Problem::at(0..1, "unknown key")],
+            );
+            assert_eq!(error.to_string(), "c.toml:1:1: unknown key", "{text}");
+        }
+        let next = "external_id =\n\"x\"";
+        let error = ConfigError::new(
+            Path::new("c.toml"),
+            next,
+            vec![Problem::at(14..15, "a string")],
+        );
+        assert_eq!(error.to_string(), "c.toml:2:1: a string");
     }
 }

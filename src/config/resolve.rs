@@ -270,6 +270,12 @@ fn destination(
         None
     };
     let local = url.strip_prefix("file://").unwrap_or(url);
+    if local.len() < url.len() && !local.starts_with('/') {
+        return refuse(
+            "a file URL names a host".to_owned(),
+            "write file:///absolute/path, or the path alone",
+        );
+    }
     if let Some((scheme, _)) = local.split_once("://") {
         return refuse(
             format!(
@@ -281,7 +287,7 @@ fn destination(
     }
     if local.is_empty() || local.contains('\0') {
         return refuse(
-            "the destination is empty".to_owned(),
+            "the destination is empty or holds a NUL".to_owned(),
             "write a folder such as \"./lake\"",
         );
     }
@@ -407,12 +413,12 @@ fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Limits {
     let mut speed = |value: &Option<Spanned<f64>>, key: &str, low: f64, target: &mut f64| {
         if let Some(value) = value {
             let number = *value.get_ref();
-            if number.is_finite() && number >= low {
+            if (low..=1e12).contains(&number) {
                 *target = number;
             } else {
                 problems.push(
                     Problem::at(value.span(), format!("{key} = {number} is out of range"))
-                        .remedy(format!("at least {low}; leave it out for AWS's own quota")),
+                        .remedy(format!("{low} to 1e12; leave it out for the default")),
                 );
             }
         }

@@ -1,8 +1,9 @@
 //! Which metrics, with which statistics, at which period: one `[[metrics]]` table.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use toml::Spanned;
 
 use super::accounts::printable;
@@ -88,13 +89,13 @@ impl NameRule {
 #[derive(Clone, Debug)]
 pub struct ValueRule {
     texts: Vec<String>,
-    globs: Vec<GlobMatcher>,
+    globs: GlobSet,
 }
 
 impl ValueRule {
     /// Whether the value is allowed.
     pub fn matches(&self, value: &str) -> bool {
-        self.globs.iter().any(|g| g.is_match(value))
+        self.globs.is_match(value)
     }
 
     /// The value, when exactly one is allowed and it is not a glob.
@@ -166,6 +167,9 @@ const INSTANCE_STATES: &[&str] = &[
 /// # Source
 /// CloudWatch user guide, `cloudwatch_limits.md`.
 const MAX_DIMENSIONS: usize = 30;
+
+/// Far more than anybody looks at, few enough to count in 16 bits over all tables.
+const MAX_STATISTICS: usize = 100;
 
 /// Resolves every `[[metrics]]`, collecting what is wrong.
 pub(super) fn resolve(file: &FileConfig, problems: &mut Vec<Problem>) -> Vec<Selection> {
@@ -247,22 +251,42 @@ fn names(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<NameRule> {
         );
         return None;
     }
-    let mut globs = GlobSetBuilder::new();
     for name in list {
-        let text = name.get_ref();
-        if text.is_empty() || text.len() > 255 {
+        if name.get_ref().is_empty() || name.get_ref().len() > 255 {
             problems.push(Problem::at(
                 name.span(),
                 "a metric name has 1 to 255 characters",
             ));
             return None;
         }
-        globs.add(checked_glob(name, problems)?);
     }
-    Some(NameRule {
-        texts: list.iter().map(|n| n.get_ref().clone()).collect(),
-        globs: globs.build().ok()?,
-    })
+    let globs = glob_set(list, &entry.metrics.span(), problems)?;
+    let texts = list.iter().map(|n| n.get_ref().clone()).collect();
+    Some(NameRule { texts, globs })
+}
+
+fn glob_set(
+    texts: &[Spanned<String>],
+    place: &Range<usize>,
+    problems: &mut Vec<Problem>,
+) -> Option<GlobSet> {
+    let mut globs = GlobSetBuilder::new();
+    for text in texts {
+        globs.add(checked_glob(text, problems)?);
+    }
+    match globs.build() {
+        Ok(set) => Some(set),
+        Err(_) => {
+            problems.push(
+                Problem::at(
+                    place.clone(),
+                    "these globs are too large to be matched together",
+                )
+                .remedy("use fewer or shorter globs, or several [[metrics]] tables"),
+            );
+            None
+        }
+    }
 }
 
 fn checked_glob(text: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Glob> {
@@ -299,21 +323,13 @@ fn rules(
             );
             continue;
         }
-        let globs: Option<Vec<GlobMatcher>> = texts
+        let texts: Vec<_> = texts
             .iter()
-            .map(|t| {
-                checked_glob(&Spanned::new(values.span(), t.clone()), problems)
-                    .map(|g| g.compile_matcher())
-            })
+            .map(|t| Spanned::new(values.span(), t.clone()))
             .collect();
-        if let Some(globs) = globs {
-            rules.push((
-                name.get_ref().clone(),
-                ValueRule {
-                    texts: texts.to_vec(),
-                    globs,
-                },
-            ));
+        if let Some(globs) = glob_set(&texts, &values.span(), problems) {
+            let texts = texts.into_iter().map(Spanned::into_inner).collect();
+            rules.push((name.get_ref().clone(), ValueRule { texts, globs }));
         }
     }
     rules
@@ -339,6 +355,16 @@ fn asks(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Asks> {
                 .remedy(e.why),
             ),
         }
+    }
+    if entry.statistics.get_ref().len() > MAX_STATISTICS {
+        let text = format!(
+            "{} statistics are more than the {MAX_STATISTICS} a table may have",
+            entry.statistics.get_ref().len()
+        );
+        problems.push(
+            Problem::at(entry.statistics.span(), text)
+                .remedy("every five are billed as one metric: ask for fewer"),
+        );
     }
     statistics.sort();
     statistics.dedup();

@@ -250,7 +250,7 @@ mod tests {
     fn batches_cut_runs_and_lose_nothing() {
         let mut rows = MetricRows::new(lane(), None);
         for (n, length) in [3_usize, 1, 7, 4].into_iter().enumerate() {
-            let timestamps: Vec<i64> = (0..length as i64).collect();
+            let timestamps: Vec<i64> = (0..).take(length).collect();
             let name = n.to_string();
             rows.push(
                 identity(&[("n", name.as_str())], None),

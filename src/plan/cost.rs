@@ -66,7 +66,7 @@ impl Cost {
     /// Sums the plans of a run.
     pub fn of<'a>(plans: impl Iterator<Item = &'a LanePlan>, limits: &Limits, now: i64) -> Self {
         let mut cost = Self::default();
-        for plan in plans.filter(|p| !p.batches.is_empty()) {
+        for plan in plans {
             let lane = plan.cost();
             let oldest = plan
                 .batches
@@ -74,7 +74,7 @@ impl Cost {
                 .map(|b| b.span.start)
                 .min()
                 .unwrap_or(now);
-            cost.lanes += 1;
+            cost.lanes += u64::from(!plan.batches.is_empty());
             cost.sum.series += lane.series;
             cost.sum.queries += lane.queries;
             cost.sum.billed_metrics += lane.billed_metrics;

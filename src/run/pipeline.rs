@@ -390,7 +390,7 @@ async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
 
 /// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
 /// days has the run to itself.
-const OPEN_DAYS: u32 = 128;
+const OPEN_DAYS: u32 = 512;
 
 /// Lanes side by side: as many at work as requests may be in flight and days may be open.
 async fn export_lanes(

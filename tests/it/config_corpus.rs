@@ -105,6 +105,8 @@ const CORPUS: &[Bad] = &[
     bad("rate 0", "[limits]", "[limits]\npoints_per_second = 0.0", "7:21", &["out of range"]),
     bad("attempts 0", "[limits]", "[limits]\nattempts = 0", "7:12", &["1 to 100"]),
     bad("time limit 0", "connect_timeout_secs = 2", "connect_timeout_secs = 0.0", "7:24", &["out of range"]),
+    bad("rate 1e308", "[limits]", "[limits]\npoints_per_second = 1e308", "7:21", &["1e12"]),
+    bad("file URL with a host", "url = \"lake\"", "url = \"file://host/lake\"", "3:7", &["file:///absolute"]),
     bad("budget -1", "lookback_days = 0", "max_spend_usd = -1.0", "5:17", &["dollars"]),
     bad("budget NaN", "lookback_days = 0", "max_spend_usd = nan", "5:17", &["dollars"]),
     bad("access key as key", "[run]", "[run]\naws_access_key_id = \"x\"", "5:1", &["credential chain"]),
@@ -171,6 +173,26 @@ fn line_ends_tabs_and_byte_order_marks_do_not_matter() {
     ] {
         let output = Program::new(&text).run("check");
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn globs_too_large_to_match_are_refused_and_drop_no_table() {
+    let many: Vec<String> = (0..20_000)
+        .map(|n| format!("\"Svc{n}*Latency*\""))
+        .collect();
+    let wide = format!("InstanceId = \"{}\"", "?".repeat(146_000));
+    for text in [
+        CONFIG.replace("\"CPUUtilization\", \"Network*\"", &many.join(",")),
+        CONFIG.replace("InstanceId = \"*\"", &wide),
+    ] {
+        let output = Program::new(&text).run("check");
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("too large to be matched"),
+            "{}",
+            stderr(&output)
+        );
     }
 }
 
