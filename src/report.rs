@@ -261,19 +261,23 @@ impl RunReport {
             grouped(t.get_metric_data.billed_metrics),
             t.dollars
         );
+        self.account_notes(&mut out);
+        self.lane_notes(&mut out);
+        self.unit_notes(&mut out);
+        out
+    }
+
+    fn account_notes(&self, out: &mut String) {
         for account in &self.accounts {
             if let Some(cause) = &account.cause {
                 note(
-                    &mut out,
+                    out,
                     &format!("account {}", named(account)),
                     cause.kind_word(),
                     cause,
                 );
             }
         }
-        self.lane_notes(&mut out);
-        self.unit_notes(&mut out);
-        out
     }
 
     fn lane_notes(&self, out: &mut String) {
@@ -384,16 +388,7 @@ pub fn plan_text(report: &RunReport) -> String {
         cost.dollars,
         cost.seconds_at_quota.ceil()
     );
-    for account in &report.accounts {
-        if let Some(cause) = &account.cause {
-            note(
-                &mut out,
-                &format!("account {}", named(account)),
-                cause.kind_word(),
-                cause,
-            );
-        }
-    }
+    report.account_notes(&mut out);
     report.lane_notes(&mut out);
     out
 }

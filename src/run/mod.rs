@@ -1,5 +1,6 @@
 //! The pipeline: one call per stage, in order.
 
+mod day;
 mod lane;
 mod pipeline;
 mod sink;

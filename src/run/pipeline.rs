@@ -8,8 +8,8 @@ use futures_util::stream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
-use super::sink::unread_units;
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
 use crate::commit::{Lake, LakeError};
 use crate::config::{AccountConfig, DayRange, ExportConfig, RegionChoice};

@@ -103,7 +103,7 @@ fn aws_types_stay_in_adapters() {
 #[test]
 fn arrow_parquet_and_clap_have_one_home() {
     only_in("arrow_array", &["normalize/", "write/", "demo.rs"]);
-    only_in("parquet::", &["write/", "demo.rs", "run/sink.rs"]);
+    only_in("parquet::", &["write/", "demo.rs", "run/day.rs"]);
     only_in("clap::", &["cli.rs", "main.rs"]);
     only_in("anyhow", &["main.rs"]);
 }

@@ -1,8 +1,10 @@
 """Two hundred accounts in one run: complete, counted alike on both sides, and within its memory."""
 
-import os
+import json
+import pathlib
 import subprocess
 import sys
+import time
 
 import duckdb
 import pytest
@@ -32,6 +34,16 @@ def config():
     return head + accounts + '[[metrics]]\nnamespace = "AWS/EC2"\nmetrics = ["*"]\nstatistics = ["Average"]\nperiod = 300\n'
 
 
+def peak_of(pid):
+    """The process's own high-water mark in MiB. What wait4 reports also counts the parent's memory between fork and exec."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0].split()[1]) / 1024 if lines else 0
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
 def test_two_hundred_accounts_fit_in_300_mib(emulator, tmp_path):
     running = emulator(world())
@@ -42,10 +54,11 @@ def test_two_hundred_accounts_fit_in_300_mib(emulator, tmp_path):
         env=clean_env(**running.env()),
         stdout=out,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "out").read_text()[-2000:]
-    import json
-
+    peak_mib = 0
+    while process.poll() is None:
+        peak_mib = max(peak_mib, peak_of(process.pid))
+        time.sleep(0.02)
+    assert process.returncode == 0, (tmp_path / "out").read_text()[-2000:]
     report = json.loads((tmp_path / "out").read_text())
     lanes = running.bill().values()
     served = sum(lane["points"] for lane in lanes)
@@ -58,6 +71,5 @@ def test_two_hundred_accounts_fit_in_300_mib(emulator, tmp_path):
             FROM '{tmp_path}/lake/metrics/**/*.parquet' GROUP BY account_id, region)"""
     ).fetchone()
     assert (count, lanes_found, shortest) == (ROWS, ACCOUNTS * 2, SERIES * 288)
-    peak_mib = usage.ru_maxrss / 1024
-    print(f"{ROWS:,} points, peak {peak_mib:.0f} MiB, {usage.ru_utime + usage.ru_stime:.1f} CPU-s")
-    assert peak_mib < 300
+    print(f"{ROWS:,} points, peak {peak_mib:.0f} MiB")
+    assert 30 < peak_mib < 300
