@@ -343,6 +343,40 @@ async fn a_signal_stops_the_run_with_its_code() {
     assert!(report_of(program.dir.path()).contains("SIGTERM"));
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_leaves_no_half_file_and_the_next_run_ends_as_if_undisturbed() {
+    let fault = "[[fault]]\noperation = \"GetMetricData\"\nregion = \"eu-west-1\"\nkind = \"hang\"\ntimes = 2\n";
+    let lab = Lab::new(world(fault)).await;
+    // The lake of the program is the lab's own, so that its tree can be looked at.
+    let lake = lab.lake();
+    let program = Program::new(CONFIG)
+        .against(&lab)
+        .env("CWLAKE_DESTINATION", &lake.display().to_string());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cwlake"))
+        .args(["export", "--quiet"])
+        .current_dir(program.dir.path())
+        .env_clear()
+        .envs(program.env.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+        .spawn()
+        .expect("started");
+    while lab.tree().len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let clean = crate::lab::clean_tree(CONFIG).await;
+    let left = lab.tree();
+    assert!(
+        left.iter()
+            .all(|(file, hash)| clean.get(file) == Some(hash)),
+        "whole units only"
+    );
+    let (_, output) = program.run_beside("export --quiet").await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((lab.tree(), lab.leftovers()), (clean, 0));
+}
+
 fn report_of(dir: &Path) -> String {
     let runs = dir.join("lake/_cwlake/runs");
     let report = std::fs::read_dir(runs)
