@@ -48,7 +48,7 @@ pub const OLDEST_SECONDS: i64 = 455 * 86_400;
 ///
 /// # Source
 /// CloudWatch user guide, `cloudwatch_limits.md`; adjustable by request.
-pub const LIST_METRICS_CALLS_PER_SECOND: f64 = 25.0;
+const LIST_METRICS_CALLS_PER_SECOND: f64 = 25.0;
 
 /// `DescribeInstances` and `DescribeRegions`: the sustained refill of EC2's unfiltered-call bucket.
 ///
@@ -57,7 +57,7 @@ pub const LIST_METRICS_CALLS_PER_SECOND: f64 = 25.0;
 const EC2_CALLS_PER_SECOND: f64 = 10.0;
 
 /// Tries of one call, the first included.
-pub const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 10;
 
 /// Speeds, time limits and tries, after overrides.
 #[derive(Clone, Debug, PartialEq)]

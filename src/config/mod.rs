@@ -16,8 +16,8 @@ mod selection;
 pub use accounts::{AccountConfig, RegionChoice, RoleConfig};
 pub use file::FileConfig;
 pub use limits::{
-    ATTEMPTS, DOLLARS_PER_METRIC, LIST_METRICS_CALLS_PER_SECOND, Limits, MAX_POINTS_PER_REQUEST,
-    MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS, RECENT_SECONDS,
+    DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
+    RECENT_SECONDS,
 };
 pub use problem::{ConfigError, Problem};
 pub use range::{DayRange, RangeError, RangeRequest, resolve_range};

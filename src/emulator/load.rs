@@ -97,14 +97,6 @@ pub(super) fn load(dir: &Path, metrics: &Metrics) -> Result<u64, LoadError> {
     Ok(points)
 }
 
-/// Checks that a folder can be loaded, and counts its points.
-///
-/// # Errors
-/// [`LoadError`] with file and line.
-pub fn load_dir(dir: &Path) -> Result<u64, LoadError> {
-    load(dir, &Metrics::default())
-}
-
 fn read(path: &Path) -> Result<Vec<(i64, f64)>, LoadError> {
     let mut reader = csv::Reader::from_path(path)
         .map_err(|e| LoadError::Io(path.to_owned(), std::io::Error::other(e)))?;

@@ -22,6 +22,6 @@ mod world;
 
 pub use bill::{Bill, LaneBill};
 pub use faults::{Fault, FaultKind};
-pub use load::{LoadError, load_dir};
+pub use load::LoadError;
 pub use server::Emulator;
 pub use world::{AccountSpec, RoleSpec, World, WorldError};

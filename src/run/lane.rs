@@ -9,10 +9,10 @@ use super::pipeline::RunContext;
 use super::sink::LaneSink;
 use crate::accounts::{Api, LaneClient};
 use crate::commit::Lake;
-use crate::fetch::{Fetched, InFlight, InOrder, fetch_batch};
+use crate::fetch::{BatchStats, Fetched, InFlight, InOrder, fetch_batch};
 use crate::model::{Cause, CauseKind};
 use crate::plan::{Group, LanePlan};
-use crate::report::{LaneReport, UnitReport};
+use crate::report::UnitReport;
 
 /// What a lane needs.
 pub(super) struct LaneJob {
@@ -27,8 +27,15 @@ pub(super) struct LaneJob {
     pub(super) planned: Instant,
 }
 
+/// What a lane took and left.
+pub(super) struct LaneDone {
+    pub(super) get_metric_data: BatchStats,
+    pub(super) seconds: f64,
+    pub(super) units: Vec<UnitReport>,
+}
+
 /// Exports one lane. Whatever goes wrong is in the units.
-pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
+pub(super) async fn export_lane(job: LaneJob) -> LaneDone {
     let started = Instant::now();
     let sink = LaneSink::new(
         &job.plan,
@@ -61,19 +68,11 @@ pub(super) async fn export_lane(job: LaneJob) -> (LaneReport, Vec<UnitReport>) {
         (sink.stats(), sink.finish(&lake, force, started))
     })
     .await;
-    let lane = job.client.lane();
-    let report = LaneReport {
-        account_id: lane.account.to_string(),
-        region: lane.region.to_string(),
-        planned: crate::plan::LaneCost::default(),
+    LaneDone {
         get_metric_data,
-        discovery: crate::accounts::CallStats::default(),
-        overruled: job.plan.overruled,
         seconds: started.elapsed().as_secs_f64(),
-        skipped: false,
-        cause: None,
-    };
-    (report, units)
+        units,
+    }
 }
 
 /// A group whose batches are all in, with the permit of its last one.

@@ -17,7 +17,7 @@ use crate::discover::discover;
 use crate::fetch::BatchStats;
 use crate::model::{Cause, CauseKind, Lane, Region, UnitOutcome, iso_seconds};
 use crate::plan::{Cost, LanePlan, plan_lane};
-use crate::report::{AccountReport, LaneReport, RunReport, Totals};
+use crate::report::{AccountReport, LaneReport, RunReport, Totals, UnitReport};
 use crate::telemetry::Progress;
 
 /// What a run is given besides its configuration.
@@ -154,9 +154,11 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
             cap,
         });
     }
-    let mut report = planned.report(context);
-    report.lanes.clear();
-    report.run_id = run_id;
+    let mut report = RunReport {
+        run_id,
+        lanes: Vec::new(),
+        ..planned.report(context)
+    };
     for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
         report.units.extend(units_of_account(account, context));
     }
@@ -181,6 +183,22 @@ impl PlannedLane {
         let disabled = |cause: &Cause| cause.kind == CauseKind::RegionDisabled;
         self.region_by_itself && self.ready.as_ref().err().is_some_and(disabled)
     }
+
+    /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
+    fn report(&self) -> LaneReport {
+        let plan = self.ready.as_ref().ok().map(|(_, plan)| plan);
+        LaneReport {
+            account_id: self.lane.account.to_string(),
+            region: self.lane.region.to_string(),
+            planned: plan.map(|p| p.cost()).unwrap_or_default(),
+            get_metric_data: BatchStats::default(),
+            discovery: self.discovery,
+            overruled: plan.map_or(0, |p| p.overruled),
+            seconds: 0.0,
+            skipped: self.is_skipped(),
+            cause: self.ready.as_ref().err().cloned(),
+        }
+    }
 }
 
 impl Planned {
@@ -204,21 +222,6 @@ impl Planned {
 
     /// The report of a run that has not begun: its plan, and what already went wrong.
     pub fn report(&self, context: &RunContext) -> RunReport {
-        let lane = |l: &PlannedLane| LaneReport {
-            account_id: l.lane.account.to_string(),
-            region: l.lane.region.to_string(),
-            planned: l
-                .ready
-                .as_ref()
-                .map(|(_, plan)| plan.cost())
-                .unwrap_or_default(),
-            get_metric_data: BatchStats::default(),
-            discovery: l.discovery,
-            overruled: l.ready.as_ref().map_or(0, |(_, plan)| plan.overruled),
-            seconds: 0.0,
-            skipped: l.is_skipped(),
-            cause: l.ready.as_ref().err().cloned(),
-        };
         RunReport {
             report_version: 1,
             cwlake_version: env!("CARGO_PKG_VERSION"),
@@ -232,7 +235,7 @@ impl Planned {
             planned: self.cost,
             totals: Totals::default(),
             accounts: self.accounts.clone(),
-            lanes: self.lanes.iter().map(lane).collect(),
+            lanes: self.lanes.iter().map(PlannedLane::report).collect(),
             units: Vec::new(),
         }
     }
@@ -418,17 +421,14 @@ async fn export_lanes(
             let open_days = Arc::clone(&open_days);
             let context = context.clone();
             async move {
-                let (lane, discovery, skipped) =
-                    (ready.lane.clone(), ready.discovery, ready.is_skipped());
-                let (client, plan) = match ready.ready {
-                    Ok(ready) => ready,
-                    Err(cause) => return failed_lane(&lane, discovery, skipped, cause, &context),
+                let report = ready.report();
+                let Ok((client, plan)) = ready.ready else {
+                    return unread_lane(report, &context);
                 };
                 let _days = open_days
                     .acquire_many(days)
                     .await
                     .expect("the bound on days is never closed");
-                let planned_cost = plan.cost();
                 let account_name = ready.account_name;
                 let job = LaneJob {
                     client,
@@ -440,16 +440,24 @@ async fn export_lanes(
                     context: context.clone(),
                     planned,
                 };
-                if let Ok(mut result) = tokio::spawn(export_lane(job)).await {
-                    result.0.discovery = discovery;
-                    result.0.planned = planned_cost;
-                    result
+                if let Ok(done) = tokio::spawn(export_lane(job)).await {
+                    let (get_metric_data, seconds) = (done.get_metric_data, done.seconds);
+                    let report = LaneReport {
+                        get_metric_data,
+                        seconds,
+                        ..report
+                    };
+                    (report, done.units)
                 } else {
                     let cause = Cause::new(CauseKind::Other, "a worker of this lane broke down")
                         .with_hint(
                             "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
                         );
-                    failed_lane(&lane, discovery, false, cause, &context)
+                    let report = LaneReport {
+                        cause: Some(cause),
+                        ..report
+                    };
+                    unread_lane(report, &context)
                 }
             }
         })
@@ -465,43 +473,23 @@ async fn export_lanes(
     context.progress.finish();
 }
 
-fn failed_lane(
-    lane: &Lane,
-    discovery: CallStats,
-    skipped: bool,
-    cause: Cause,
-    context: &RunContext,
-) -> (LaneReport, Vec<crate::report::UnitReport>) {
-    let outcome = if skipped {
-        UnitOutcome::Skipped
-    } else {
-        cause.unit_outcome()
-    };
-    let units = unread_units(
-        lane.account.as_str(),
-        lane.region.as_str(),
-        outcome,
-        &cause,
-        context,
-    );
-    let report = LaneReport {
-        account_id: lane.account.to_string(),
-        region: lane.region.to_string(),
-        planned: crate::plan::LaneCost::default(),
-        get_metric_data: BatchStats::default(),
-        discovery,
-        overruled: 0,
-        seconds: 0.0,
-        skipped: outcome == UnitOutcome::Skipped,
-        cause: Some(cause),
+/// A lane that was not read, with a unit a day that says why.
+fn unread_lane(report: LaneReport, context: &RunContext) -> (LaneReport, Vec<UnitReport>) {
+    let units = match &report.cause {
+        Some(cause) => {
+            let outcome = if report.skipped {
+                UnitOutcome::Skipped
+            } else {
+                cause.unit_outcome()
+            };
+            unread_units(&report.account_id, &report.region, outcome, cause, context)
+        }
+        None => Vec::new(),
     };
     (report, units)
 }
 
-fn units_of_account(
-    account: &AccountReport,
-    context: &RunContext,
-) -> Vec<crate::report::UnitReport> {
+fn units_of_account(account: &AccountReport, context: &RunContext) -> Vec<UnitReport> {
     let Some(cause) = &account.cause else {
         return Vec::new();
     };

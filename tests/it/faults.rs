@@ -52,6 +52,21 @@ async fn fails_its_region(kind: &str, expected: CauseKind) {
     assert_eq!((lab.tree(), lab.leftovers()), (clean, 0), "{kind}");
 }
 
+/// The fault strikes the second run: every unit of the first stays, and the exit code says that the second was short.
+async fn a_second_run_keeps_what_is_there_and_tells(fault: &str) {
+    let lab = Lab::new(world(fault)).await;
+    assert_eq!(lab.export().await.exit_code(), 0);
+    let whole = lab.tree();
+    let report = lab.export().await;
+    assert_eq!(
+        (report.totals.skipped, report.exit_code()),
+        (4, 3),
+        "{}",
+        report.text()
+    );
+    assert_eq!(lab.tree(), whole);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn throttling_is_waited_out() {
     let report =
@@ -247,17 +262,7 @@ async fn a_remark_about_the_whole_request_makes_the_unit_incomplete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_unit_does_not_replace_a_complete_one() {
     let faults = "[[fault]]\noperation = \"GetMetricData\"\nkind = \"forbidden\"\nmetric_name = \"NetworkIn\"\nafter = 4\n";
-    let lab = Lab::new(world(faults)).await;
-    assert_eq!(lab.export().await.exit_code(), 0);
-    let whole = lab.tree();
-    let report = lab.export().await;
-    assert_eq!(
-        (report.totals.skipped, report.exit_code()),
-        (4, 3),
-        "{}",
-        report.text()
-    );
-    assert_eq!(lab.tree(), whole);
+    a_second_run_keeps_what_is_there_and_tells(faults).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -515,20 +520,8 @@ async fn a_refused_run_never_removes_what_is_there_forced_or_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_answer_is_told_although_the_older_unit_is_kept() {
-    let lab = Lab::new(world(
-        "[[fault]]\noperation = \"GetMetricData\"\nkind = \"message\"\nafter = 4\n",
-    ))
-    .await;
-    assert_eq!(lab.export().await.exit_code(), 0);
-    let whole = lab.tree();
-    let report = lab.export().await;
-    assert_eq!(
-        (report.totals.skipped, report.exit_code()),
-        (4, 3),
-        "{}",
-        report.text()
-    );
-    assert_eq!(lab.tree(), whole);
+    let fault = "[[fault]]\noperation = \"GetMetricData\"\nkind = \"message\"\nafter = 4\n";
+    a_second_run_keeps_what_is_there_and_tells(fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

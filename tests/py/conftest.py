@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import boto3
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -17,6 +18,18 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAM = pathlib.Path(os.environ.get("CWLAKE_BIN", TARGET / "debug" / "cwlake"))
 NOW = "2026-11-21T02:00:00Z"
 CALLER = "999900001111"
+
+
+def client(url, service, key=CALLER, secret="secret", token=None):
+    """A boto3 client; an access key id names the calling account."""
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+    )
 
 
 def free_port():

@@ -2,9 +2,8 @@
 
 import datetime
 
-import boto3
 import duckdb
-from conftest import CALLER
+from conftest import client
 
 WORLD = """seed = 9
 now = "2026-11-21T02:00:00Z"
@@ -37,17 +36,6 @@ statistics = ["Average"]
 period = 3600
 unit = "Percent"
 """
-
-
-def client(url, service, key=CALLER, secret="emulated", token=None):
-    return boto3.client(
-        service,
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-    )
 
 
 def test_a_day_of_cpu_is_the_same_through_boto3(emulator, export, tmp_path):

@@ -8,24 +8,12 @@ import datetime
 import json
 import subprocess
 
-import boto3
 import duckdb
 import pytest
-from conftest import PROGRAM, clean_env
+from conftest import PROGRAM, clean_env, client
 
 HUB, MEMBER = "999900001111", "111122223333"
 YESTERDAY = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-
-
-def client(url, service, key, secret="secret", token=None):
-    return boto3.client(
-        service,
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-    )
 
 
 def env(url, key):
