@@ -15,10 +15,10 @@ use cwlake::model::{
     AccountId, Day, Dimension, Lane, MetricId, Period, Region, Series, Statistic, TimeWindow,
 };
 use cwlake::normalize::{METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema};
-use cwlake::plan::plan_lane;
+use cwlake::plan::{Scope, plan_lane};
 use cwlake::run::{RunContext, export};
 use cwlake::telemetry::Progress;
-use cwlake::write::UnitFile;
+use cwlake::write::{FooterKeys, UnitFile};
 use tokio_util::sync::CancellationToken;
 
 const NOW: i64 = 1_795_226_400; // 2026-11-21T02:00:00Z
@@ -64,11 +64,12 @@ fn planning(c: &mut Criterion) {
         ("455 days, hourly", 455, hour),
         ("455 days, auto", 455, PeriodChoice::Auto),
     ] {
-        let range = TimeWindow::days(today.plus(-days), today);
+        let window = TimeWindow::days(today.plus(-days), today);
+        let scope = Scope::from([("AWS/EC2".to_owned(), (window, 900))]);
         group.bench_function(format!("100k series, {name}"), |b| {
             b.iter_batched(
                 || found.clone(),
-                |found| black_box(plan_lane(&lane(), found, &asks(period), range, NOW)),
+                |found| black_box(plan_lane(&lane(), found, &asks(period), &scope, NOW)),
                 BatchSize::LargeInput,
             );
         });
@@ -120,10 +121,14 @@ fn normalizing_and_writing(c: &mut Criterion) {
         .expect("rows")
         .expect("a batch");
     let path = dir.path().join("unit.part");
+    let footer = FooterKeys {
+        schema_version: SCHEMA_VERSION,
+        plan_hash: None,
+    };
     group.bench_function("write a page as Parquet", |b| {
         b.iter(|| {
-            let mut file = UnitFile::create(&path, metrics_schema(), &METRICS_SORT, SCHEMA_VERSION)
-                .expect("created");
+            let mut file =
+                UnitFile::create(&path, metrics_schema(), &METRICS_SORT, footer).expect("created");
             file.write(&batch).expect("written");
             black_box(file.finish(true).expect("finished"))
         });
@@ -158,6 +163,7 @@ fn whole_pipeline(c: &mut Criterion) {
             url: emulator.url(),
             access_key_id: "111122223333".to_owned(),
         },
+        lanes: None,
         now: NOW,
         force: true,
         progress: Progress::quiet(),

@@ -52,6 +52,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Show what an export would ask and cost; calls only what is free, writes nothing
     Plan(PlanArgs),
+    /// Show how whole the lake is: complete, provisional, partial or missing, per account and day
+    Status(StatusArgs),
+    /// Open every file of the lake and compare it with the manifest; report faults and gaps
+    Verify(VerifyArgs),
     /// Validate the configuration; calls nothing
     Check(CheckArgs),
     /// Run the AWS emulator alone
@@ -71,10 +75,24 @@ pub struct ConfigArgs {
         value_name = "FILE"
     )]
     pub config: PathBuf,
-    /// Folder of the lake, over `destination.url` (relative to the working folder)
-    #[arg(long, env = "CWLAKE_DESTINATION", value_name = "FOLDER")]
+    /// The lake, over `destination.url`: s3://bucket/prefix or a folder (relative to the working folder)
+    #[arg(long, env = "CWLAKE_DESTINATION", value_name = "URL")]
     pub destination: Option<String>,
-    /// Refuse to start when the plan costs more US dollars, over `run.max_spend_usd`
+    /// Only this account; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub account: Vec<String>,
+    /// Only this region; may be repeated
+    #[arg(long, value_name = "REGION")]
+    pub region: Vec<String>,
+}
+
+/// How an export runs, over what the configuration says.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Only this namespace; may be repeated. Units keep what they have of the others
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Vec<String>,
+    /// Spend no more US dollars: refuse a plan that costs more, stop before the call that would, over `run.max_spend_usd`
     #[arg(long, env = "CWLAKE_MAX_SPEND_USD", value_name = "USD")]
     pub max_spend: Option<f64>,
     /// Requests in flight over all lanes, over `run.concurrency`
@@ -91,15 +109,26 @@ pub struct RangeArgs {
     /// One UTC day
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
     pub date: Option<String>,
-    /// First UTC day of a range
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    /// First UTC day of a range, or an instant such as 2026-11-20T10:00:00Z
+    #[arg(long, value_name = "DATE")]
     pub from: Option<String>,
-    /// First UTC day after the range; today when left out
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "from")]
+    /// First UTC day or instant after the range; today when left out
+    #[arg(long, value_name = "DATE", requires = "from")]
     pub to: Option<String>,
     /// Take this instant (RFC 3339) for now, to repeat a run exactly
     #[arg(long, env = "CWLAKE_NOW", hide = true, value_name = "INSTANT")]
     pub now: Option<String>,
+}
+
+/// Other ways to say what is asked.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// `last`: from where each lane's last run ended to now, less the publication delay
+    #[arg(long, value_name = "WHEN", conflicts_with_all = ["date", "from", "to"])]
+    pub since: Option<String>,
+    /// Only the lanes and days that an earlier run's report (a file) says are not complete
+    #[arg(long, value_name = "REPORT", conflicts_with_all = ["date", "from", "to", "since"])]
+    pub only_failed: Option<PathBuf>,
 }
 
 /// `export`.
@@ -110,8 +139,14 @@ pub struct ExportArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
+    pub run: RunArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
-    /// Replace units even by ones with fewer rows or refused series
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub ask: AskArgs,
+    /// Read settled days again, and replace units even by ones with fewer rows or refused series
     #[arg(long)]
     pub force: bool,
     /// Print the run report as JSON on stdout
@@ -127,8 +162,45 @@ pub struct PlanArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
+    pub run: RunArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub ask: AskArgs,
+    /// Plan settled days as well, as `export --force` would
+    #[arg(long)]
+    pub force: bool,
     /// Print the plan as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub range: RangeArgs,
+    /// Print the status as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub range: RangeArgs,
+    /// Print the findings as JSON on stdout
     #[arg(long)]
     pub json: bool,
 }

@@ -79,6 +79,7 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
             access_key_id: CALLER.to_owned(),
         },
         range,
+        lanes: None,
         now,
         force: false,
         progress,

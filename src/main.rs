@@ -8,16 +8,19 @@ use anyhow::Context;
 use clap::Parser;
 use cwlake::accounts::Origin;
 use cwlake::cli::{
-    CheckArgs, Cli, Command, ConfigArgs, ExportArgs, LogFormatArg, PlanArgs, RangeArgs,
+    AskArgs, CheckArgs, Cli, Command, ConfigArgs, ExportArgs, LogFormatArg, PlanArgs, RangeArgs,
+    RunArgs, StatusArgs, VerifyArgs,
 };
 use cwlake::commit::LakeError;
 use cwlake::config::{
-    ConfigError, Environment, ExportConfig, Overrides, RangeError, RangeRequest, load,
+    ConfigError, Environment, ExportConfig, Overrides, Range, RangeError, RangeRequest, load,
     resolve_range,
 };
+use cwlake::model::{Day, TimeWindow};
 use cwlake::report::plan_text;
-use cwlake::run::{RunContext, RunError};
+use cwlake::run::{LaneChoice, RunContext, RunError};
 use cwlake::telemetry::{LogFormat, Progress, start_logs, stop_on_signals};
+use cwlake::write::{StoreError, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -57,6 +60,8 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Check(args) => check(&args),
         Command::Plan(args) => plan(&args, progress).await,
+        Command::Status(args) => status(&args, progress).await,
+        Command::Verify(args) => verify(&args, progress).await,
         Command::Export(args) => export(&args, progress).await,
         #[cfg(feature = "emulator")]
         Command::Demo(args) => {
@@ -70,34 +75,68 @@ async fn run(cli: Cli) -> anyhow::Result<u8> {
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let config = load_config(&args.config)?;
+    let config = load_config(&args.config, None)?;
     print(&format!(
         "{}: ok, {} accounts, {} selections, lake in {}\n",
         args.config.config.display(),
         config.accounts.len(),
         config.selections.len(),
-        config.destination.display()
+        config.destination
     ))?;
     Ok(0)
 }
 
 async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
-    let context = context(&args.config, &args.range, false, progress)?;
+    let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
+    let context = context(config, run, range, args.force, progress)?;
     let planned = cwlake::run::plan(&context).await?;
     context.progress.finish();
     let report = planned.report(&context);
     print(&if args.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
-        plan_text(&report)
+        plan_text(&report, None)
     })?;
     Ok(report.exit_code())
 }
 
 async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
-    let context = context(&args.config, &args.range, args.force, progress)?;
+    let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
+    let context = context(config, run, range, args.force, progress)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let report = cwlake::run::export(&context).await?;
+    print(&if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.text()
+    })?;
+    Ok(report.exit_code())
+}
+
+/// Without dates, the last 30 days.
+async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
+    let mut context = context(&args.config, None, &args.range, false, progress)?;
+    if args.range.date.is_none() && args.range.from.is_none() {
+        let today = Day::containing(context.now);
+        context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
+    }
+    let report = cwlake::run::status(&context).await?;
+    context.progress.finish();
+    print(&if args.json {
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        report.text()
+    })?;
+    Ok(report.exit_code())
+}
+
+/// Without dates, the whole lake.
+async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context(&args.config, None, &args.range, false, progress)?;
+    let dated = args.range.date.is_some() || args.range.from.is_some();
+    let range = dated.then(|| context.range.window());
+    let report = cwlake::run::verify(&context, range).await?;
+    context.progress.finish();
     print(&if args.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
@@ -141,23 +180,27 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn load_config(args: &ConfigArgs) -> Result<ExportConfig, ConfigError> {
+fn load_config(args: &ConfigArgs, run: Option<&RunArgs>) -> Result<ExportConfig, ConfigError> {
     let overrides = Overrides {
         destination: args.destination.clone(),
-        max_spend_usd: args.max_spend,
-        concurrency: args.concurrency,
-        lookback_days: args.lookback_days,
+        max_spend_usd: run.and_then(|r| r.max_spend),
+        concurrency: run.and_then(|r| r.concurrency),
+        lookback_days: run.and_then(|r| r.lookback_days),
+        accounts: args.account.clone(),
+        regions: args.region.clone(),
+        namespaces: run.map(|r| r.namespace.clone()).unwrap_or_default(),
     };
     load(&args.config, &overrides, &Environment::of_process())
 }
 
 fn context(
     config: &ConfigArgs,
+    run: Option<(&RunArgs, &AskArgs)>,
     range: &RangeArgs,
     force: bool,
     progress: Progress,
 ) -> anyhow::Result<RunContext> {
-    let config = load_config(config)?;
+    let config = load_config(config, run.map(|(run, _)| run))?;
     let now = match &range.now {
         None => clock(),
         Some(text) => text
@@ -168,21 +211,52 @@ fn context(
             })?
             .as_second(),
     };
+    let ask = run.map(|(_, ask)| ask);
     let request = RangeRequest {
         date: range.date.clone(),
         from: range.from.clone(),
         to: range.to.clone(),
+        since: ask.and_then(|a| a.since.clone()),
     };
-    let range = resolve_range(&request, config.run.lookback_days, now)?;
+    let lanes = ask
+        .and_then(|a| a.only_failed.as_deref())
+        .map(failed_in)
+        .transpose()?;
+    let range = match &lanes {
+        // Each lane has its own; this is what all of them lie in.
+        Some(lanes) => Range::Window(lanes.hull()),
+        None => resolve_range(&request, config.run.lookback_days, now)?,
+    };
     Ok(RunContext {
         config: Arc::new(config),
         origin: Origin::Standard,
         range,
+        lanes,
         now,
         force,
         progress,
         stop: CancellationToken::new(),
     })
+}
+
+fn failed_in(report: &std::path::Path) -> Result<LaneChoice, RangeError> {
+    let refuse = |message: String| RangeError {
+        flag: "--only-failed",
+        message: format!("{}: {message}", report.display()),
+    };
+    let text = std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?;
+    let choice = LaneChoice::failed_in(&text).map_err(|e| {
+        refuse(match std::error::Error::source(&e) {
+            Some(source) => format!("{e}: {source}"),
+            None => e.to_string(),
+        })
+    })?;
+    if choice.is_empty() {
+        return Err(refuse(
+            "nothing in it failed: there is nothing to run again".to_owned(),
+        ));
+    }
+    Ok(choice)
 }
 
 /// The one place that reads the clock for data.
@@ -210,28 +284,40 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Lake(LakeError::NotWritable { .. })) => 2,
-        Some(RunError::Lake(LakeError::Locked { .. })) => 7,
+        Some(RunError::Lake(LakeError::Unavailable { .. }) | RunError::Report(_)) => 5,
+        Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::OverBudget { .. }) => 8,
-        Some(RunError::Report(_)) => 5,
+        Some(RunError::Store(error)) => match error.kind {
+            StoreErrorKind::Refused => 2,
+            StoreErrorKind::Temporary => 5,
+        },
         None => 1,
     }
 }
 
 fn hint(error: &anyhow::Error) -> Option<String> {
+    let own = |source: &StoreError, otherwise: &str| {
+        let hint = source.hint.clone();
+        Some(hint.unwrap_or_else(|| otherwise.to_owned()))
+    };
     match error.downcast_ref::<RunError>()? {
         RunError::Credentials(cause) => cause.hint.clone(),
         RunError::OverBudget { .. } => Some(
             "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
                 .to_owned(),
         ),
-        RunError::Lake(LakeError::NotWritable { .. }) => Some(
-            "nothing was called; check destination.url, the folder's permissions and its disk"
-                .to_owned(),
+        RunError::Lake(LakeError::NotWritable { source, .. }) => own(
+            source,
+            "nothing was asked of CloudWatch; check destination.url, its permissions and its disk",
         ),
-        RunError::Lake(LakeError::Locked { .. }) => {
-            Some("wait for it to end; the lock goes with its process".to_owned())
+        RunError::Lake(LakeError::Unavailable { source, .. }) => {
+            own(source, "nothing was asked of CloudWatch; try again later")
         }
-        RunError::Report(_) => Some("the data is in place, run again to get a report".to_owned()),
+        RunError::Lake(LakeError::Locked(_)) => {
+            Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
+        }
+        RunError::Report(source) => own(source, "the data is in place, run again to get a report"),
+        RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
     }
 }

@@ -1,5 +1,6 @@
 //! The run report: what became of every account, lane and unit, as JSON and as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::accounts::CallStats;
 use crate::fetch::BatchStats;
 use crate::model::{Cause, CauseKind, UnitOutcome};
-use crate::plan::{Cost, LaneCost};
+use crate::plan::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +23,9 @@ pub struct RunReport {
     pub from: String,
     /// First day after.
     pub to: String,
+    /// It was asked from where each lane's last run ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub since_last: bool,
     /// The lake's root.
     pub destination: String,
     /// Start, RFC 3339 UTC.
@@ -58,6 +62,8 @@ pub struct Totals {
     pub failed: u64,
     /// Units written with some series refused by CloudWatch.
     pub incomplete: u64,
+    /// Units that came out as the bytes that were there.
+    pub unchanged: u64,
     /// Rows written.
     pub rows: u64,
     /// Bytes written.
@@ -94,6 +100,8 @@ pub struct LaneReport {
     pub region: String,
     /// What its plan said.
     pub planned: LaneCost,
+    /// The same by namespace.
+    pub namespaces: BTreeMap<String, NamespaceCost>,
     /// `GetMetricData`, exact.
     pub get_metric_data: BatchStats,
     /// Discovery calls.
@@ -124,8 +132,11 @@ pub struct UnitReport {
     pub outcome: UnitOutcome,
     /// Everything that was asked was answered.
     pub complete: bool,
-    /// The day is not over: more will come.
+    /// The day is not over, or not all of it is published yet: more will come.
     pub provisional: bool,
+    /// It came out as the bytes that were there: nothing was written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
     /// Rows in the file.
     pub rows: u64,
     /// Series asked.
@@ -207,6 +218,7 @@ impl RunReport {
                 totals.rows += unit.rows;
                 totals.bytes += unit.bytes;
                 totals.incomplete += u64::from(!unit.complete);
+                totals.unchanged += u64::from(unit.unchanged);
             }
         }
         for lane in &self.lanes {
@@ -218,16 +230,22 @@ impl RunReport {
         self.totals = totals;
     }
 
-    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 130 or 143 when
-    /// a signal stopped it.
+    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 8 when the budget ended it,
+    /// 130 or 143 when a signal did.
     pub fn exit_code(&self) -> u8 {
         let short = |u: &UnitReport| {
             matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
                 || !u.complete && (u.outcome != UnitOutcome::Skipped || u.series_asked > 0)
         };
+        let is_held = |u: &UnitReport| u.outcome == UnitOutcome::Skipped && u.complete;
+        let over_budget = |u: &UnitReport| {
+            let kind = u.cause.as_ref().map(|c| c.kind);
+            kind == Some(CauseKind::Budget)
+        };
         match self.stopped_by {
             Some("SIGTERM") => 143,
             Some(_) => 130,
+            None if self.units.iter().any(over_budget) => 8,
             None if self.units.iter().any(short)
                 || self.accounts.iter().any(|a| a.cause.is_some())
                 || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
@@ -235,7 +253,7 @@ impl RunReport {
             {
                 3
             }
-            None if self.planned.sum.series == 0 => 4,
+            None if self.planned.sum.series == 0 && !self.units.iter().any(is_held) => 4,
             None => 0,
         }
     }
@@ -246,8 +264,19 @@ impl RunReport {
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{} to {} (exclusive): {} units written, {} empty, {} skipped, {} forbidden, {} failed",
-            self.from, self.to, t.written, t.empty, t.skipped, t.forbidden, t.failed
+            "{} to {} (exclusive): {} units written{}, {} empty, {} skipped, {} forbidden, {} failed",
+            self.from,
+            self.to,
+            t.written,
+            if t.unchanged > 0 {
+                format!(" ({} of them as they were)", grouped(t.unchanged))
+            } else {
+                String::new()
+            },
+            t.empty,
+            t.skipped,
+            t.forbidden,
+            t.failed
         );
         let _ = writeln!(
             out,
@@ -357,34 +386,77 @@ impl RunReport {
     }
 }
 
-/// A plan as text: what it costs in all, lane by lane, and what could not be planned.
-pub fn plan_text(report: &RunReport) -> String {
+/// A plan as text: what it costs in all, by account, region and namespace, and what could not be planned. `most` lines of the table are
+/// shown, the dearest first; all in their order when it is `None`.
+pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
     let mut out = String::new();
     let cost = &report.planned;
+    let mut lines: Vec<(&LaneReport, &str, &NamespaceCost)> = report
+        .lanes
+        .iter()
+        .flat_map(|lane| {
+            lane.namespaces
+                .iter()
+                .map(move |(n, c)| (lane, n.as_str(), c))
+        })
+        .collect();
+    let all = lines.len();
+    if let Some(most) = most.filter(|most| *most < all) {
+        lines.sort_by_key(|(_, _, c)| std::cmp::Reverse(c.billed_metrics));
+        lines.truncate(most);
+    }
     let _ = writeln!(
         out,
-        "{:<12} {:<16} {:>12} {:>14} {:>10} {:>16}",
-        "account", "region", "series", "billed metrics", "calls", "points at most"
+        "{:<12} {:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9}",
+        "account",
+        "region",
+        "namespace",
+        "series",
+        "billed metrics",
+        "calls",
+        "points at most",
+        "size about",
+        "dollars"
     );
-    let mut line = |account: &str, region: &str, c: &LaneCost| {
+    let mut line = |account: &str, region: &str, namespace: &str, c: NamespaceCost| {
         let _ = writeln!(
             out,
-            "{account:<12} {region:<16} {:>12} {:>14} {:>10} {:>16}",
+            "{account:<12} {region:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9.4}",
+            printable(namespace),
             grouped(c.series),
             grouped(c.billed_metrics),
             grouped(c.calls),
-            grouped(c.points)
+            grouped(c.points),
+            size(c.points * BYTES_PER_POINT),
+            c.dollars()
         );
     };
-    for lane in report.lanes.iter().filter(|l| l.cause.is_none()) {
-        line(&lane.account_id, &lane.region, &lane.planned);
+    for (lane, namespace, cost) in &lines {
+        line(&lane.account_id, &lane.region, namespace, **cost);
     }
-    line("total", "", &cost.sum);
+    let sum = NamespaceCost {
+        series: cost.sum.series,
+        billed_metrics: cost.sum.billed_metrics,
+        calls: cost.sum.calls,
+        points: cost.sum.points,
+    };
+    line("total", "", "", sum);
+    if lines.len() < all {
+        let _ = writeln!(
+            out,
+            "… and {} lines more: cwlake plan shows all",
+            all - lines.len()
+        );
+    }
+    let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
+    let series_lanes = lanes.filter(|l| l.planned.series > 0).count();
     let _ = writeln!(
         out,
-        "{} to {} (exclusive): about ${:.2} outside the free tier, {:.0} s or more at quota speed",
+        "{} to {} (exclusive), {} lanes, {} of them with something to ask: about ${:.2} outside the free tier, {:.0} s or more at quota speed",
         report.from,
         report.to,
+        report.lanes.len(),
+        series_lanes,
         cost.dollars,
         cost.seconds_at_quota.ceil()
     );

@@ -8,8 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::UnitOutcome;
-use crate::plan::Cost;
-use crate::report::{LaneReport, UnitReport, grouped};
+use crate::report::{LaneReport, RunReport, UnitReport, grouped, plan_text};
+
+/// Lines of the plan shown before a run; `cwlake plan` shows them all.
+const PLAN_LINES: usize = 20;
 
 /// Shows how far a run is: a bar on a terminal, plain lines elsewhere, or nothing. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,21 +51,12 @@ impl Progress {
     }
 
     /// The plan is made; this is printed before anything is spent.
-    pub fn plan(&self, cost: &Cost) {
-        let text = format!(
-            "plan: {} series in {} lanes, {} calls, {} metrics billed, at most {} points, about ${:.2}, {:.0} s or more at quota speed",
-            grouped(cost.sum.series),
-            grouped(cost.lanes),
-            grouped(cost.sum.calls),
-            grouped(cost.sum.billed_metrics),
-            grouped(cost.sum.points),
-            cost.dollars,
-            cost.seconds_at_quota.ceil()
-        );
+    pub fn plan(&self, report: &RunReport) {
+        let text = plan_text(report, Some(PLAN_LINES));
         match &self.0 {
             Mode::Quiet => {}
-            Mode::Lines => line(&text),
-            Mode::Bar(bar) => bar.println(text),
+            Mode::Lines => line(text.trim_end()),
+            Mode::Bar(bar) => bar.println(text.trim_end()),
         }
     }
 
@@ -144,7 +137,7 @@ pub enum LogFormat {
 pub fn start_logs(format: LogFormat) {
     let asked = std::env::var("CWLAKE_LOG").unwrap_or_else(|_| "warn".to_owned());
     let filter = tracing_subscriber::EnvFilter::new(format!(
-        "{asked},aws_config=warn,aws_runtime=warn,aws_sdk_cloudwatch=warn,aws_sdk_ec2=warn,aws_sdk_sts=warn,aws_sdk_sso=warn,\
+        "{asked},aws_config=warn,aws_runtime=warn,aws_sdk_cloudwatch=warn,aws_sdk_ec2=warn,aws_sdk_s3=warn,aws_sdk_sts=warn,aws_sdk_sso=warn,\
          aws_sdk_ssooidc=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,aws_smithy_http_client=warn,aws_sigv4=warn,\
          hyper=warn,hyper_util=warn,h2=warn,rustls=warn"
     ));

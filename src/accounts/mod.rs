@@ -12,6 +12,7 @@ mod lane;
 mod limiter;
 #[cfg(feature = "ec2")]
 mod regions;
+mod storage;
 
 pub use base::{BaseSession, Origin};
 pub use calls::{Api, CallStats};
@@ -21,3 +22,4 @@ pub use lane::LaneClient;
 pub use limiter::Pacer;
 #[cfg(feature = "ec2")]
 pub use regions::enabled_regions;
+pub use storage::StorageClient;

@@ -1,188 +1,221 @@
-//! The destination of a run: a local folder that was proved writable and is ours until the run ends.
+//! The destination of a run: proved writable, and ours until the run ends.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::write::layout;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::write::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind, layout};
 
 /// The destination cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// It cannot be written to.
-    #[error("the destination {} is not writable", path.display())]
+    /// It cannot be written to, and trying again will not help.
+    #[error("the destination {root} is not writable: {source}")]
     NotWritable {
-        /// The folder or file that refused.
-        path: PathBuf,
+        /// The lake's root.
+        root: String,
         /// Why.
-        source: io::Error,
+        source: StoreError,
+    },
+    /// It cannot be written to now.
+    #[error("the destination {root} cannot be used now: {source}")]
+    Unavailable {
+        /// The lake's root.
+        root: String,
+        /// Why.
+        source: StoreError,
     },
     /// Another run holds it.
-    #[error("another run is writing to {}{}", root.display(), if holder.is_empty() { String::new() } else { format!(" ({holder})") })]
-    Locked {
-        /// The lake's root.
-        root: PathBuf,
-        /// What the other run wrote about itself.
-        holder: String,
-    },
+    #[error(transparent)]
+    Locked(AcquireError),
 }
 
-/// An open, locked destination. The lock ends with the value, and with the process however it ends.
+/// Local folders for files on their way and for answers that are not yet written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Everything below `base`.
+    pub fn new(base: &Path) -> Self {
+        Self(base.to_owned())
+    }
+
+    /// Files on their way, of all runs.
+    fn staging(&self) -> PathBuf {
+        self.0.join("staging")
+    }
+
+    /// Copies of files that are only looked at.
+    pub fn verify_folder(&self) -> PathBuf {
+        self.0.join("verify")
+    }
+
+    /// Answers of CloudWatch that are not yet in the lake.
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("spool")
+    }
+}
+
+/// An open, locked destination.
 #[derive(Debug)]
 pub struct Lake {
-    root: PathBuf,
+    store: Arc<dyn Store>,
+    scratch: Scratch,
     run_id: String,
-    _lock: File,
+    lock: Box<dyn Held>,
+    lost: CancellationToken,
 }
 
 impl Lake {
-    /// Creates the root if needed, proves it writable, takes the lock and removes what dead runs left in staging.
+    /// Takes the lock, removes what dead runs left on their way, and proves the destination and the scratch folder writable.
     ///
     /// # Errors
-    /// [`LakeError`]; nothing was called or written but `_cwlake/`.
-    pub fn open(root: &Path, run_id: &str) -> Result<Self, LakeError> {
-        let refused = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LakeError::NotWritable { path, source }
-        };
-        let lock_path = layout::lock(root);
-        let control = root.join(layout::CONTROL_FOLDER);
-        fs::create_dir_all(&control).map_err(refused(&control))?;
-        let table = layout::table(root, "metrics");
-        fs::create_dir_all(&table).map_err(refused(&table))?;
-        let mut lock = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(refused(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&lock_path)
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned();
-                return Err(LakeError::Locked {
-                    root: root.to_owned(),
-                    holder,
-                });
+    /// [`LakeError`]; nothing was written but below `_cwlake/`.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        scratch: Scratch,
+        run_id: &str,
+    ) -> Result<Self, LakeError> {
+        let root = store.describe();
+        let refused = |source: StoreError| {
+            let root = root.clone();
+            match source.kind {
+                StoreErrorKind::Refused => LakeError::NotWritable { root, source },
+                // A full disk at the start is for whoever set the destination.
+                StoreErrorKind::Temporary if source.hint.is_some() => {
+                    LakeError::NotWritable { root, source }
+                }
+                StoreErrorKind::Temporary => LakeError::Unavailable { root, source },
             }
-            Err(TryLockError::Error(source)) => return Err(refused(&lock_path)(source)),
-        }
-        lock.set_len(0)
-            .and_then(|()| write!(lock, "run {run_id}, process {}", std::process::id()))
-            .map_err(refused(&lock_path))?;
-        let lake = Self {
-            root: root.to_owned(),
-            run_id: run_id.to_owned(),
-            _lock: lock,
         };
-        lake.sweep().map_err(refused(&layout::staging(root)))?;
-        lake.prove_writable(&table)?;
-        Ok(lake)
+        let lock = match store.acquire(&Holder::of_this_process(run_id)).await {
+            Ok(lock) => lock,
+            Err(AcquireError::Store(source)) => return Err(refused(source)),
+            Err(taken) => return Err(LakeError::Locked(taken)),
+        };
+        let lake = Self {
+            lost: lock.lost(),
+            store,
+            scratch,
+            run_id: run_id.to_owned(),
+            lock,
+        };
+        match lake.prepare().await {
+            Ok(()) => Ok(lake),
+            Err(source) => {
+                let error = refused(source);
+                lake.lock.release().await;
+                Err(error)
+            }
+        }
     }
 
-    /// The root folder.
-    pub fn root(&self) -> &Path {
-        &self.root
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.store.sweep().await?;
+        self.empty_staging()?;
+        let staging = self.staging();
+        let probe = staging.join("probe");
+        std::fs::create_dir_all(&staging)
+            .and_then(|()| std::fs::create_dir_all(self.scratch.spool()))
+            .and_then(|()| std::fs::write(&probe, b"cwlake"))
+            .and_then(|()| std::fs::remove_file(&probe))
+            .map_err(|e| StoreError::io("writing to", &staging, &e))?;
+        self.store.prove_writable(layout::METRICS).await
     }
 
-    /// The name of this run.
-    pub fn run_id(&self) -> &str {
-        &self.run_id
-    }
-
-    /// Staging holds only what a run had not published; whoever has the lock may remove it.
-    fn sweep(&self) -> io::Result<()> {
-        match fs::remove_dir_all(layout::staging(&self.root)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+    fn empty_staging(&self) -> Result<(), StoreError> {
+        let staging = self.scratch.staging();
+        match std::fs::remove_dir_all(&staging) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("removing", &staging, &e))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Writes, syncs, renames and removes a probe on the way that files will take.
-    fn prove_writable(&self, table: &Path) -> Result<(), LakeError> {
-        let staging = layout::staging(&self.root).join(&self.run_id);
-        let (from, to) = (staging.join("probe.part"), table.join(".probe"));
-        let attempt = || {
-            fs::create_dir_all(&staging)?;
-            let mut file = File::create(&from)?;
-            file.write_all(b"cwlake")?;
-            file.sync_all()?;
-            fs::rename(&from, &to)?;
-            fs::remove_file(&to)
-        };
-        attempt().map_err(|source| LakeError::NotWritable {
-            path: self.root.clone(),
-            source,
-        })
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The folder for this run's files on their way.
+    pub fn staging(&self) -> PathBuf {
+        self.scratch.staging().join(&self.run_id)
+    }
+
+    /// The folder for answers that are not yet in the lake.
+    pub fn spool(&self) -> PathBuf {
+        self.scratch.spool()
+    }
+
+    /// Cancelled when another run took the lock: nothing may be published any more.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
     }
 
     /// Writes the run's report, whole or not at all.
     ///
     /// # Errors
-    /// The file system's.
-    pub fn write_report(&self, json: &str) -> io::Result<PathBuf> {
-        let path = layout::report(&self.root, &self.run_id);
-        let part = layout::staging(&self.root)
-            .join(&self.run_id)
-            .join("report.part");
-        for folder in [path.parent(), part.parent()].into_iter().flatten() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = File::create(&part)?;
-        file.write_all(json.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, &path)?;
-        Ok(path)
+    /// The store's.
+    pub async fn write_report(&self, json: String) -> Result<(), StoreError> {
+        let key = layout::report(&self.run_id);
+        self.store.put(&key, Bytes::from(json)).await
     }
-}
 
-impl Drop for Lake {
-    fn drop(&mut self) {
+    /// Removes what is left on its way, and gives the lock back.
+    pub async fn close(self) {
         // What is left belongs to units that were not finished; the next run would remove it as well.
-        let _ = self.sweep();
+        let _ = self.empty_staging();
+        // An empty spool says nothing; one with answers is kept for the run that resumes.
+        let _ = std::fs::remove_dir(self.scratch.spool());
+        self.lock.release().await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::write::LocalStore;
 
-    #[test]
-    fn a_second_run_is_told_who_holds_the_lake() {
+    async fn open(root: &Path, run_id: &str) -> Result<Lake, LakeError> {
+        let scratch = Scratch::new(&layout::local_scratch(root));
+        Lake::open(Arc::new(LocalStore::new(root)), scratch, run_id).await
+    }
+
+    #[tokio::test]
+    async fn a_second_run_is_told_who_holds_the_lake() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let first = Lake::open(dir.path(), "one").expect("opened");
-        let error = Lake::open(dir.path(), "two").expect_err("locked");
+        let first = open(dir.path(), "one").await.expect("opened");
+        let error = open(dir.path(), "two").await.expect_err("locked");
         assert!(
-            matches!(&error, LakeError::Locked { holder, .. } if holder.contains("run one")),
+            matches!(&error, LakeError::Locked(_)) && error.to_string().contains("run one"),
             "{error}"
         );
-        drop(first);
-        Lake::open(dir.path(), "three").expect("free again");
+        first.close().await;
+        open(dir.path(), "three").await.expect("free again");
     }
 
-    #[test]
-    fn staging_of_a_dead_run_is_removed() {
+    #[tokio::test]
+    async fn staging_of_a_dead_run_is_removed() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let left = layout::staging(dir.path()).join("dead").join("x.part");
-        fs::create_dir_all(left.parent().expect("folder")).expect("made");
-        fs::write(&left, "half").expect("written");
-        let lake = Lake::open(dir.path(), "run").expect("opened");
-        assert!(!left.exists());
-        assert_eq!(lake.run_id(), "run");
+        let left = dir.path().join("_cwlake/staging/dead/x.part");
+        std::fs::create_dir_all(left.parent().expect("folder")).expect("made");
+        std::fs::write(&left, "half").expect("written");
+        let lake = open(dir.path(), "run").await.expect("opened");
+        assert!(!left.exists() && lake.staging().ends_with("run"));
+        lake.close().await;
+        assert!(!dir.path().join("_cwlake/staging").exists());
+        assert!(!dir.path().join("_cwlake/spool").exists());
     }
 
-    #[test]
-    fn a_file_in_the_way_is_refused() {
+    #[tokio::test]
+    async fn a_file_in_the_way_is_refused() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("lake");
-        fs::write(&path, "not a folder").expect("written");
-        assert!(matches!(
-            Lake::open(&path, "run"),
-            Err(LakeError::NotWritable { .. })
-        ));
+        std::fs::write(&path, "not a folder").expect("written");
+        let error = open(&path, "run").await.expect_err("refused");
+        assert!(matches!(error, LakeError::NotWritable { .. }), "{error}");
     }
 }

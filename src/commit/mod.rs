@@ -1,9 +1,12 @@
-//! Making finished files visible: the destination is opened once, locked for the run, and published to file by file.
+//! Making finished files visible: the destination is locked for the run, a unit's file takes its place when it is no worse than the one
+//! that is there, and the manifest says what is there afterwards.
 //!
-//! In: a [`Staged`](crate::write::Staged) file. Out: the file at its final name, or the better one that was there.
+//! In: a [`Staged`](crate::write::Staged) file. Out: the file at its final key, or the better one that was there, and its record.
 
 mod lake;
+mod manifest;
 mod publish;
 
-pub use lake::{Lake, LakeError};
-pub use publish::{Kept, Published, publish};
+pub use lake::{Lake, LakeError, Scratch};
+pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord, UnitState};
+pub use publish::{Decision, Kept, NewFile, OldFile, decide, old_file};

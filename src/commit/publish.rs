@@ -1,22 +1,41 @@
-//! One file's way to its final name.
+//! Whether a new file may take an old one's place, and its way there.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use crate::write::{FileFacts, Staged, Store, StoreError, Tail, TailFacts, tail_facts};
 
-use crate::write::{FileFacts, Staged, WriteError, read_facts};
+/// Enough for the footer of nearly every unit; a longer one is read in a second step.
+const TAIL_BYTES: u64 = 64 << 10;
 
-/// What publishing came to.
-#[derive(Debug)]
-pub enum Published {
-    /// The new file is at its place.
-    New(PathBuf),
-    /// The one that was there is better and stays.
-    Kept(Kept),
+/// The file a unit has before the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldFile {
+    /// Its size.
+    pub bytes: u64,
+    /// Its footer; one that is no whole Parquet file has none, and is worth nothing.
+    pub facts: FileFacts,
+}
+
+/// The file a run made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    /// On its way.
+    pub staged: &'a Staged,
+    /// Everything asked for is in it.
+    pub complete: bool,
+}
+
+/// What becomes of a new file, or of finding nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It takes its place.
+    Publish,
+    /// It is, byte for byte, what is there.
+    Unchanged,
+    /// The one that is there is better and stays.
+    Keep(Kept),
 }
 
 /// Why the file that was there stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Rows it has.
     pub rows: u64,
@@ -26,98 +45,130 @@ pub struct Kept {
     pub new_is_incomplete: bool,
 }
 
-/// Decides whether a file with `new` facts may replace the one at `path`; `None`: it may.
+/// Reads the footer of the file at `key`.
 ///
-/// Never worse over better: fewer rows do not replace more, an incomplete unit does not replace a complete one, and nothing replaces
-/// something, unless forced. A file that is no whole Parquet file is worth nothing; one that cannot be opened may be worth everything.
-fn kept(path: &Path, new: Option<FileFacts>, force: bool) -> io::Result<Option<Kept>> {
-    if force {
-        return Ok(None);
-    }
-    let old = match read_facts(path) {
-        Ok(facts) => facts,
-        Err(WriteError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+/// # Errors
+/// The store's; a file that cannot be read may be worth everything.
+pub async fn old_file(store: &dyn Store, key: &str) -> Result<Option<OldFile>, StoreError> {
+    let mut bytes = TAIL_BYTES;
+    // Twice at most for a file that stays as it is.
+    for _ in 0..3 {
+        let Some(Tail { size, bytes: tail }) = store.tail(key, bytes).await? else {
             return Ok(None);
-        }
-        Err(WriteError::Io { source, .. }) => return Err(source),
-        Err(_) => FileFacts {
-            rows: 0,
-            complete: false,
-        },
-    };
-    let new_is_incomplete = old.complete && !new.is_none_or(|n| n.complete);
-    let fewer = new.is_none_or(|n| n.rows < old.rows);
-    Ok((fewer || new_is_incomplete).then_some(Kept {
-        rows: old.rows,
-        new_rows: new.map(|n| n.rows),
-        new_is_incomplete,
+        };
+        let facts = match tail_facts(size, &tail) {
+            TailFacts::Need(more) => {
+                bytes = more;
+                continue;
+            }
+            TailFacts::Facts(facts) => facts,
+            TailFacts::Broken => FileFacts::default(),
+        };
+        return Ok(Some(OldFile { bytes: size, facts }));
+    }
+    Ok(Some(OldFile {
+        bytes,
+        facts: FileFacts::default(),
     }))
 }
 
-/// Renames a staged, synced file into place and syncs the folder; or removes the staged one when the one that is there is better.
-/// With `staged` none, the unit came out empty: what is there stays, unless forced.
+/// Decides whether `new` may replace `old`, whose checksum is `old_sha256` where it is known.
 ///
-/// # Errors
-/// The file system's; what was there is then still there.
-pub fn publish(path: &Path, staged: Option<(&Staged, bool)>, force: bool) -> io::Result<Published> {
-    let facts = staged.map(|(s, complete)| FileFacts {
-        rows: s.rows,
-        complete,
-    });
-    if let Some(kept) = kept(path, facts, force)? {
-        if let Some((staged, _)) = staged {
-            fs::remove_file(&staged.path)?;
-        }
-        return Ok(Published::Kept(kept));
+/// Never worse over better: fewer rows do not replace more, an incomplete unit does not replace a complete one, and nothing replaces
+/// something, unless forced.
+pub fn decide(
+    old: Option<&OldFile>,
+    old_sha256: Option<&str>,
+    new: Option<NewFile<'_>>,
+    force: bool,
+) -> Decision {
+    let Some(old) = old else {
+        return Decision::Publish;
+    };
+    if let Some(new) = new
+        && old_sha256 == Some(new.staged.sha256.as_str())
+        && old.bytes == new.staged.bytes
+    {
+        return Decision::Unchanged;
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    match staged {
-        Some((staged, _)) => {
-            if !folder.exists() {
-                fs::create_dir_all(folder)?;
-                if let Some(table) = folder.parent() {
-                    File::open(table)?.sync_all()?;
-                }
-            }
-            fs::rename(&staged.path, path)?;
-            File::open(folder)?.sync_all()?;
-        }
-        None => match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        },
+    let new_is_incomplete = old.facts.complete && new.is_some_and(|n| !n.complete);
+    let fewer = new.is_none_or(|n| n.staged.rows < old.facts.rows);
+    if force || !fewer && !new_is_incomplete {
+        return Decision::Publish;
     }
-    Ok(Published::New(path.to_owned()))
+    Decision::Keep(Kept {
+        rows: old.facts.rows,
+        new_rows: new.map(|n| n.staged.rows),
+        new_is_incomplete,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
-    #[test]
-    fn nothing_replaces_something_only_when_forced() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        let path = dir.path().join("unit.parquet");
-        fs::write(&path, "not parquet, but something").expect("written");
-        assert!(matches!(
-            publish(&path, None, false),
-            Ok(Published::Kept(_))
-        ));
-        assert!(path.exists());
-        assert!(matches!(publish(&path, None, true), Ok(Published::New(_))));
-        assert!(!path.exists());
-        assert!(
-            matches!(publish(&path, None, false), Ok(Published::New(_))),
-            "nothing over nothing"
-        );
+    fn staged(rows: u64, sha256: &str) -> Staged {
+        Staged {
+            path: PathBuf::new(),
+            rows,
+            bytes: 100,
+            sha256: sha256.to_owned(),
+        }
+    }
+
+    fn old(rows: u64, complete: bool) -> OldFile {
+        OldFile {
+            bytes: 100,
+            facts: FileFacts {
+                rows,
+                complete,
+                plan_hash: None,
+            },
+        }
     }
 
     #[test]
-    fn what_cannot_be_opened_is_not_judged() {
-        let dir = tempfile::tempdir().expect("temp dir");
-        // A folder in the file's place opens and cannot be read: an error that is not "not found".
-        let path = dir.path().join("unit.parquet");
-        fs::create_dir(&path).expect("made");
-        assert!(publish(&path, None, false).is_err());
+    fn better_replaces_worse_and_not_the_other_way() {
+        for (before, after, complete, force, published) in [
+            (None, Some(1), false, false, true),
+            (Some((10, true)), Some(11), true, false, true),
+            (Some((10, true)), Some(10), true, false, true),
+            (Some((10, true)), Some(9), true, false, false),
+            (Some((10, true)), Some(9), true, true, true),
+            (Some((10, true)), Some(11), false, false, false),
+            (Some((10, false)), Some(11), false, false, true),
+            (Some((10, true)), None, true, false, false),
+            (Some((0, false)), None, true, false, false),
+            (Some((10, true)), None, true, true, true),
+            (None, None, true, false, true),
+        ] {
+            let before = before.map(|(rows, complete)| old(rows, complete));
+            let after = after.map(|rows| staged(rows, "new"));
+            let new = after.as_ref().map(|staged| NewFile { staged, complete });
+            let decision = decide(before.as_ref(), Some("old"), new, force);
+            assert_eq!(
+                decision == Decision::Publish,
+                published,
+                "{before:?} {after:?} {decision:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_are_not_written_again() {
+        let same = staged(9, "old");
+        let new = NewFile {
+            staged: &same,
+            complete: true,
+        };
+        assert_eq!(
+            decide(Some(&old(9, true)), Some("old"), Some(new), true),
+            Decision::Unchanged
+        );
+        assert_eq!(
+            decide(Some(&old(9, true)), None, Some(new), false),
+            Decision::Publish
+        );
     }
 }

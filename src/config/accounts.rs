@@ -402,6 +402,44 @@ fn check_arn(
     }
 }
 
+/// The role a bucket is written with: an ARN of any account, since the bucket's is often another.
+pub(super) fn destination_role(
+    arn: Option<&Spanned<String>>,
+    external_id: Option<&Spanned<Secret>>,
+    env: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<RoleConfig> {
+    let Some(arn) = arn else {
+        if let Some(id) = external_id {
+            problems.push(
+                Problem::at(id.span(), "an external id is given, and no role_arn")
+                    .remedy("add destination.role_arn, or remove it"),
+            );
+        }
+        return None;
+    };
+    let fields: Vec<&str> = arn.get_ref().splitn(6, ':').collect();
+    let ok = matches!(fields.as_slice(), ["arn", partition, "iam", "", account, resource]
+        if Partition::parse(partition).is_some() && AccountId::parse(account).is_some()
+            && resource.strip_prefix("role/").is_some_and(|name| text_of(name, 1..=512, "_+=,.@/-")));
+    if !ok {
+        problems.push(
+            Problem::at(
+                arn.span(),
+                format!("'{}' is not a role ARN", printable(arn.get_ref())),
+            )
+            .remedy("for example arn:aws:iam::111122223333:role/CWLakeWriter"),
+        );
+        return None;
+    }
+    Some(RoleConfig {
+        arn: arn.get_ref().clone(),
+        external_id: external_id.and_then(|given| external_id_of(given, env, problems)),
+        session_name: DEFAULT_SESSION_NAME.to_owned(),
+        session_duration: Duration::from_secs(DEFAULT_SESSION_SECONDS.cast_unsigned()),
+    })
+}
+
 /// `env:NAME` or the literal text.
 fn external_id_of(
     given: &Spanned<Secret>,

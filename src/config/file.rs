@@ -35,6 +35,18 @@ pub struct FileConfig {
 #[serde(deny_unknown_fields)]
 pub struct Destination {
     pub url: Spanned<String>,
+    pub region: Option<Spanned<String>>,
+    pub endpoint_url: Option<Spanned<String>>,
+    pub path_style: Option<Spanned<bool>>,
+    pub expected_bucket_owner: Option<Spanned<String>>,
+    pub sse: Option<Spanned<String>>,
+    pub kms_key_id: Option<Spanned<String>>,
+    pub storage_class: Option<Spanned<String>>,
+    pub acl: Option<Spanned<String>>,
+    pub checksums: Option<Spanned<bool>>,
+    pub lease_secs: Option<Spanned<i64>>,
+    pub role_arn: Option<Spanned<String>>,
+    pub external_id: Option<Spanned<Secret>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +57,7 @@ pub struct Run {
     pub concurrency: Option<Spanned<i64>>,
     pub read_ahead: Option<Spanned<i64>>,
     pub sts_region: Option<Spanned<String>>,
+    pub spool_dir: Option<Spanned<String>>,
     #[serde(default)]
     pub extra_regions: Vec<Spanned<String>>,
 }
@@ -127,6 +140,7 @@ pub struct Metrics {
     pub period: Spanned<PeriodText>,
     pub unit: Option<Spanned<String>>,
     pub discover: Option<Spanned<String>>,
+    pub publication_delay_secs: Option<Spanned<i64>>,
     #[serde(default)]
     pub instance_tags: BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
     #[serde(default)]

@@ -5,21 +5,24 @@
 //! variables it names, and the file's mode.
 
 mod accounts;
+mod destination;
 mod file;
 mod limits;
 mod problem;
+mod publication;
 mod range;
 mod regions;
 mod resolve;
 mod selection;
 
 pub use accounts::{AccountConfig, RegionChoice, RoleConfig};
+pub use destination::{Destination, Encryption, S3Destination};
 pub use file::FileConfig;
 pub use limits::{
     DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
     RECENT_SECONDS,
 };
 pub use problem::{ConfigError, Problem};
-pub use range::{DayRange, RangeError, RangeRequest, resolve_range};
+pub use range::{Range, RangeError, RangeRequest, point, resolve_range};
 pub use resolve::{Environment, ExportConfig, Overrides, RunOptions, load};
 pub use selection::{Asks, InstanceFilter, NameRule, PeriodChoice, Selection, Source};

@@ -1,9 +1,9 @@
-//! Which UTC days a run covers: pure, with "now" as an argument.
+//! Which time a run covers: pure, with "now" as an argument.
 
 use super::limits::OLDEST_SECONDS;
-use crate::model::{DAY_SECONDS, Day, TimeWindow};
+use crate::model::{Day, TimeWindow, iso_seconds};
 
-/// What was typed: `--date`, or `--from` and `--to`, or nothing.
+/// What was typed: `--date`, or `--from` and `--to`, or `--since`, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeRequest {
     /// `--date`.
@@ -12,31 +12,28 @@ pub struct RangeRequest {
     pub from: Option<String>,
     /// `--to`, exclusive.
     pub to: Option<String>,
+    /// `--since`: `last`.
+    pub since: Option<String>,
 }
 
-/// The days of a run, half-open, oldest first.
+/// What a run asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DayRange {
-    /// First day.
-    pub first: Day,
-    /// First day after.
-    pub end: Day,
+pub enum Range {
+    /// These seconds, never empty: whole days, unless instants inside a day were given.
+    Window(TimeWindow),
+    /// In each lane from where its last run ended, to now; `fresh` in a lane that has not run yet.
+    SinceLast {
+        /// The days a run without dates reads, and today so far.
+        fresh: TimeWindow,
+    },
 }
 
-impl DayRange {
-    /// The seconds the days hold.
+impl Range {
+    /// All that may be asked of a lane that has not run yet.
     pub fn window(&self) -> TimeWindow {
-        TimeWindow::days(self.first, self.end)
-    }
-
-    /// How many days.
-    pub fn len(&self) -> i64 {
-        self.window().seconds() / DAY_SECONDS
-    }
-
-    /// True for a range without days; [`resolve_range`] never gives one.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self {
+            Self::Window(window) | Self::SinceLast { fresh: window } => *window,
+        }
     }
 }
 
@@ -50,39 +47,34 @@ pub struct RangeError {
     pub message: String,
 }
 
-/// The days meant by the flags: one date, a half-open range, or yesterday and `lookback_days` before it.
+/// What is meant by the flags: one date, a half-open range of dates or instants, from the last run on, or yesterday and `lookback_days`
+/// before it.
 ///
 /// # Errors
-/// [`RangeError`] for a text that is no UTC day, an empty range, one that ends after today, or one that begins before the
+/// [`RangeError`] for a text that is no UTC day or minute, an empty range, one that ends after today, or one that begins before the
 /// 455 days CloudWatch keeps. `--date` may be today: the day is then provisional.
 pub fn resolve_range(
     request: &RangeRequest,
     lookback_days: u32,
     now: i64,
-) -> Result<DayRange, RangeError> {
+) -> Result<Range, RangeError> {
     let today = Day::containing(now);
-    let (range, flag) = match (&request.date, &request.from, &request.to) {
-        (None, None, None) => (
-            DayRange {
-                first: today.plus(-1 - i64::from(lookback_days)),
-                end: today,
-            },
-            "run.lookback_days",
-        ),
+    let nightly = TimeWindow::days(today.plus(-1 - i64::from(lookback_days)), today);
+    if let Some(since) = &request.since {
+        return since_last(since, request, nightly, now);
+    }
+    let (window, flag) = match (&request.date, &request.from, &request.to) {
+        (None, None, None) => (nightly, "run.lookback_days"),
         (Some(date), None, None) => {
-            let first = day("--date", date)?;
-            (
-                DayRange {
-                    first,
-                    end: first.plus(1),
-                },
-                "--date",
-            )
+            let day = Day::parse(date).ok_or_else(|| not_a_date("--date", date))?;
+            (day.window(), "--date")
         }
         (None, Some(from), to) => {
-            let first = day("--from", from)?;
-            let end = to.as_ref().map_or(Ok(today), |to| day("--to", to))?;
-            (DayRange { first, end }, "--from")
+            let start = instant("--from", from)?;
+            let end = to
+                .as_ref()
+                .map_or(Ok(today.start()), |to| instant("--to", to))?;
+            (TimeWindow { start, end }, "--from")
         }
         (None, None, Some(_)) => {
             return Err(RangeError {
@@ -97,51 +89,110 @@ pub fn resolve_range(
             });
         }
     };
-    if range.first >= range.end {
+    check(window, flag, today, now)?;
+    Ok(Range::Window(window))
+}
+
+fn since_last(
+    since: &str,
+    request: &RangeRequest,
+    nightly: TimeWindow,
+    now: i64,
+) -> Result<Range, RangeError> {
+    let refuse = |message: String| RangeError {
+        flag: "--since",
+        message,
+    };
+    if since != "last" {
+        return Err(refuse(format!(
+            "'{}' is not 'last'; for a point in time use --from",
+            since.escape_debug()
+        )));
+    }
+    if request.date.is_some() || request.from.is_some() || request.to.is_some() {
+        return Err(refuse("stands alone, without dates".to_owned()));
+    }
+    let fresh = TimeWindow {
+        start: nightly.start,
+        end: now,
+    };
+    Ok(Range::SinceLast { fresh })
+}
+
+fn check(window: TimeWindow, flag: &'static str, today: Day, now: i64) -> Result<(), RangeError> {
+    if window.is_empty() {
         return Err(RangeError {
             flag,
             message: format!(
                 "{} is not before {}; the end is exclusive",
-                range.first, range.end
+                point(window.start),
+                point(window.end)
             ),
         });
     }
-    if range.end > today.plus(1) {
-        let last = range.end.plus(-1);
+    if window.end > today.end() {
+        let last = Day::containing(window.end - 1);
         return Err(RangeError {
             flag: if flag == "--from" { "--to" } else { flag },
             message: format!("{last} is in the future; today is {today} (UTC)"),
         });
     }
+    if window.start >= now {
+        return Err(RangeError {
+            flag,
+            message: format!(
+                "{} is in the future; it is {} (UTC)",
+                point(window.start),
+                iso_seconds(now)
+            ),
+        });
+    }
     let oldest = Day::containing(now - OLDEST_SECONDS);
-    if range.first < oldest {
+    if window.start < oldest.start() {
         return Err(RangeError {
             flag,
             message: format!("CloudWatch keeps 455 days: nothing before {oldest} is left"),
         });
     }
-    Ok(range)
+    Ok(())
 }
 
-/// A date, or an RFC 3339 instant that is a UTC midnight.
-fn day(flag: &'static str, text: &str) -> Result<Day, RangeError> {
+/// A day where it is a midnight, else the instant.
+pub fn point(seconds: i64) -> String {
+    let day = Day::containing(seconds);
+    if day.start() == seconds {
+        day.to_string()
+    } else {
+        iso_seconds(seconds)
+    }
+}
+
+fn not_a_date(flag: &'static str, text: &str) -> RangeError {
+    RangeError {
+        flag,
+        message: format!("'{}' is not a date such as 2026-11-20", text.escape_debug()),
+    }
+}
+
+/// A date, or an RFC 3339 instant at a whole minute.
+fn instant(flag: &'static str, text: &str) -> Result<i64, RangeError> {
     if let Some(day) = Day::parse(text) {
-        return Ok(day);
+        return Ok(day.start());
     }
-    let refuse = |message: String| RangeError { flag, message };
-    let instant: jiff::Timestamp = text.parse().map_err(|_| {
-        refuse(format!(
-            "'{}' is not a date such as 2026-11-20",
+    let instant: jiff::Timestamp = text.parse().map_err(|_| RangeError {
+        flag,
+        message: format!(
+            "'{}' is not a date such as 2026-11-20 or an instant such as 2026-11-20T10:00:00Z",
             text.escape_debug()
-        ))
+        ),
     })?;
-    let day = Day::containing(instant.as_second());
-    if instant.as_second() != day.start() || instant.subsec_nanosecond() != 0 {
-        return Err(refuse(format!(
-            "'{text}' is inside {day}; exports cover whole UTC days: give a date"
-        )));
+    if instant.as_second() % 60 != 0 || instant.subsec_nanosecond() != 0 {
+        return Err(RangeError {
+            flag,
+            message: format!("'{text}' is not at a whole minute"),
+        });
     }
-    Ok(day)
+    Ok(instant.as_second())
 }
 
 #[cfg(test)]
@@ -161,11 +212,12 @@ mod tests {
                 date: own(date),
                 from: own(from),
                 to: own(to),
+                since: None,
             },
             2,
             NOW,
         )
-        .map(|r| (r.first.to_string(), r.end.to_string()))
+        .map(|r| (point(r.window().start), point(r.window().end)))
         .map_err(|e| e.to_string())
     }
 
@@ -195,6 +247,40 @@ mod tests {
             resolve(Some("2026-11-21"), None, None),
             Ok(("2026-11-21".to_owned(), "2026-11-22".to_owned()))
         );
+    }
+
+    #[test]
+    fn instants_name_windows_inside_a_day() {
+        assert_eq!(
+            resolve(
+                None,
+                Some("2026-11-20T10:00:00Z"),
+                Some("2026-11-20T12:30:00+01:00")
+            ),
+            Ok((
+                "2026-11-20T10:00:00Z".to_owned(),
+                "2026-11-20T11:30:00Z".to_owned()
+            ))
+        );
+    }
+
+    #[test]
+    fn since_last_stands_alone() {
+        let since = |since: &str, date: Option<&str>| {
+            let request = RangeRequest {
+                since: Some(since.to_owned()),
+                date: date.map(str::to_owned),
+                ..RangeRequest::default()
+            };
+            resolve_range(&request, 2, NOW)
+        };
+        let fresh = since("last", None).expect("a range").window();
+        assert_eq!(
+            (point(fresh.start), fresh.end),
+            ("2026-11-18".to_owned(), NOW)
+        );
+        assert!(since("yesterday", None).is_err());
+        assert!(since("last", Some("2026-11-20")).is_err());
     }
 
     #[test]
@@ -240,9 +326,15 @@ mod tests {
             ),
             (
                 None,
-                Some("2026-11-03T10:00:00Z"),
+                Some("2026-11-03T10:00:07Z"),
                 None,
-                "--from: '2026-11-03T10:00:00Z' is inside 2026-11-03",
+                "--from: '2026-11-03T10:00:07Z' is not at a whole minute",
+            ),
+            (
+                None,
+                Some("2026-11-21T03:00:00Z"),
+                Some("2026-11-21T04:00:00Z"),
+                "--from: 2026-11-21T03:00:00Z is in the future",
             ),
         ] {
             let error = resolve(date, from, to).expect_err(expected);

@@ -1,12 +1,14 @@
 //! From what was read to what is meant.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::accounts::{self, AccountConfig, printable};
+use super::accounts::{self, AccountConfig, RegionChoice, printable};
+use super::destination::{self, Destination};
 use super::file::{FileConfig, LimitOverrides, Run};
 use super::limits::Limits;
 use super::problem::{ConfigError, Problem};
@@ -51,13 +53,19 @@ pub struct Overrides {
     pub concurrency: Option<u32>,
     /// `--lookback-days`.
     pub lookback_days: Option<u32>,
+    /// `--account`: only these.
+    pub accounts: Vec<String>,
+    /// `--region`: only these.
+    pub regions: Vec<String>,
+    /// `--namespace`: only these.
+    pub namespaces: Vec<String>,
 }
 
 /// What is meant: validated and immutable.
 #[derive(Clone, Debug)]
 pub struct ExportConfig {
-    /// Absolute path of the lake's root folder.
-    pub destination: PathBuf,
+    /// Where the lake is.
+    pub destination: Destination,
     /// Accounts in the order of their ids.
     pub accounts: Vec<AccountConfig>,
     /// Selections in file order: where two match one series, the first decides.
@@ -66,6 +74,28 @@ pub struct ExportConfig {
     pub run: RunOptions,
     /// Speeds and time limits.
     pub limits: Limits,
+    /// Every namespace of the file with its publication delay in seconds, also those left out by `--namespace`.
+    pub namespaces: BTreeMap<String, i64>,
+    /// Only these regions, by `--region`; all when empty.
+    pub only_regions: Vec<Region>,
+    /// What all `[[metrics]]` of the file ask for, see [`ExportConfig::plan_hash`].
+    fingerprint: String,
+}
+
+impl ExportConfig {
+    /// Names what a unit of this account is meant to hold: it changes with the selections, the account's alias and the schema.
+    pub fn plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
+        let text = format!("{}\n{account_name:?}\n{schema_version}", self.fingerprint);
+        Sha256::digest(text)
+            .iter()
+            .take(8)
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// The longest publication delay over all namespaces.
+    pub fn longest_delay(&self) -> i64 {
+        self.namespaces.values().copied().max().unwrap_or(0)
+    }
 }
 
 /// How a run behaves.
@@ -81,6 +111,8 @@ pub struct RunOptions {
     pub read_ahead: u32,
     /// Region of the STS endpoint; `None` takes the base region or the account's first.
     pub sts_region: Option<Region>,
+    /// Absolute path of the folder for files on their way and answers not yet written; `None` takes the destination's own.
+    pub spool_dir: Option<PathBuf>,
 }
 
 const DEFAULT_LOOKBACK_DAYS: u32 = 2;
@@ -111,11 +143,23 @@ pub fn load(
     check_secrets(path, &file, body, &mut problems);
     check_endpoints(env, &mut problems);
     let extra = extra_regions(&file.run, &mut problems);
-    let destination = destination(path, &file, overrides, &mut problems);
+    let destination = destination::resolve(
+        path,
+        &file.destination,
+        overrides,
+        &extra,
+        env,
+        &mut problems,
+    );
     let accounts = accounts::resolve(&file, env, &extra, &mut problems);
     let selections = selection::resolve(&file, &mut problems);
-    let run = run_options(&file.run, overrides, &extra, &mut problems);
+    let run = run_options(path, &file.run, overrides, &extra, &mut problems);
     let limits = limits(&file.limits, &mut problems);
+    let fingerprint = fingerprint(&selections);
+    let namespaces = namespaces(&selections);
+    let only_regions = only_regions(overrides, &extra, &mut problems);
+    let accounts = only_accounts(accounts, overrides, &only_regions, &mut problems);
+    let selections = only_namespaces(selections, overrides, &mut problems);
     match destination {
         Some(destination) if problems.is_empty() => Ok(ExportConfig {
             destination,
@@ -123,6 +167,9 @@ pub fn load(
             selections,
             run,
             limits,
+            namespaces,
+            only_regions,
+            fingerprint,
         }),
         _ => {
             for problem in &mut problems {
@@ -165,6 +212,7 @@ fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<
             .iter()
             .filter_map(|a| a.get_ref().external_id.as_ref())
             .chain(&file.defaults.external_id)
+            .chain(&file.destination.external_id)
     };
     if let Some(secret) = secrets().find(|s| !s.get_ref().0.starts_with("env:"))
         && is_world_writable(path)
@@ -240,75 +288,113 @@ fn extra_regions(run: &Run, problems: &mut Vec<Problem>) -> Vec<Region> {
     extra
 }
 
-fn destination(
-    path: &Path,
-    file: &FileConfig,
+/// In file order: where two tables match one series, the first decides.
+fn fingerprint(selections: &[Selection]) -> String {
+    selections
+        .iter()
+        .map(Selection::fingerprint)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn namespaces(selections: &[Selection]) -> BTreeMap<String, i64> {
+    let mut delays = BTreeMap::new();
+    for selection in selections {
+        let delay = delays.entry(selection.namespace.clone()).or_insert(0);
+        *delay = selection.publication_delay.max(*delay);
+    }
+    delays
+}
+
+fn only_regions(
+    overrides: &Overrides,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Vec<Region> {
+    let mut regions = Vec::new();
+    for code in &overrides.regions {
+        match known_region(code, extra) {
+            Ok(region) => regions.push(region),
+            Err(remedy) => problems.push(
+                Problem::whole(format!(
+                    "--region: '{}' is not a known region",
+                    printable(code)
+                ))
+                .remedy(remedy),
+            ),
+        }
+    }
+    regions
+}
+
+/// The accounts named by flag, each with the regions named by flag. An account that reads none of those regions is left out.
+fn only_accounts(
+    accounts: Vec<AccountConfig>,
+    overrides: &Overrides,
+    regions: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Vec<AccountConfig> {
+    for id in &overrides.accounts {
+        if !accounts.iter().any(|a| a.id.as_str() == id) {
+            problems.push(
+                Problem::whole(format!(
+                    "--account: {} is not in the configuration",
+                    printable(id)
+                ))
+                .remedy("an id of an [[account]] table, twelve digits"),
+            );
+        }
+    }
+    let mut left: Vec<AccountConfig> = accounts
+        .into_iter()
+        .filter(|a| {
+            overrides.accounts.is_empty() || overrides.accounts.iter().any(|id| a.id.as_str() == id)
+        })
+        .collect();
+    if regions.is_empty() {
+        return left;
+    }
+    let before = left.len();
+    left.retain_mut(|account| match &mut account.regions {
+        RegionChoice::Auto => true,
+        RegionChoice::Named(named) => {
+            named.retain(|region| regions.contains(region));
+            !named.is_empty()
+        }
+    });
+    if left.is_empty() && before > 0 {
+        problems.push(
+            Problem::whole("--region: no account reads any of these regions")
+                .remedy("a region listed under [defaults] or an [[account]]"),
+        );
+    }
+    left
+}
+
+fn only_namespaces(
+    selections: Vec<Selection>,
     overrides: &Overrides,
     problems: &mut Vec<Problem>,
-) -> Option<PathBuf> {
-    let (url, place, base) = match &overrides.destination {
-        Some(url) => (url, None, PathBuf::from(".")),
-        // Relative to the file, so that a cron job's working folder does not matter.
-        None => {
-            let base = path
-                .parent()
-                .filter(|p| !p.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            (
-                file.destination.url.get_ref(),
-                Some(file.destination.url.span()),
-                base.to_owned(),
-            )
+) -> Vec<Selection> {
+    for namespace in &overrides.namespaces {
+        if !selections.iter().any(|s| s.namespace == *namespace) {
+            problems.push(
+                Problem::whole(format!(
+                    "--namespace: '{}' is not in the configuration",
+                    printable(namespace)
+                ))
+                .remedy("the namespace of a [[metrics]] table, such as \"AWS/EC2\""),
+            );
         }
-    };
-    let mut refuse = |message: String, remedy: &str| {
-        let problem = match place.clone() {
-            Some(span) => Problem::at(span, message),
-            None => Problem::whole(format!("--destination: {message}")),
-        };
-        problems.push(problem.remedy(remedy));
-        None
-    };
-    let local = url.strip_prefix("file://").unwrap_or(url);
-    if local.len() < url.len() && !local.starts_with('/') {
-        return refuse(
-            "a file URL names a host".to_owned(),
-            "write file:///absolute/path, or the path alone",
-        );
     }
-    if let Some((scheme, _)) = local.split_once("://") {
-        return refuse(
-            format!(
-                "destinations of kind '{}://' are not supported by this version",
-                printable(scheme)
-            ),
-            "write a local folder such as \"./lake\"",
-        );
-    }
-    if local.is_empty() || local.contains('\0') {
-        return refuse(
-            "the destination is empty or holds a NUL".to_owned(),
-            "write a folder such as \"./lake\"",
-        );
-    }
-    let folder = Path::new(local);
-    if folder.components().any(|c| c == Component::ParentDir) {
-        return refuse(
-            "the destination climbs out with '..'".to_owned(),
-            "write the absolute path",
-        );
-    }
-    let absolute = std::path::absolute(base.join(folder)).ok()?;
-    if absolute.parent().is_none() {
-        return refuse(
-            "the destination is the root of the file system".to_owned(),
-            "name a folder of its own",
-        );
-    }
-    Some(absolute)
+    selections
+        .into_iter()
+        .filter(|s| overrides.namespaces.is_empty() || overrides.namespaces.contains(&s.namespace))
+        .collect()
 }
 
 fn run_options(
+    path: &Path,
     run: &Run,
     overrides: &Overrides,
     extra: &[Region],
@@ -386,6 +472,17 @@ fn run_options(
             .unwrap_or(DEFAULT_CONCURRENCY),
         read_ahead: read_ahead.unwrap_or(DEFAULT_READ_AHEAD),
         sts_region,
+        spool_dir: run.spool_dir.as_ref().and_then(|given| {
+            let base = path.parent().unwrap_or(Path::new("."));
+            let absolute = std::path::absolute(base.join(given.get_ref())).ok();
+            if given.get_ref().is_empty() || absolute.is_none() {
+                problems.push(
+                    Problem::at(given.span(), "spool_dir is no folder")
+                        .remedy("a local folder, relative to this file"),
+                );
+            }
+            absolute
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::accounts::printable;
 use super::file::{FileConfig, Metrics, OneOrMany, PeriodText};
 use super::problem::Problem;
+use super::publication::publication_delay;
 use crate::model::{Period, Statistic};
 
 /// One `[[metrics]]` table, validated.
@@ -26,6 +27,35 @@ pub struct Selection {
     pub asks: Arc<Asks>,
     /// How the metrics are found.
     pub source: Source,
+    /// Seconds after a period's end until its point can be expected.
+    pub publication_delay: i64,
+}
+
+impl Selection {
+    /// Everything that decides what a unit holds, as one line of text: two selections with the same text export the same.
+    pub(super) fn fingerprint(&self) -> String {
+        let rules = |rules: &[(String, ValueRule)]| {
+            rules
+                .iter()
+                .map(|(name, rule)| format!("{name:?}={:?}", rule.texts))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let statistics: Vec<&str> = self.asks.statistics.iter().map(Statistic::as_str).collect();
+        let source = match &self.source {
+            Source::List => "list".to_owned(),
+            Source::Ec2(filter) => format!("ec2 {} {:?}", rules(&filter.tags), filter.states),
+        };
+        format!(
+            "{:?} {:?} {} {:?} {statistics:?} {:?} {:?} {source}",
+            self.namespace,
+            self.names.texts,
+            rules(&self.required),
+            self.forbidden,
+            self.asks.period,
+            self.asks.unit
+        )
+    }
 }
 
 /// What is asked of a series.
@@ -239,7 +269,27 @@ fn one(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Selection> {
             .collect(),
         asks: Arc::new(asks?),
         source: source?,
+        publication_delay: delay(entry, problems),
     })
+}
+
+fn delay(entry: &Metrics, problems: &mut Vec<Problem>) -> i64 {
+    let Some(given) = &entry.publication_delay_secs else {
+        return publication_delay(entry.namespace.get_ref());
+    };
+    if !(0..=604_800).contains(given.get_ref()) {
+        problems.push(
+            Problem::at(
+                given.span(),
+                format!(
+                    "publication_delay_secs = {} is out of range",
+                    given.get_ref()
+                ),
+            )
+            .remedy("0 to 604800; leave it out for the namespace's own"),
+        );
+    }
+    *given.get_ref()
 }
 
 fn names(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<NameRule> {

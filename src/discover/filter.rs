@@ -84,6 +84,25 @@ pub fn matching(selections: &[Selection], metric: &MetricId) -> Vec<usize> {
         .collect()
 }
 
+/// The selections (indices) that want this metric, known from an earlier run. A selection of instances wants every instance's, unless it
+/// asks for tags or states: those of a terminated one are no longer known.
+pub(super) fn matching_known(selections: &[Selection], metric: &MetricId) -> Vec<usize> {
+    let wanted = |s: &Selection| match &s.source {
+        Source::List => true,
+        Source::Ec2(filter) => {
+            let dimensions = metric.dimensions();
+            filter.tags.is_empty()
+                && filter.states.is_empty()
+                && matches!(dimensions, [one] if one.name == "InstanceId")
+        }
+    };
+    (0..)
+        .zip(selections)
+        .filter(|(_, s)| wanted(s) && wants(s, metric))
+        .map(|(i, _)| i)
+        .collect()
+}
+
 fn wants(selection: &Selection, metric: &MetricId) -> bool {
     selection.namespace == metric.namespace()
         && selection.names.matches(metric.metric_name())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::{list_requests, matching};
+use super::filter::{list_requests, matching, matching_known};
 use super::list_metrics::list;
 use crate::accounts::{CallStats, LaneClient};
 use crate::config::Selection;
@@ -18,14 +18,15 @@ use crate::model::{Cause, MetricId, Series};
 /// Sorted by metric, each once, each with its selections (indices, ascending, at least one).
 pub type Found = Vec<(Series, Vec<usize>)>;
 
-/// Lists every namespace once and every instance once, and keeps what the selections want. `stats` counts the calls, also of a
-/// discovery that fails.
+/// Lists every namespace once and every instance once, adds what is `known` from earlier runs, and keeps what the selections want.
+/// `stats` counts the calls, also of a discovery that fails.
 ///
 /// # Errors
 /// The cause of the first listing that could not be finished.
 pub async fn discover(
     client: &LaneClient,
     selections: &[Selection],
+    known: Vec<MetricId>,
     stats: &mut CallStats,
 ) -> Result<Found, Cause> {
     let mut wanted: BTreeMap<MetricId, Vec<usize>> = BTreeMap::new();
@@ -40,6 +41,12 @@ pub async fn discover(
     }
     #[cfg(feature = "ec2")]
     add_instances(client, selections, stats, &mut wanted).await?;
+    for metric in known {
+        let by = matching_known(selections, &metric);
+        if !by.is_empty() {
+            wanted.entry(metric).or_insert(by);
+        }
+    }
     let lane = client.lane();
     Ok(wanted
         .into_iter()

@@ -12,7 +12,9 @@ use aws_sdk_cloudwatch::types::{
 };
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::merge::{Merge, PointsError};
+use super::spool::Spool;
 use crate::accounts::{Api, CallStats, LaneClient};
 use crate::model::{
     Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
@@ -54,6 +56,10 @@ pub struct BatchStats {
     pub points_duplicate: u64,
     /// Points kept whose timestamp is not a multiple of the period.
     pub points_off_period: u64,
+    /// Requests not sent: an interrupted run's answer was at hand.
+    pub resumed: u64,
+    /// Points of those answers.
+    pub points_resumed: u64,
 }
 
 impl BatchStats {
@@ -66,54 +72,124 @@ impl BatchStats {
         self.points_outside += other.points_outside;
         self.points_duplicate += other.points_duplicate;
         self.points_off_period += other.points_off_period;
+        self.resumed += other.resumed;
+        self.points_resumed += other.points_resumed;
     }
 }
 
-/// Asks for one batch until every query of it has an outcome. Never fails as a whole: failure is an outcome of each query.
-///
-/// The caller has spent the quota of the first request. `now` is the time of asking: a plan can be hours old.
-pub async fn fetch_batch(
-    client: LaneClient,
-    plan: Arc<LanePlan>,
-    index: usize,
-    now: i64,
-) -> Fetched {
-    let batch = &plan.batches[index];
-    let mut job = Job {
-        client: &client,
-        plan: &plan,
-        batch,
-        now,
-        asked: Instant::now(),
-        paced: true,
-        outcomes: vec![None; batch.queries.len()],
-        fetched: Fetched {
-            outcomes: Vec::new(),
+/// Asks for the batches of one lane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// With whose quota.
+    pub client: LaneClient,
+    /// What.
+    pub plan: Arc<LanePlan>,
+    /// For how much at most, over the whole run.
+    pub budget: Arc<Budget>,
+    /// Answers of an interrupted run, and where this one's are kept.
+    pub spool: Spool,
+}
+
+impl Asker {
+    /// Waits until the quota allows the first request of a batch; one whose answer is at hand needs none.
+    pub async fn admit(&self, index: usize, now: i64) {
+        let batch = &self.plan.batches[index];
+        if !self.spool.may_hold(&self.plan, batch) {
+            let cost = self.client.point_cost(batch.points, batch.span.start, now);
+            self.client.pace(Api::GetMetricData, cost).await;
+        }
+    }
+
+    /// Takes one batch from the spool, or asks for it until every query of it has an outcome and keeps the answer. Never fails as a
+    /// whole: failure is an outcome of each query.
+    ///
+    /// The caller has been admitted. `now` is the time of asking: a plan can be hours old.
+    pub async fn fetch(self, index: usize, now: i64) -> Fetched {
+        if let Some(fetched) = self.resume(index, now).await {
+            return fetched;
+        }
+        let fetched = self.ask(index, now).await;
+        let Self { plan, spool, .. } = self;
+        // Compressing is work; a thread that serves the network does not do it.
+        let kept = tokio::task::spawn_blocking(move || {
+            let result = spool.keep(&plan, &plan.batches[index], &fetched, now);
+            (result, fetched)
+        });
+        match kept.await {
+            Ok((result, fetched)) => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "an answer is not kept: an interrupted run would ask for it again");
+                }
+                fetched
+            }
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn resume(&self, index: usize, now: i64) -> Option<Fetched> {
+        let (plan, spool) = (Arc::clone(&self.plan), self.spool.clone());
+        if !spool.may_hold(&plan, &plan.batches[index]) {
+            return None;
+        }
+        let taken =
+            tokio::task::spawn_blocking(move || spool.take(&plan, &plan.batches[index], now));
+        let outcomes = taken.await.ok()??;
+        let points = |outcome: &QueryOutcome| match outcome {
+            QueryOutcome::Complete { points, .. } => points.values.len() as u64,
+            _ => 0,
+        };
+        let stats = BatchStats {
+            resumed: 1,
+            points_resumed: outcomes.iter().map(points).sum(),
+            ..BatchStats::default()
+        };
+        Some(Fetched {
+            outcomes,
             messages: Vec::new(),
-            stats: BatchStats::default(),
-        },
-    };
-    let all = (0..batch.queries.len()).collect();
-    job.ask_all(all).await;
-    let missing = || {
-        QueryOutcome::Failed(Cause::new(
-            CauseKind::Protocol,
-            "GetMetricData: the query was left out of the answer",
-        ))
-    };
-    job.fetched.outcomes = job
-        .outcomes
-        .into_iter()
-        .map(|o| o.unwrap_or_else(missing))
-        .collect();
-    job.fetched.messages.sort();
-    job.fetched.messages.dedup();
-    job.fetched
+            stats,
+        })
+    }
+
+    async fn ask(&self, index: usize, now: i64) -> Fetched {
+        let batch = &self.plan.batches[index];
+        let mut job = Job {
+            client: &self.client,
+            plan: &self.plan,
+            budget: &self.budget,
+            batch,
+            now,
+            asked: Instant::now(),
+            paced: true,
+            outcomes: vec![None; batch.queries.len()],
+            fetched: Fetched {
+                outcomes: Vec::new(),
+                messages: Vec::new(),
+                stats: BatchStats::default(),
+            },
+        };
+        let all = (0..batch.queries.len()).collect();
+        job.ask_all(all).await;
+        let missing = || {
+            QueryOutcome::Failed(Cause::new(
+                CauseKind::Protocol,
+                "GetMetricData: the query was left out of the answer",
+            ))
+        };
+        job.fetched.outcomes = job
+            .outcomes
+            .into_iter()
+            .map(|o| o.unwrap_or_else(missing))
+            .collect();
+        job.fetched.messages.sort();
+        job.fetched.messages.dedup();
+        job.fetched
+    }
 }
 
 struct Job<'a> {
     client: &'a LaneClient,
     plan: &'a LanePlan,
+    budget: &'a Budget,
     batch: &'a Batch,
     now: i64,
     /// When the clock read `now`.
@@ -238,6 +314,8 @@ impl Job<'_> {
             let paced = std::mem::replace(&mut self.paced, false);
             let span = self.batch.span;
             let client = self.client;
+            let billed = self.billed(positions);
+            self.budget.reserve(billed)?;
             let page = client
                 .call(
                     Api::GetMetricData,
@@ -256,9 +334,10 @@ impl Job<'_> {
                             .send()
                     },
                 )
-                .await?;
+                .await
+                .inspect_err(|_| self.budget.refund(billed))?;
             self.fetched.stats.pages += 1;
-            self.fetched.stats.billed_metrics += self.billed(positions);
+            self.fetched.stats.billed_metrics += billed;
             let next = page.next_token.clone().filter(|t| !t.is_empty());
             self.absorb(page, &mut partials)?;
             match next {

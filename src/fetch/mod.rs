@@ -1,11 +1,15 @@
-//! Asking for points: pages followed and merged, batches sent ahead and consumed in order.
+//! Asking for points: pages followed and merged, batches sent ahead and consumed in order, answers kept until they are in the lake.
 //!
 //! In: the batches of a [`LanePlan`](crate::plan::LanePlan). Out: one [`Fetched`] a batch, in plan order.
 
+mod budget;
 mod get_metric_data;
 mod merge;
 mod ordered;
+mod spool;
 
-pub use get_metric_data::{BatchStats, Fetched, fetch_batch};
+pub use budget::Budget;
+pub use get_metric_data::{Asker, BatchStats, Fetched};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
+pub use spool::{Spool, sweep as sweep_spool};

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -26,6 +27,8 @@ pub struct InFlight<T> {
 pub struct InOrder<T> {
     feeder: AbortOnDrop<()>,
     started: mpsc::UnboundedReceiver<Started<T>>,
+    /// Taken from `started` and not yet consumed.
+    oldest: Option<Started<T>>,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,7 @@ impl<T: Send + 'static> InOrder<T> {
         Self {
             feeder: AbortOnDrop(feeder),
             started,
+            oldest: None,
         }
     }
 
@@ -95,9 +99,12 @@ impl<T: Send + 'static> InOrder<T> {
     /// Passes on the panic of the work or of the feeder.
     ///
     /// # Cancel safety
-    /// Dropping the value aborts what is under way; a dropped `next` may lose the oldest result.
+    /// A dropped `next` loses nothing. Dropping the value aborts what is under way.
     pub async fn next(&mut self) -> Option<InFlight<T>> {
-        let Some(mut oldest) = self.started.recv().await else {
+        if self.oldest.is_none() {
+            self.oldest = self.started.recv().await;
+        }
+        let Some(oldest) = &mut self.oldest else {
             // The feeder is gone: at its end, or broken down.
             let ended = (&mut self.feeder.0).await;
             return ended.map_or_else(
@@ -105,10 +112,28 @@ impl<T: Send + 'static> InOrder<T> {
                 |()| None,
             );
         };
-        match (&mut oldest.task.0).await {
+        let ended = (&mut oldest.task.0).await;
+        self.oldest = None;
+        match ended {
             Ok(result) => Some(result),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+
+    /// Starts nothing more, and lets what is under way come to its end, at most for `limit`. The results are dropped: this is for work
+    /// whose effect is wanted.
+    pub async fn drain(mut self, limit: Duration) {
+        self.feeder.0.abort();
+        let under_way = async {
+            if let Some(mut oldest) = self.oldest.take() {
+                // How it ended no longer matters.
+                let _ = (&mut oldest.task.0).await;
+            }
+            while let Some(mut one) = self.started.recv().await {
+                let _ = (&mut one.task.0).await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, under_way).await;
     }
 }
 
@@ -124,7 +149,6 @@ impl<T> Drop for AbortOnDrop<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
 

@@ -6,6 +6,7 @@ mod account;
 mod metric;
 mod outcome;
 mod points;
+mod spans;
 mod statistic;
 mod time;
 
@@ -13,5 +14,6 @@ pub use account::{AccountId, Lane, Partition, Region};
 pub use metric::{Dimension, MetricId, Series, dimensions_key, series_id};
 pub use outcome::{Cause, CauseKind, UnitOutcome};
 pub use points::{QueryOutcome, QueryPoints, ServiceMessage};
+pub use spans::Spans;
 pub use statistic::{MAX_STATISTICS_PER_BILLED_METRIC, Statistic, StatisticError};
 pub use time::{DAY_SECONDS, Day, Period, TimeWindow, iso_seconds};

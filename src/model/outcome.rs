@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What became of a unit of commit: one (dataset, UTC day, account, region).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnitOutcome {
     /// Its file is in place and holds what was asked for.
@@ -34,7 +34,7 @@ impl UnitOutcome {
 }
 
 /// What kind of trouble a [`Cause`] is; decides between retry, refresh, refusal and the outcome of the unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseKind {
     /// Asked to slow down.
@@ -61,6 +61,8 @@ pub enum CauseKind {
     Destination,
     /// A time limit of ours ran out.
     TimeLimit,
+    /// The next request would have cost more than allowed.
+    Budget,
     /// Stopped by a signal.
     Interrupted,
     /// Anything else the service answered.
@@ -75,14 +77,14 @@ impl CauseKind {
 }
 
 /// Why something ended as it did: kind, what was being done, the text of the cause, and the remedy where we know one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The class of trouble.
     pub kind: CauseKind,
     /// What was being done and what was answered, one line.
     pub message: String,
     /// What to change, where that is known: a flag, a setting or an IAM action.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 

@@ -39,6 +39,19 @@ impl Day {
         self.start() + DAY_SECONDS
     }
 
+    /// Its seconds.
+    pub fn window(self) -> TimeWindow {
+        TimeWindow {
+            start: self.start(),
+            end: self.end(),
+        }
+    }
+
+    /// Its month, `2026-11`.
+    pub fn month(self) -> String {
+        self.to_string()[..7].to_owned()
+    }
+
     /// The day `n` days later (earlier when negative).
     #[must_use]
     pub fn plus(self, n: i64) -> Self {
@@ -142,6 +155,28 @@ impl TimeWindow {
         u64::try_from(self.seconds())
             .unwrap_or(0)
             .div_ceil(u64::from(period.seconds()))
+    }
+
+    /// The seconds that belong to both.
+    #[must_use]
+    pub fn intersection(&self, other: Self) -> Self {
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
+    }
+
+    /// The smallest window that holds both; an empty one adds nothing.
+    #[must_use]
+    pub fn hull(&self, other: Self) -> Self {
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other,
+            (_, true) => *self,
+            _ => Self {
+                start: self.start.min(other.start),
+                end: self.end.max(other.end),
+            },
+        }
     }
 
     /// Every UTC day the window touches, in order.

@@ -10,10 +10,10 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::schema::{dimension_fields, dimensions_entry, metrics_schema};
-use crate::model::{Lane, Period, Series, Statistic};
+use crate::model::{Dimension, Lane, Period, Series, Statistic};
 
 /// What all points of a run share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunIdentity {
     /// The series.
     pub series: Series,
@@ -157,7 +157,10 @@ impl MetricRows {
             constant(self.lane.region.as_str()),
             metric(|run| run.series.metric.namespace()),
             metric(|run| run.series.metric.metric_name()),
-            Arc::new(dimensions(runs)?),
+            Arc::new(map_array(
+                runs.iter()
+                    .map(|(run, n)| (run.series.metric.dimensions(), *n)),
+            )?),
             metric(|run| run.series.metric.dimensions_key()),
             Arc::new(Int64Array::from_iter_values(series_ids)),
             metric(|run| run.statistic.as_str()),
@@ -175,26 +178,21 @@ fn repeated<'a>(runs: impl Iterator<Item = (&'a str, usize)>) -> ArrayRef {
     ))
 }
 
-/// A map a row, sorted by key; empty, never null.
-fn dimensions(runs: &[(RunIdentity, usize)]) -> Result<MapArray, ArrowError> {
-    let entries = || {
-        runs.iter()
-            .flat_map(|(run, n)| std::iter::repeat_n(run.series.metric.dimensions(), *n))
-            .flatten()
-    };
+/// A map a row, sorted by key; empty, never null. In: dimensions, each with its number of rows.
+pub(super) fn map_array<'a>(
+    runs: impl Iterator<Item = (&'a [Dimension], usize)> + Clone,
+) -> Result<MapArray, ArrowError> {
+    let rows = || runs.clone().flat_map(|(d, n)| std::iter::repeat_n(d, n));
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values(
-        entries().map(|d| d.name.as_str()),
+        rows().flatten().map(|d| d.name.as_str()),
     ));
     let values: ArrayRef = Arc::new(StringArray::from_iter_values(
-        entries().map(|d| d.value.as_str()),
+        rows().flatten().map(|d| d.value.as_str()),
     ));
-    let lengths = runs
-        .iter()
-        .flat_map(|(run, n)| std::iter::repeat_n(run.series.metric.dimensions().len(), *n));
     let mut offsets = vec![0_i32];
     let mut total = 0_usize;
-    for length in lengths {
-        total += length;
+    for dimensions in rows() {
+        total += dimensions.len();
         offsets.push(i32::try_from(total).map_err(|_| ArrowError::OffsetOverflowError(total))?);
     }
     let entries = StructArray::try_new(dimension_fields(), vec![keys, values], None)?;
@@ -214,7 +212,7 @@ mod tests {
     use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 
     use super::*;
-    use crate::model::{AccountId, Dimension, MetricId, Region};
+    use crate::model::{AccountId, MetricId, Region};
 
     fn lane() -> Lane {
         Lane {

@@ -41,6 +41,37 @@ pub fn metrics_schema() -> SchemaRef {
     ]))
 }
 
+/// Columns the `series` table is sorted by inside a file.
+pub const SERIES_SORT: [&str; 3] = ["namespace", "metric_name", "dimensions_key"];
+
+/// The `series` table: one row per series a run has seen.
+///
+/// # Source
+/// README, "The series table".
+pub fn series_schema() -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let time = |name: &str| {
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        Field::new(name, micros, true)
+    };
+    Arc::new(Schema::new(vec![
+        text("account_id", false),
+        text("account_name", true),
+        text("region", false),
+        text("namespace", false),
+        text("metric_name", false),
+        Field::new(
+            "dimensions",
+            DataType::Map(Arc::new(dimensions_entry()), true),
+            false,
+        ),
+        text("dimensions_key", false),
+        Field::new("series_id", DataType::Int64, false),
+        time("first_seen"),
+        time("last_seen"),
+    ]))
+}
+
 /// The spec's own names, so that every reader sees a MAP and not a list of structs.
 pub(super) fn dimensions_entry() -> Field {
     Field::new("key_value", DataType::Struct(dimension_fields()), false)

@@ -1,14 +1,15 @@
 //! Series to requests: billing units, groups of series that travel together, and batches in the order they are sent.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cost::LaneCost;
-use super::windows::{Window, windows};
+use super::cost::{LaneCost, NamespaceCost};
+use super::windows::{Window, kept, windows};
 use crate::config::{Asks, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
-use crate::model::{Lane, MAX_STATISTICS_PER_BILLED_METRIC, Period, Series, Statistic, TimeWindow};
+use crate::model::{
+    Lane, MAX_STATISTICS_PER_BILLED_METRIC, Period, Series, Spans, Statistic, TimeWindow,
+};
 
 /// One statistic asked of a series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +77,9 @@ pub struct LanePlan {
     pub groups: Vec<Group>,
     /// In the order they are sent.
     pub batches: Vec<Batch>,
+    /// What will be known, by namespace, when all of it is answered: the time that is asked of every series and old enough to be
+    /// published.
+    pub covered: BTreeMap<String, Spans>,
 }
 
 impl LanePlan {
@@ -83,7 +87,15 @@ impl LanePlan {
     pub fn cost(&self) -> LaneCost {
         LaneCost::of(self)
     }
+
+    /// What each namespace of the lane will cost.
+    pub fn cost_by_namespace(&self) -> BTreeMap<String, NamespaceCost> {
+        super::cost::by_namespace(self)
+    }
 }
+
+/// What is asked of each namespace of a lane, and how long after its end a period is published, in seconds.
+pub type Scope = BTreeMap<String, (TimeWindow, i64)>;
 
 /// A set of asks, cut into billing units with their windows.
 struct Profile {
@@ -111,10 +123,23 @@ pub fn plan_lane(
     lane: &Lane,
     found: Vec<(Series, Vec<usize>)>,
     asks: &[Arc<Asks>],
-    range: TimeWindow,
+    scope: &Scope,
     now: i64,
 ) -> LanePlan {
     let mut profiles: Vec<Profile> = Vec::new();
+    let mut covered: BTreeMap<String, TimeWindow> = scope
+        .iter()
+        .map(|(namespace, (window, delay))| {
+            let published = TimeWindow {
+                start: i64::MIN,
+                end: now - delay,
+            };
+            (
+                namespace.clone(),
+                kept(*window, now).intersection(published),
+            )
+        })
+        .collect();
     let mut by_selections: HashMap<Vec<usize>, usize> = HashMap::new();
     let mut series = Vec::with_capacity(found.len());
     let mut profile_of = Vec::with_capacity(found.len());
@@ -122,11 +147,15 @@ pub fn plan_lane(
         let index = *by_selections
             .entry(selections)
             .or_insert_with_key(|selections| {
-                profiles.push(Profile::new(
-                    selections.iter().map(|&i| &*asks[i]),
-                    range,
-                    now,
-                ));
+                // Selections that match one series are all of its namespace.
+                let namespace = one.metric.namespace();
+                let nothing = TimeWindow { start: 0, end: 0 };
+                let range = scope.get(namespace).map_or(nothing, |(window, _)| *window);
+                let profile = Profile::new(selections.iter().map(|&i| &*asks[i]), range, now);
+                if let Some(covered) = covered.get_mut(namespace) {
+                    *covered = profile.covered().fold(*covered, |a, b| a.intersection(b));
+                }
+                profiles.push(profile);
                 profiles.len() - 1
             });
         series.push(PlannedSeries {
@@ -141,6 +170,10 @@ pub fn plan_lane(
         overruled: profile_of.iter().map(|&p| profiles[p].overruled).sum(),
         groups: Vec::new(),
         batches: Vec::new(),
+        covered: covered
+            .into_iter()
+            .map(|(namespace, window)| (namespace, Spans::of(window)))
+            .collect(),
     };
     let mut start = 0;
     while start < profile_of.len() {
@@ -183,7 +216,7 @@ impl Profile {
             for chunk in same.chunks(MAX_STATISTICS_PER_BILLED_METRIC) {
                 units.push(Unit {
                     asks: chunk.to_vec(),
-                    windows: windows(range, period, chunk.len(), now),
+                    windows: windows(aligned(range, period), period, chunk.len(), now),
                 });
             }
         }
@@ -199,6 +232,16 @@ impl Profile {
         }
     }
 
+    /// The time each unit asks for; windows of a unit follow one another without a gap.
+    fn covered(&self) -> impl Iterator<Item = TimeWindow> {
+        let nothing = TimeWindow { start: 0, end: 0 };
+        self.units.iter().map(move |unit| {
+            unit.windows
+                .iter()
+                .fold(nothing, |hull, w| hull.hull(w.span))
+        })
+    }
+
     /// Queries and points that one series adds to the request over `span`.
     fn load(&self, span: TimeWindow) -> (usize, u64) {
         self.units_in(span)
@@ -211,6 +254,18 @@ impl Profile {
         self.units
             .iter()
             .filter_map(move |u| u.windows.iter().find(|w| w.span == span).map(|w| (u, *w)))
+    }
+}
+
+/// A window that begins inside a period begins with that period: its point is worth nothing in halves.
+fn aligned(range: TimeWindow, choice: PeriodChoice) -> TimeWindow {
+    let period = match choice {
+        PeriodChoice::AtLeast(period) => period,
+        PeriodChoice::Auto => Period::MINUTE,
+    };
+    TimeWindow {
+        start: period.floor(range.start),
+        end: range.end,
     }
 }
 
@@ -342,12 +397,16 @@ mod tests {
         TimeWindow::days(today.plus(from), today.plus(to))
     }
 
+    fn scope(range: TimeWindow) -> Scope {
+        Scope::from([("AWS/EC2".to_owned(), (range, 900))])
+    }
+
     fn plan(n: usize, statistics: &[&str], period: u32, range: TimeWindow) -> LanePlan {
         plan_lane(
             &lane(),
             found(n, |_| vec![0]),
             &[asks(statistics, period)],
-            range,
+            &scope(range),
             NOW,
         )
     }
@@ -411,7 +470,7 @@ mod tests {
                 period: PeriodChoice::Auto,
                 unit: None,
             })],
-            days(-454, 0),
+            &scope(days(-454, 0)),
             NOW,
         );
         assert_eq!(auto.cost().billed_metrics, 300, "three ages");
@@ -427,7 +486,7 @@ mod tests {
             &lane(),
             found(1, |_| vec![0, 1]),
             &selections,
-            days(-1, 0),
+            &scope(days(-1, 0)),
             NOW,
         );
         let asked: Vec<(String, u32)> = plan.batches[0]
@@ -457,6 +516,37 @@ mod tests {
         assert!(plan.batches.is_empty() && plan.groups.is_empty());
     }
 
+    #[test]
+    fn what_is_covered_is_asked_whole_and_old_enough() {
+        let covered = |range: TimeWindow, period, now| {
+            let plan = plan_lane(
+                &lane(),
+                found(1, |_| vec![0]),
+                &[asks(&["Sum"], period)],
+                &scope(range),
+                now,
+            );
+            let windows = plan.covered["AWS/EC2"].windows().to_vec();
+            windows
+                .iter()
+                .map(|w| (w.start - days(0, 1).start, w.end - days(0, 1).start))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(covered(days(-1, 0), 300, NOW), [(-86_400, 0)]);
+        // 02:00 less a delay of 15 minutes; an hourly point of 01:00 is not whole before 02:00.
+        assert_eq!(covered(days(0, 1), 300, NOW), [(0, 6_300)]);
+        assert_eq!(covered(days(0, 1), 3_600, NOW), [(0, 6_300)]);
+        assert_eq!(covered(days(0, 1), 3_600, NOW - 60), [(0, 3_600)]);
+        // 00:07 to 01:00 begins with the period it falls into.
+        let inside = TimeWindow {
+            start: days(0, 1).start + 420,
+            end: days(0, 1).start + 3_600,
+        };
+        assert_eq!(covered(inside, 300, NOW), [(420, 3_600)]);
+        let plan = plan(1, &["Sum"], 300, inside);
+        assert_eq!(plan.batches[0].span.start, days(0, 1).start + 300);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
@@ -473,7 +563,7 @@ mod tests {
             let selections = [asks(&names, first), asks(&["Sum", "p1"], second)];
             let range = days(from, (from + length).min(0));
             let which = |i: usize| if i.is_multiple_of(mix) { vec![0, 1] } else { vec![0] };
-            let plan = plan_lane(&lane(), found(n, which), &selections, range, NOW);
+            let plan = plan_lane(&lane(), found(n, which), &selections, &scope(range), NOW);
             let mut seen = HashSet::new();
             let mut seconds = HashMap::new();
             for batch in &plan.batches {

@@ -1,9 +1,12 @@
 //! What a plan costs, before it is spent.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::batches::LanePlan;
 use crate::config::{DOLLARS_PER_METRIC, Limits, RECENT_SECONDS};
+use crate::model::MAX_STATISTICS_PER_BILLED_METRIC;
 
 /// Cost of one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,6 +49,61 @@ impl LaneCost {
         };
         (self.calls as f64 / limits.calls_per_second).max(self.points as f64 / points_per_second)
     }
+}
+
+/// Share of one namespace in a lane's cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NamespaceCost {
+    /// Series asked.
+    pub series: u64,
+    /// Metrics billed.
+    pub billed_metrics: u64,
+    /// Requests that ask for it; one at the border of two namespaces counts in both.
+    pub calls: u64,
+    /// Points by CloudWatch's estimate.
+    pub points: u64,
+}
+
+impl NamespaceCost {
+    /// US dollars outside the free tier.
+    pub fn dollars(&self) -> f64 {
+        self.billed_metrics as f64 * DOLLARS_PER_METRIC
+    }
+}
+
+/// Bytes of a file a point takes, for estimates.
+///
+/// # Source
+/// Measured on the demo's mix of noisy, counting, zero and constant metrics (zstd 1): 1.9 to 4.2.
+pub const BYTES_PER_POINT: u64 = 3;
+
+pub(super) fn by_namespace(plan: &LanePlan) -> BTreeMap<String, NamespaceCost> {
+    let mut costs: BTreeMap<&str, NamespaceCost> = BTreeMap::new();
+    for series in &plan.series {
+        costs
+            .entry(series.series.metric.namespace())
+            .or_default()
+            .series += 1;
+    }
+    for batch in &plan.batches {
+        let mut last = None;
+        for queries in batch
+            .queries
+            .chunk_by(|a, b| (a.series, a.period) == (b.series, b.period))
+        {
+            let first = queries[0];
+            let namespace = plan.series[first.series as usize].series.metric.namespace();
+            let cost = costs.entry(namespace).or_default();
+            cost.billed_metrics += queries.len().div_ceil(MAX_STATISTICS_PER_BILLED_METRIC) as u64;
+            cost.points += batch.span.points(first.period) * queries.len() as u64;
+            cost.calls += u64::from(last != Some(namespace));
+            last = Some(namespace);
+        }
+    }
+    costs
+        .into_iter()
+        .map(|(namespace, cost)| (namespace.to_owned(), cost))
+        .collect()
 }
 
 /// Cost of a run: the sum over its lanes, which run side by side.

@@ -7,6 +7,6 @@ mod batches;
 mod cost;
 mod windows;
 
-pub use batches::{Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, plan_lane};
-pub use cost::{Cost, LaneCost};
+pub use batches::{Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane};
+pub use cost::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
 pub use windows::{Window, is_legal, kept, windows};

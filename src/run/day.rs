@@ -1,34 +1,44 @@
-//! One unit while it is made: its rows, its file and its books, until it is published or not.
+//! One unit while it is made: its rows, its file and its books, until it is sealed for publishing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::old::{Key, OldError, OldRuns, key};
 use super::pipeline::RunContext;
-use crate::commit::{Kept, Lake, Published, publish};
+use super::scope::DayMode;
+use crate::commit::NewFile;
 use crate::fetch::BatchStats;
 use crate::model::{
-    Cause, CauseKind, Day, Lane, ServiceMessage, TimeWindow, UnitOutcome, iso_seconds,
+    Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, UnitOutcome,
+    iso_seconds,
 };
-use crate::normalize::{METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema};
+use crate::normalize::{
+    DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
+};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::write::{ROW_GROUP_ROWS, Staged, UnitFile, WriteError, layout};
-
-/// The table all of this is about.
-pub(super) const DATASET: &str = "metrics";
+use crate::write::{FooterKeys, ROW_GROUP_ROWS, Staged, UnitFile, WriteError, layout};
 
 /// Rows turned into Arrow at once: the texts of a batch are repeated for every row.
 const BATCH_ROWS: usize = 8_192;
 
 /// One unit while it is made.
+#[derive(Debug)]
 pub(super) struct DayBook {
     day: Day,
-    asked: bool,
+    mode: DayMode,
+    plan_hash: Arc<str>,
+    staged_path: PathBuf,
     rows: MetricRows,
     file: Option<UnitFile>,
-    written: u64,
+    /// What is there, when this run adds to it.
+    old: Option<OldRuns>,
+    /// New runs of the series and statistic that is under way, when there is something to merge them with.
+    pending: Vec<DecodedRun>,
+    last_run: Option<RunIdentity>,
+    last_metric: Option<MetricId>,
     series_returned: u64,
-    last_series: Option<usize>,
     first_ts: Option<i64>,
     last_ts: Option<i64>,
     requests: BatchStats,
@@ -39,17 +49,52 @@ pub(super) struct DayBook {
     failure: Option<Cause>,
 }
 
+/// A unit whose rows are all in, with its verified file if it has rows.
+#[derive(Debug)]
+pub(super) struct SealedDay {
+    pub(super) day: Day,
+    pub(super) mode: DayMode,
+    pub(super) staged: Option<Staged>,
+    /// Everything asked for is in the file.
+    pub(super) complete: bool,
+    /// What was asked and answered, by namespace.
+    pub(super) covered: BTreeMap<String, Spans>,
+    /// As far as it is known before publishing.
+    pub(super) report: UnitReport,
+}
+
+impl SealedDay {
+    /// The file for the decision whether it may be published.
+    pub(super) fn new_file(&self) -> Option<NewFile<'_>> {
+        self.staged.as_ref().map(|staged| NewFile {
+            staged,
+            complete: self.complete,
+        })
+    }
+}
+
 impl DayBook {
-    /// Nothing gathered yet; `asked` says whether the plan covers the day at all.
-    pub(super) fn new(day: Day, asked: bool, rows: MetricRows) -> Self {
+    /// Nothing gathered yet. `old` is what the unit has, when this run adds to it.
+    pub(super) fn new(
+        day: Day,
+        mode: DayMode,
+        plan_hash: &Arc<str>,
+        staged_path: PathBuf,
+        rows: MetricRows,
+        old: Option<OldRuns>,
+    ) -> Self {
         Self {
             day,
-            asked,
+            mode,
+            plan_hash: Arc::clone(plan_hash),
+            staged_path,
             rows,
             file: None,
-            written: 0,
+            old,
+            pending: Vec::new(),
+            last_run: None,
+            last_metric: None,
             series_returned: 0,
-            last_series: None,
             first_ts: None,
             last_ts: None,
             requests: BatchStats::default(),
@@ -73,12 +118,7 @@ impl DayBook {
 
     /// Whether its file can still be made.
     pub(super) fn is_open(&self) -> bool {
-        self.asked && self.failure.is_none()
-    }
-
-    /// Whether enough rows wait for a row group.
-    pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= ROW_GROUP_ROWS
+        self.mode.is_asked() && self.failure.is_none()
     }
 
     /// Counts a request whose window touches the day, and what CloudWatch remarked about it as a whole: the unit is then not complete.
@@ -103,6 +143,8 @@ impl DayBook {
         if self.failure.is_none() {
             self.failure = Some(cause.clone());
             self.file = None;
+            self.old = None;
+            self.pending.clear();
         }
     }
 
@@ -113,18 +155,82 @@ impl DayBook {
         }
     }
 
-    pub(super) fn push(
+    /// Adds a run of new points; runs come in the table's sort order.
+    pub(super) fn push(&mut self, identity: &RunIdentity, timestamps: &[i64], values: &[f64]) {
+        if !self.is_open() || timestamps.is_empty() {
+            return;
+        }
+        let result = if self.old.is_none() {
+            self.emit(identity, timestamps, values)
+                .map_err(|e| destination(&e))
+        } else {
+            let run = DecodedRun {
+                identity: identity.clone(),
+                timestamps: timestamps.to_vec(),
+                values: values.to_vec(),
+            };
+            self.merge(run).map_err(|e| old_destination(&e))
+        };
+        if let Err(cause) = result {
+            self.fail(&cause);
+        }
+    }
+
+    fn merge(&mut self, run: DecodedRun) -> Result<(), OldError> {
+        if self.pending.first().is_some_and(|p| key(p) != key(&run)) {
+            self.settle_pending()?;
+        }
+        self.pending.push(run);
+        Ok(())
+    }
+
+    /// Writes what is there before the pending runs, then these, merged with what is there of the same series and statistic.
+    fn settle_pending(&mut self) -> Result<(), OldError> {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(wanted) = pending.first().map(key) else {
+            return Ok(());
+        };
+        self.emit_old(|there| *there < wanted)?;
+        let mut same = Vec::new();
+        if let Some(old) = &mut self.old {
+            while old.peek()?.is_some_and(|there| there == wanted) {
+                same.extend(old.take()?);
+            }
+        }
+        for run in overlay(same, pending) {
+            self.emit(&run.identity, &run.timestamps, &run.values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is there as long as `wanted` says so.
+    fn emit_old(&mut self, wanted: impl Fn(&Key) -> bool) -> Result<(), OldError> {
+        while let Some(old) = &mut self.old {
+            if !old.peek()?.is_some_and(|there| wanted(&there)) {
+                break;
+            }
+            let Some(run) = old.take()? else { break };
+            self.emit(&run.identity, &run.timestamps, &run.values)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to the file. A row group ends between two runs, when enough rows wait: the same rows then give the same groups however
+    /// they came.
+    fn emit(
         &mut self,
-        series: usize,
         identity: &RunIdentity,
         timestamps: &[i64],
         values: &[f64],
-    ) {
-        if self.failure.is_some() {
-            return;
+    ) -> Result<(), WriteError> {
+        if self.last_run.as_ref() != Some(identity) {
+            if self.rows.len() >= ROW_GROUP_ROWS {
+                self.flush()?;
+            }
+            self.last_run = Some(identity.clone());
         }
-        if self.last_series != Some(series) {
-            self.last_series = Some(series);
+        if self.last_metric.as_ref() != Some(&identity.series.metric) {
+            self.last_metric = Some(identity.series.metric.clone());
             self.series_returned += 1;
         }
         if let (Some(&first), Some(&last)) = (timestamps.first(), timestamps.last()) {
@@ -132,35 +238,30 @@ impl DayBook {
             self.last_ts = Some(self.last_ts.map_or(last, |t| t.max(last)));
         }
         self.rows.push(identity.clone(), timestamps, values);
+        Ok(())
     }
 
-    pub(super) fn flush(&mut self, path: &Path) {
-        if self.failure.is_none()
-            && let Err(error) = self.try_flush(path)
-        {
-            self.fail(&destination(&error));
-        }
-    }
-
-    fn try_flush(&mut self, path: &Path) -> Result<(), WriteError> {
+    fn flush(&mut self) -> Result<(), WriteError> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(UnitFile::create(
-                path,
+                &self.staged_path,
                 metrics_schema(),
                 &METRICS_SORT,
-                SCHEMA_VERSION,
+                FooterKeys {
+                    schema_version: SCHEMA_VERSION,
+                    plan_hash: Some(&self.plan_hash),
+                },
             )?),
         };
         for batch in self.rows.take_batches(BATCH_ROWS) {
             let batch = batch.map_err(|e| WriteError::Parquet {
-                path: path.to_owned(),
+                path: self.staged_path.clone(),
                 source: e.into(),
             })?;
-            self.written += batch.num_rows() as u64;
             file.write(&batch)?;
         }
         file.end_row_group()
@@ -170,99 +271,71 @@ impl DayBook {
         self.failure.is_none() && self.refused_queries == 0 && !self.request_messages
     }
 
-    pub(super) fn finish(
-        mut self,
-        lake: &Lake,
-        lane: &Lane,
-        series_asked: u64,
-        now: i64,
-        force: bool,
-        started: Instant,
-    ) -> UnitReport {
-        let staged_path = layout::staged_file(lake.root(), lake.run_id(), DATASET, self.day, lane);
-        self.flush(&staged_path);
-        let final_path = layout::unit_file(lake.root(), DATASET, self.day, lane);
-        let complete = self.complete();
-        let staged = match self.file.take() {
-            Some(file) if self.failure.is_none() => match file.finish(complete) {
-                Ok(staged) => Some(staged),
-                Err(error) => {
-                    self.fail(&destination(&error));
-                    None
-                }
-            },
-            _ => None,
-        };
-        let mut unit = self.report(lane, series_asked, now);
-        // What is there stays, whatever was forced, when the run was refused or failed: only a file or a true nothing may take its place.
-        if self.asked && (staged.is_some() || unit.outcome == UnitOutcome::Empty) {
-            let published = publish(&final_path, staged.as_ref().map(|s| (s, complete)), force);
-            let relative = final_path
-                .strip_prefix(lake.root())
-                .unwrap_or(&final_path)
-                .display()
-                .to_string();
-            match (published, staged) {
-                (Ok(Published::New(_)), Some(staged)) => written(&mut unit, staged, relative),
-                (Ok(Published::New(_)), None) => {}
-                (Ok(Published::Kept(kept)), _) => keep(&mut unit, kept, relative),
-                (Err(source), _) => {
-                    let cause = destination(&WriteError::Io {
-                        path: final_path,
-                        source,
-                    });
-                    (unit.outcome, unit.complete, unit.rows) = (UnitOutcome::Failed, false, 0);
-                    unit.cause = Some(cause);
-                }
-            }
-        }
-        unit.seconds = started.elapsed().as_secs_f64();
-        // A half-written file of a failed unit: nobody looks there, and the next run would remove it.
-        let _ = std::fs::remove_file(staged_path);
-        unit
+    fn finish_file(&mut self, complete: bool) -> Result<Option<Staged>, OldError> {
+        self.settle_pending()?;
+        self.emit_old(|_| true)?;
+        self.flush()?;
+        Ok(match self.file.take() {
+            Some(file) => Some(file.finish(complete)?),
+            None => None,
+        })
     }
 
-    fn report(&mut self, lane: &Lane, series_asked: u64, now: i64) -> UnitReport {
+    /// Closes and verifies the file.
+    pub(super) fn seal(
+        mut self,
+        lane: &Lane,
+        series_asked: u64,
+        covered: &BTreeMap<String, Spans>,
+        now: i64,
+        started: Instant,
+    ) -> SealedDay {
+        let old_complete = self.old.as_ref().is_none_or(OldRuns::is_complete);
+        let mut staged = None;
+        if self.is_open() {
+            let complete = self.complete() && old_complete;
+            match self.finish_file(complete) {
+                Ok(file) => staged = file,
+                Err(error) => self.fail(&old_destination(&error)),
+            }
+        }
+        // A half-written file of a failed unit: nobody looks there, and the next run would remove it.
+        if staged.is_none() {
+            let _ = std::fs::remove_file(&self.staged_path);
+        }
+        let day = self.day.window();
+        let inside = |(namespace, spans): (&String, &Spans)| (namespace.clone(), spans.inside(day));
+        let complete = self.complete() && old_complete;
+        let mut report = self.report(lane, series_asked, staged.is_some(), now);
+        report.seconds = started.elapsed().as_secs_f64();
+        SealedDay {
+            day: self.day,
+            mode: self.mode,
+            staged,
+            complete,
+            covered: covered.iter().map(inside).collect(),
+            report,
+        }
+    }
+
+    fn report(&mut self, lane: &Lane, series_asked: u64, has_rows: bool, now: i64) -> UnitReport {
         let ts = |t: i64| iso_seconds(t.div_euclid(1_000_000));
         let (outcome, cause) = match &self.failure {
             Some(cause) => (cause.unit_outcome(), Some(cause.clone())),
-            None if !self.asked => (
-                UnitOutcome::Skipped,
-                Some(Cause::new(
-                    CauseKind::Other,
-                    "CloudWatch no longer has all of this day (455 days), or it has not begun",
-                )),
-            ),
-            // Nothing there because everything was refused is not "empty".
-            None if self.refused_queries > 0 && self.written == 0 => {
-                let cause = self.refused.first().map(|r| r.cause.clone());
-                (
-                    cause
-                        .as_ref()
-                        .map_or(UnitOutcome::Failed, Cause::unit_outcome),
-                    cause,
-                )
-            }
-            None => (UnitOutcome::Empty, None),
+            None => self.outcome(has_rows),
         };
         UnitReport {
-            dataset: DATASET,
-            date: self.day.to_string(),
-            account_id: lane.account.to_string(),
-            region: lane.region.to_string(),
             outcome,
-            complete: self.complete() && self.asked,
-            provisional: now < self.day.end(),
-            rows: 0,
-            series_asked: if self.asked { series_asked } else { 0 },
+            complete: self.complete() && self.mode.is_asked(),
+            series_asked: if self.mode.is_asked() {
+                series_asked
+            } else {
+                0
+            },
             series_returned: self.series_returned,
-            file: None,
-            bytes: 0,
-            sha256: None,
             first_ts: self.first_ts.map(ts),
             last_ts: self.last_ts.map(ts),
             requests: self.requests,
-            seconds: 0.0,
             cause,
             refused: std::mem::take(&mut self.refused),
             refused_queries: self.refused_queries,
@@ -275,80 +348,112 @@ impl DayBook {
                     example,
                 })
                 .collect(),
+            ..UnitReport::of(self.day, lane, now)
+        }
+    }
+
+    /// How a unit that did not fail ends, as far as that is known before publishing.
+    fn outcome(&self, has_rows: bool) -> (UnitOutcome, Option<Cause>) {
+        let skipped = |text: &str| {
+            let cause = Cause::new(CauseKind::Other, text);
+            (UnitOutcome::Skipped, Some(cause))
+        };
+        match self.mode {
+            DayMode::Gone => {
+                skipped("CloudWatch no longer has all of this day (455 days), or it has not begun")
+            }
+            DayMode::Held => {
+                let (outcome, cause) =
+                    skipped("in the lake already, whole and settled: not asked again");
+                (
+                    outcome,
+                    cause.map(|c| c.with_hint("--force reads it again")),
+                )
+            }
+            DayMode::OtherPlan => {
+                let (outcome, cause) = skipped(
+                    "the unit that is there was written with another configuration, and only a part of the day is asked",
+                );
+                let hint = "export the whole day to replace it, or --force to add to it";
+                (outcome, cause.map(|c| c.with_hint(hint)))
+            }
+            DayMode::Replace | DayMode::Merge if has_rows => (UnitOutcome::Written, None),
+            // Nothing there because everything was refused is not "empty".
+            DayMode::Replace | DayMode::Merge if self.refused_queries > 0 => {
+                let cause = self.refused.first().map(|r| r.cause.clone());
+                let outcome = cause
+                    .as_ref()
+                    .map_or(UnitOutcome::Failed, Cause::unit_outcome);
+                (outcome, cause)
+            }
+            DayMode::Replace | DayMode::Merge => (UnitOutcome::Empty, None),
         }
     }
 }
 
-fn written(unit: &mut UnitReport, staged: Staged, file: String) {
-    unit.outcome = UnitOutcome::Written;
-    unit.rows = staged.rows;
-    unit.bytes = staged.bytes;
-    unit.sha256 = Some(staged.sha256);
-    unit.file = Some(file);
-}
-
-fn keep(unit: &mut UnitReport, kept: Kept, file: String) {
-    let found = kept
-        .new_rows
-        .map_or("nothing".to_owned(), |n| format!("{n} rows"));
-    let why = if kept.new_is_incomplete {
-        ", not all of them"
-    } else {
-        ""
-    };
-    unit.outcome = UnitOutcome::Skipped;
-    unit.rows = kept.rows;
-    unit.file = Some(file);
-    unit.cause = Some(
-        Cause::new(
-            CauseKind::Other,
-            format!(
-                "kept the unit of {} rows; this run found {found}{why}",
-                kept.rows
-            ),
-        )
-        .with_hint("--force replaces it"),
-    );
-}
-
 fn destination(error: &WriteError) -> Cause {
+    with_sources(error)
+}
+
+fn old_destination(error: &OldError) -> Cause {
+    with_sources(error)
+}
+
+/// A cause of the destination, with the text of what lies below.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> Cause {
     let mut message = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        message = format!("{message}: {source}");
+    let mut source = error.source();
+    while let Some(below) = source {
+        let text = below.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = below.source();
     }
     Cause::new(CauseKind::Destination, message)
 }
 
 /// The units of a lane that could not be read at all.
 pub(super) fn unread_units(
-    account_id: &str,
-    region: &str,
+    lane: &Lane,
     outcome: UnitOutcome,
     cause: &Cause,
     context: &RunContext,
 ) -> Vec<UnitReport> {
     let unit = |day: Day| UnitReport {
-        dataset: DATASET,
-        date: day.to_string(),
-        account_id: account_id.to_owned(),
-        region: region.to_owned(),
         outcome,
-        complete: false,
-        provisional: context.now < day.end(),
-        rows: 0,
-        series_asked: 0,
-        series_returned: 0,
-        file: None,
-        bytes: 0,
-        sha256: None,
-        first_ts: None,
-        last_ts: None,
-        requests: BatchStats::default(),
-        seconds: 0.0,
         cause: Some(cause.clone()),
-        refused: Vec::new(),
-        refused_queries: 0,
-        messages: Vec::new(),
+        ..UnitReport::of(day, lane, context.now)
     };
-    context.range.window().touched_days().map(unit).collect()
+    context.days_of(lane).into_iter().map(unit).collect()
+}
+
+impl UnitReport {
+    /// A unit of which nothing is known yet.
+    fn of(day: Day, lane: &Lane, now: i64) -> Self {
+        Self {
+            dataset: layout::METRICS,
+            date: day.to_string(),
+            account_id: lane.account.to_string(),
+            region: lane.region.to_string(),
+            outcome: UnitOutcome::Failed,
+            complete: false,
+            provisional: now < day.end(),
+            unchanged: false,
+            rows: 0,
+            series_asked: 0,
+            series_returned: 0,
+            file: None,
+            bytes: 0,
+            sha256: None,
+            first_ts: None,
+            last_ts: None,
+            requests: BatchStats::default(),
+            seconds: 0.0,
+            cause: None,
+            refused: Vec::new(),
+            refused_queries: 0,
+            messages: Vec::new(),
+        }
+    }
 }

@@ -1,27 +1,37 @@
-//! One lane: fetch → normalize → write → publish, in the plan's order.
+//! One lane: fetch → normalize → write → publish → record, in the plan's order.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::catalog::widen_catalog;
 use super::pipeline::RunContext;
+use super::scope::{DayMode, LaneScope};
 use super::sink::LaneSink;
-use crate::accounts::{Api, LaneClient};
+use super::unit::{Change, publish_unit};
+use crate::accounts::LaneClient;
 use crate::commit::Lake;
-use crate::fetch::{BatchStats, Fetched, InFlight, InOrder, fetch_batch};
-use crate::model::{Cause, CauseKind};
+use crate::fetch::{Asker, BatchStats, Budget, Fetched, InFlight, InOrder, Spool};
+use crate::model::{Cause, CauseKind, Day, UnitOutcome};
 use crate::plan::{Group, LanePlan};
 use crate::report::UnitReport;
+use crate::write::{StoreError, layout};
 
 /// What a lane needs.
 pub(super) struct LaneJob {
     pub(super) client: LaneClient,
     pub(super) plan: Arc<LanePlan>,
+    pub(super) scope: LaneScope,
     pub(super) account_name: Option<Arc<str>>,
     pub(super) lake: Arc<Lake>,
     pub(super) bound: Arc<Semaphore>,
     pub(super) encoders: Arc<Semaphore>,
+    pub(super) budget: Arc<Budget>,
     pub(super) context: RunContext,
     /// When the clock read `context.now`.
     pub(super) planned: Instant,
@@ -32,47 +42,138 @@ pub(super) struct LaneDone {
     pub(super) get_metric_data: BatchStats,
     pub(super) seconds: f64,
     pub(super) units: Vec<UnitReport>,
+    /// What went wrong that is about the lane and no unit of it.
+    pub(super) cause: Option<Cause>,
 }
 
+/// Units of a lane on their way into the lake at once; the store bounds them over all lanes.
+const UNITS_AT_ONCE: usize = 4;
+
+/// Time that requests under way have after a signal: their answers are kept for the run that resumes.
+const GRACE: Duration = Duration::from_secs(4);
+
 /// Exports one lane. Whatever goes wrong is in the units.
-pub(super) async fn export_lane(job: LaneJob) -> LaneDone {
+pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
     let started = Instant::now();
+    let (old, broken) = match old_units(&job).await {
+        Ok(old) => (old, None),
+        Err(error) => (HashMap::new(), Some(Cause::from(error))),
+    };
     let sink = LaneSink::new(
         &job.plan,
+        &job.scope,
         job.account_name.as_ref(),
-        &job.lake,
-        &job.context,
+        &job.lake.staging(),
+        &old,
+        job.context.now,
     );
     let sink = Arc::new(Mutex::new(sink));
     let limit = job.context.config.limits.unit_timeout;
-    let ended = tokio::select! {
-        last = fetch_and_write(&job, &sink) => Ok(last),
-        () = job.context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
-        () = tokio::time::sleep(limit) => Err(
-            Cause::new(CauseKind::TimeLimit, format!("not finished within {} s", limit.as_secs()))
-                .with_hint("raise limits.unit_timeout_secs, or export fewer days or metrics at once"),
-        ),
+    let ended = match broken {
+        Some(cause) => Err(cause),
+        None => tokio::select! {
+            last = fetch_and_write(&job, &sink) => last,
+            () = tokio::time::sleep(limit) => Err(
+                Cause::new(CauseKind::TimeLimit, format!("not finished within {} s", limit.as_secs()))
+                    .with_hint("raise limits.unit_timeout_secs, or export fewer days or metrics at once"),
+            ),
+        },
     };
-    let force = job.context.force;
-    let lake = Arc::clone(&job.lake);
+    let whole = ended.is_ok();
     // The last group is encoded in one go with closing the files: a lane that waits for its turn has none open if it can help it.
-    let (get_metric_data, units) = blocking(&job.encoders, move || {
-        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-        match ended {
-            Ok(Some(last)) => {
-                sink.take_group(&last.group, last.fetched);
+    let (get_metric_data, sealed) = {
+        let sink = Arc::clone(&sink);
+        blocking(&job.encoders, move || {
+            let mut sink = locked(&sink);
+            match ended {
+                Ok(Some(last)) => {
+                    sink.take_group(&last.group, last.fetched);
+                }
+                Ok(None) => {}
+                Err(cause) => sink.fail_all(&cause),
             }
-            Ok(None) => {}
-            Err(cause) => sink.fail_all(&cause),
+            (sink.stats(), sink.seal(started))
+        })
+        .await
+    };
+    let lane = job.client.lane().clone();
+    let changes: Vec<(Day, UnitReport, Change)> = stream::iter(sealed)
+        .map(|day| {
+            let (job, lane) = (&job, &lane);
+            async move {
+                let date = day.day;
+                let (unit, change) =
+                    publish_unit(&job.lake, &job.context, &job.scope, lane, day).await;
+                (date, unit, change)
+            }
+        })
+        .buffered(UNITS_AT_ONCE)
+        .collect()
+        .await;
+    let mut units = Vec::with_capacity(changes.len());
+    for (day, unit, change) in changes {
+        match change {
+            Change::Commit(committed) => job.scope.records.commit(day, committed),
+            Change::Attempt(attempt) => job.scope.records.attempt(day, attempt),
+            Change::None => {}
         }
-        (sink.stats(), sink.finish(&lake, force, started))
-    })
-    .await;
+        units.push(unit);
+    }
+    let cause = record(&mut job, &sink, whole, &units).await.err();
     LaneDone {
         get_metric_data,
         seconds: started.elapsed().as_secs_f64(),
         units,
+        cause,
     }
+}
+
+/// Local copies of the units that are added to.
+async fn old_units(job: &LaneJob) -> Result<HashMap<Day, PathBuf>, StoreError> {
+    let mut old = HashMap::new();
+    for (day, mode) in &job.scope.days {
+        if *mode == DayMode::Merge {
+            let key = layout::unit(layout::METRICS, *day, job.client.lane());
+            let scratch = job.lake.staging();
+            if let Some(path) = job.lake.store().open(&key, &scratch).await? {
+                old.insert(*day, path);
+            }
+        }
+    }
+    Ok(old)
+}
+
+/// The catalog and the manifest, after the data; then, when every unit is in its place, the kept answers go.
+async fn record(
+    job: &mut LaneJob,
+    sink: &Arc<Mutex<LaneSink>>,
+    whole: bool,
+    units: &[UnitReport],
+) -> Result<(), Cause> {
+    let (lake, lane) = (Arc::clone(&job.lake), job.client.lane().clone());
+    if whole && !lake.lost().is_cancelled() {
+        let name = job.account_name.as_deref();
+        widen_catalog(&lake, &lane, name, |catalog| {
+            locked(sink).note_series(catalog);
+        })
+        .await?;
+    }
+    if !lake.lost().is_cancelled() {
+        job.scope.records.write(&**lake.store()).await?;
+    }
+    let finished =
+        |u: &UnitReport| !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden);
+    if whole && units.iter().all(finished) {
+        let spool = Spool::of_lane(&lake.spool(), &lane);
+        if let Err(error) = spool.clear() {
+            tracing::warn!(%error, "removing kept answers");
+        }
+    }
+    Ok(())
+}
+
+fn locked(sink: &Mutex<LaneSink>) -> MutexGuard<'_, LaneSink> {
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A group whose batches are all in, with the permit of its last one.
@@ -83,34 +184,35 @@ struct FetchedGroup {
 }
 
 /// Requests run ahead of the writer by `read_ahead`; a group is written when its last batch is in. The last group is left to the
-/// caller; none is left when there was none, or when no day can be completed any more.
-async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) -> Option<FetchedGroup> {
-    let LaneJob {
-        client,
-        plan,
-        bound,
-        context,
-        ..
-    } = job;
+/// caller; none is left when there was none, or when no day can be completed any more. After a signal, what is under way is kept.
+async fn fetch_and_write(
+    job: &LaneJob,
+    sink: &Arc<Mutex<LaneSink>>,
+) -> Result<Option<FetchedGroup>, Cause> {
+    let (plan, context) = (&job.plan, &job.context);
     let now = context.now;
+    let asker = Asker {
+        client: job.client.clone(),
+        plan: Arc::clone(plan),
+        budget: Arc::clone(&job.budget),
+        spool: Spool::of_lane(&job.lake.spool(), job.client.lane()),
+    };
     let admit = {
-        let (client, plan) = (client.clone(), Arc::clone(plan));
+        let asker = asker.clone();
         move |n: usize| {
-            let (client, batch) = (client.clone(), &plan.batches[n]);
-            let cost = client.point_cost(batch.points, batch.span.start, now);
-            async move { client.pace(Api::GetMetricData, cost).await }
+            let asker = asker.clone();
+            async move { asker.admit(n, now).await }
         }
     };
     let start = {
-        let (client, plan) = (client.clone(), Arc::clone(plan));
         let planned = job.planned;
         move |n: usize| {
             let elapsed = planned.elapsed().as_secs().cast_signed();
-            fetch_batch(client.clone(), Arc::clone(&plan), n, now + elapsed)
+            asker.clone().fetch(n, now + elapsed)
         }
     };
     let read_ahead = context.config.run.read_ahead as usize;
-    let mut batches = InOrder::start(plan.batches.len(), read_ahead, bound, admit, start);
+    let mut batches = InOrder::start(plan.batches.len(), read_ahead, &job.bound, admit, start);
     for (index, group) in plan.groups.iter().enumerate() {
         // The last one's permit is held until the group is written: its page counts against the run's bound. The others give
         // theirs back at once, or lanes with several windows a group would wait for each other for ever.
@@ -118,7 +220,14 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) -> Option<F
         let mut last_permit = None;
         for _ in group.batches.clone() {
             drop(last_permit.take());
-            if let Some(InFlight { value, permit }) = batches.next().await {
+            let next = tokio::select! {
+                next = batches.next() => next,
+                cause = stopped(job) => {
+                    batches.drain(GRACE).await;
+                    return Err(cause);
+                }
+            };
+            if let Some(InFlight { value, permit }) = next {
                 fetched.push(value);
                 last_permit = Some(permit);
             }
@@ -129,20 +238,30 @@ async fn fetch_and_write(job: &LaneJob, sink: &Arc<Mutex<LaneSink>>) -> Option<F
             _permit: last_permit,
         };
         if index + 1 == plan.groups.len() {
-            return Some(whole);
+            return Ok(Some(whole));
         }
         let sink = Arc::clone(sink);
         let any_day_left = blocking(&job.encoders, move || {
-            let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-            sink.take_group(&whole.group, whole.fetched)
+            locked(&sink).take_group(&whole.group, whole.fetched)
         })
         .await;
         if !any_day_left {
-            tracing::info!(lane = %client.lane(), "no day of this lane can be completed: asking no further");
-            return None;
+            tracing::info!(lane = %job.client.lane(), "no day of this lane can be completed: asking no further");
+            return Ok(None);
         }
     }
-    None
+    Ok(None)
+}
+
+/// A signal, or the loss of the lock.
+async fn stopped(job: &LaneJob) -> Cause {
+    tokio::select! {
+        () = job.context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
+        () = job.lake.lost().cancelled() => Cause::new(
+            CauseKind::Destination,
+            "another run took the destination's lock: nothing more is published",
+        ),
+    }
 }
 
 /// Encoding and files stay off the threads that serve the network, no more at once than there are cores: more would only hold more

@@ -8,17 +8,24 @@ use futures_util::stream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::catalog::{needs_catalog, read_catalog};
+use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
+use super::place::Place;
+use super::scope::{LaneScope, lane_scope};
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
-use crate::commit::{Lake, LakeError};
-use crate::config::{AccountConfig, DayRange, ExportConfig, RegionChoice};
+use crate::commit::{Attempt, Lake, LakeError, LaneRecords};
+use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
 use crate::discover::discover;
-use crate::fetch::BatchStats;
-use crate::model::{Cause, CauseKind, Lane, Region, UnitOutcome, iso_seconds};
+use crate::fetch::{BatchStats, Budget, sweep_spool};
+use crate::model::{
+    AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, UnitOutcome, iso_seconds,
+};
 use crate::plan::{Cost, LanePlan, plan_lane};
 use crate::report::{AccountReport, LaneReport, RunReport, Totals, UnitReport};
 use crate::telemetry::Progress;
+use crate::write::{Store, StoreError, layout};
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]
@@ -27,8 +34,10 @@ pub struct RunContext {
     pub config: Arc<ExportConfig>,
     /// With whose credentials.
     pub origin: Origin,
-    /// For which days.
-    pub range: DayRange,
+    /// For which time.
+    pub range: Range,
+    /// Only these lanes, each for its own time; all when none is named.
+    pub lanes: Option<LaneChoice>,
     /// The clock, read once: seconds since the epoch.
     pub now: i64,
     /// Replace better units with worse ones.
@@ -37,6 +46,33 @@ pub struct RunContext {
     pub progress: Progress,
     /// Cancelled by a signal: no new work, nothing half-done is published.
     pub stop: CancellationToken,
+}
+
+impl RunContext {
+    /// For which time a lane is asked.
+    pub(super) fn range_of(&self, lane: &Lane) -> Range {
+        let chosen = self.lanes.as_ref().and_then(|lanes| lanes.window(lane));
+        chosen.map_or(self.range, Range::Window)
+    }
+
+    /// The days of a lane that was not read.
+    pub(super) fn days_of(&self, lane: &Lane) -> Vec<Day> {
+        match self.range_of(lane) {
+            Range::Window(window) => window.touched_days().collect(),
+            // What it would have been is in a manifest that was not read either.
+            Range::SinceLast { .. } => vec![Day::containing(self.now)],
+        }
+    }
+
+    fn wants_account(&self, account: &AccountId) -> bool {
+        self.lanes.as_ref().is_none_or(|l| l.has_account(account))
+    }
+
+    fn wants(&self, lane: &Lane) -> bool {
+        let region = |only: &[Region]| only.is_empty() || only.contains(&lane.region);
+        region(&self.config.only_regions)
+            && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
+    }
 }
 
 /// A run that could not come to a report.
@@ -57,8 +93,11 @@ pub enum RunError {
         cap: f64,
     },
     /// The report could not be written; the data is in place.
-    #[error("writing the run report")]
-    Report(#[source] std::io::Error),
+    #[error("writing the run report: {0}")]
+    Report(StoreError),
+    /// What the lake knows about itself could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Everything that is known before the first paid call.
@@ -70,6 +109,17 @@ pub struct Planned {
     pub accounts: Vec<AccountReport>,
     /// Every lane of the accounts that could be entered.
     pub lanes: Vec<PlannedLane>,
+    /// The lake's root.
+    destination: String,
+}
+
+/// A lane that can be asked.
+#[derive(Debug)]
+pub struct ReadyLane {
+    client: LaneClient,
+    scope: LaneScope,
+    /// What it will be asked.
+    pub plan: Arc<LanePlan>,
 }
 
 /// One lane, planned.
@@ -82,7 +132,7 @@ pub struct PlannedLane {
     /// What finding its series took.
     pub discovery: CallStats,
     /// Its client and plan, or why there is none.
-    pub ready: Result<(LaneClient, Arc<LanePlan>), Cause>,
+    pub ready: Result<ReadyLane, Cause>,
     /// The region was found by itself: when it is disabled it is skipped, not failed.
     pub region_by_itself: bool,
 }
@@ -92,35 +142,50 @@ pub struct PlannedLane {
 /// # Errors
 /// [`RunError::Credentials`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
+    let place = Place::of(context).await?;
+    let base = place.session(context).await?;
+    plan_with(context, &base, &place.store).await
+}
+
+async fn plan_with(
+    context: &RunContext,
+    base: &BaseSession,
+    store: &Arc<dyn Store>,
+) -> Result<Planned, RunError> {
     let config = &context.config;
-    let base = BaseSession::load(&context.origin, &config.limits)
-        .await
-        .map_err(RunError::Credentials)?;
+    let accounts: Vec<AccountConfig> = config
+        .accounts
+        .iter()
+        .filter(|a| context.wants_account(&a.id))
+        .cloned()
+        .collect();
     context
         .progress
-        .stage(&format!("entering {} accounts", config.accounts.len()));
-    let entered = enter_all(&base, config).await;
+        .stage(&format!("entering {} accounts", accounts.len()));
+    let entered = enter_all(base, accounts, config).await;
     if let Some(cause) = all_without_credentials(&entered) {
         return Err(RunError::Credentials(cause));
     }
-    let (accounts, lanes) = lanes_of(entered, config).await;
+    let (accounts, mut lanes) = lanes_of(entered, config).await;
+    lanes.retain(|lane| context.wants(&lane.lane()));
     context
         .progress
         .stage(&format!("discovering metrics in {} lanes", lanes.len()));
     let lanes: Vec<PlannedLane> = stream::iter(lanes)
-        .map(|lane| plan_one(lane, context))
+        .map(|lane| plan_one(lane, store, context))
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
     let plans = lanes
         .iter()
         .filter_map(|l| l.ready.as_ref().ok())
-        .map(|(_, plan)| &**plan);
+        .map(|ready| &*ready.plan);
     let cost = Cost::of(plans, &config.limits, context.now);
     Ok(Planned {
         cost,
         accounts,
         lanes,
+        destination: store.describe(),
     })
 }
 
@@ -136,19 +201,39 @@ pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
 pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
-    let lake = Arc::new(Lake::open(&context.config.destination, &run_id)?);
-    let planned = tokio::select! {
-        planned = plan(context) => planned?,
-        // Discovery reports its own end; what comes before it has nothing to report but that.
-        () = stopped_for_good(&context.stop) => Planned::stopped(context),
+    let place = Place::of(context).await?;
+    let lake = Lake::open(Arc::clone(&place.store), place.scratch.clone(), &run_id).await?;
+    let lake = Arc::new(lake);
+    let result = export_into(context, &place, &lake, started, run_id).await;
+    // Every lane has ended; a task that broke down may still hold the lake, then the lock ends with the process.
+    if let Some(lake) = Arc::into_inner(lake) {
+        lake.close().await;
+    }
+    result
+}
+
+async fn export_into(
+    context: &RunContext,
+    place: &Place,
+    lake: &Arc<Lake>,
+    started: Instant,
+    run_id: String,
+) -> Result<RunReport, RunError> {
+    if let Err(error) = sweep_spool(&lake.spool()) {
+        tracing::warn!(%error, "removing abandoned answers");
+    }
+    let planning = async {
+        let base = place.session(context).await?;
+        plan_with(context, &base, &place.store).await
     };
-    context.progress.plan(&planned.cost);
-    if let Some(cap) = context
-        .config
-        .run
-        .max_spend_usd
-        .filter(|cap| planned.cost.dollars > *cap)
-    {
+    let planned = tokio::select! {
+        planned = planning => planned?,
+        // Discovery reports its own end; what comes before it has nothing to report but that.
+        () = stopped_for_good(&context.stop) => Planned::stopped(context, &place.store),
+    };
+    context.progress.plan(&planned.report(context));
+    let cap = context.config.run.max_spend_usd;
+    if let Some(cap) = cap.filter(|cap| planned.cost.dollars > *cap) {
         return Err(RunError::OverBudget {
             dollars: planned.cost.dollars,
             cap,
@@ -162,7 +247,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
         report.units.extend(units_of_account(account, context));
     }
-    export_lanes(context, &lake, planned.lanes, started, &mut report).await;
+    export_lanes(context, lake, planned.lanes, started, &mut report).await;
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
     });
@@ -172,8 +257,8 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
         .is_cancelled()
         .then(crate::telemetry::stop_signal);
     report.total();
-    let json = serde_json::to_string_pretty(&report).map_err(|e| RunError::Report(e.into()))?;
-    lake.write_report(&json).map_err(RunError::Report)?;
+    let json = serde_json::to_string_pretty(&report).unwrap_or_default();
+    lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
 }
 
@@ -186,11 +271,12 @@ impl PlannedLane {
 
     /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
     fn report(&self) -> LaneReport {
-        let plan = self.ready.as_ref().ok().map(|(_, plan)| plan);
+        let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
         LaneReport {
             account_id: self.lane.account.to_string(),
             region: self.lane.region.to_string(),
             planned: plan.map(|p| p.cost()).unwrap_or_default(),
+            namespaces: plan.map(|p| p.cost_by_namespace()).unwrap_or_default(),
             get_metric_data: BatchStats::default(),
             discovery: self.discovery,
             overruled: plan.map_or(0, |p| p.overruled),
@@ -203,7 +289,7 @@ impl PlannedLane {
 
 impl Planned {
     /// Nothing is known: a signal came before any account was entered.
-    fn stopped(context: &RunContext) -> Self {
+    fn stopped(context: &RunContext, store: &Arc<dyn Store>) -> Self {
         let account = |config: &AccountConfig| AccountReport {
             account_id: config.id.to_string(),
             account_name: config.name.clone(),
@@ -217,18 +303,32 @@ impl Planned {
             cost: Cost::default(),
             accounts: context.config.accounts.iter().map(account).collect(),
             lanes: Vec::new(),
+            destination: store.describe(),
         }
+    }
+
+    /// Everything from the first second asked of any lane to the last.
+    fn hull(&self) -> Option<TimeWindow> {
+        let windows = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
+        windows
+            .map(|ready| ready.scope.hull())
+            .reduce(|a, b| a.hull(b))
     }
 
     /// The report of a run that has not begun: its plan, and what already went wrong.
     pub fn report(&self, context: &RunContext) -> RunReport {
+        let asked = match context.range {
+            Range::Window(window) => window,
+            Range::SinceLast { .. } => self.hull().unwrap_or(context.range.window()),
+        };
         RunReport {
             report_version: 1,
             cwlake_version: env!("CARGO_PKG_VERSION"),
             run_id: String::new(),
-            from: context.range.first.to_string(),
-            to: context.range.end.to_string(),
-            destination: context.config.destination.display().to_string(),
+            from: point(asked.start),
+            to: point(asked.end),
+            since_last: matches!(context.range, Range::SinceLast { .. }),
+            destination: self.destination.clone(),
             started_at: iso_seconds(context.now),
             seconds: 0.0,
             stopped_by: None,
@@ -256,8 +356,12 @@ fn run_id(now: i64) -> String {
     )
 }
 
-async fn enter_all(base: &BaseSession, config: &ExportConfig) -> Vec<Entered> {
-    stream::iter(config.accounts.iter().cloned())
+async fn enter_all(
+    base: &BaseSession,
+    accounts: Vec<AccountConfig>,
+    config: &ExportConfig,
+) -> Vec<Entered> {
+    stream::iter(accounts)
         .map(|account| enter(base, account, config.run.sts_region.as_ref()))
         .buffered(config.run.concurrency as usize)
         .collect()
@@ -285,6 +389,15 @@ struct UnplannedLane {
     reader: Reader,
     region: Region,
     by_itself: bool,
+}
+
+impl UnplannedLane {
+    fn lane(&self) -> Lane {
+        Lane {
+            account: self.reader.config().id.clone(),
+            region: self.region.clone(),
+        }
+    }
 }
 
 async fn lanes_of(
@@ -350,7 +463,11 @@ async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region
     }
 }
 
-async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
+async fn plan_one(
+    lane: UnplannedLane,
+    store: &Arc<dyn Store>,
+    context: &RunContext,
+) -> PlannedLane {
     let UnplannedLane {
         reader,
         region,
@@ -358,29 +475,17 @@ async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
     } = lane;
     let config = &context.config;
     let client = reader.lane(region, &config.limits);
-    let account_name = reader.config().name.as_deref().map(Arc::from);
+    let account_name: Option<Arc<str>> = reader.config().name.as_deref().map(Arc::from);
     let mut stats = CallStats::default();
     let limit = config.limits.unit_timeout;
-    let found = tokio::select! {
-        found = discover(&client, &config.selections, &mut stats) => found,
+    let lane = client.lane().clone();
+    let ready = tokio::select! {
+        ready = ready_lane(client, account_name.as_deref(), &**store, context, &mut stats) => ready,
         () = tokio::time::sleep(limit) => Err(
             Cause::new(CauseKind::TimeLimit, format!("discovery is not finished within {} s", limit.as_secs()))
                 .with_hint("raise limits.unit_timeout_secs, or select less"),
         ),
         () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
-    };
-    let lane = client.lane().clone();
-    let ready = match found {
-        Err(cause) => Err(cause),
-        Ok(series) => {
-            let asks: Vec<_> = config
-                .selections
-                .iter()
-                .map(|s| Arc::clone(&s.asks))
-                .collect();
-            let plan = plan_lane(&lane, series, &asks, context.range.window(), context.now);
-            Ok((client, Arc::new(plan)))
-        }
     };
     PlannedLane {
         lane,
@@ -389,6 +494,42 @@ async fn plan_one(lane: UnplannedLane, context: &RunContext) -> PlannedLane {
         ready,
         region_by_itself: by_itself,
     }
+}
+
+/// What is there, what is missing of it, which series there are, and how they are asked.
+async fn ready_lane(
+    client: LaneClient,
+    account_name: Option<&str>,
+    store: &dyn Store,
+    context: &RunContext,
+    stats: &mut CallStats,
+) -> Result<ReadyLane, Cause> {
+    let config = &context.config;
+    let lane = client.lane().clone();
+    let scope = lane_scope(context, store, &lane, account_name).await?;
+    let series = if scope.hull().is_empty() {
+        // Everything is there: nothing is listed either.
+        Vec::new()
+    } else {
+        let known = if needs_catalog(scope.hull(), context.now) {
+            let (catalog, _) = read_catalog(store, &lane).await?;
+            catalog.into_keys().collect()
+        } else {
+            Vec::new()
+        };
+        discover(&client, &config.selections, known, stats).await?
+    };
+    let asks: Vec<_> = config
+        .selections
+        .iter()
+        .map(|s| Arc::clone(&s.asks))
+        .collect();
+    let plan = plan_lane(&lane, series, &asks, &scope.windows, context.now);
+    Ok(ReadyLane {
+        client,
+        scope,
+        plan: Arc::new(plan),
+    })
 }
 
 /// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
@@ -408,43 +549,53 @@ async fn export_lanes(
     let encoders = Arc::new(Semaphore::new(
         std::thread::available_parallelism().map_or(2, usize::from),
     ));
+    let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
     let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
-    let days = u32::try_from(context.range.len())
-        .unwrap_or(OPEN_DAYS)
-        .clamp(1, OPEN_DAYS);
     context.progress.lanes(lanes.len());
     let mut results = stream::iter(lanes)
-        .map(|ready| {
-            let lake = Arc::clone(lake);
-            let bound = Arc::clone(&bound);
-            let encoders = Arc::clone(&encoders);
+        .map(|planned_lane| {
+            let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
+            let (encoders, budget) = (Arc::clone(&encoders), Arc::clone(&budget));
             let open_days = Arc::clone(&open_days);
             let context = context.clone();
             async move {
-                let report = ready.report();
-                let Ok((client, plan)) = ready.ready else {
-                    return unread_lane(report, &context);
+                let report = planned_lane.report();
+                let lane = planned_lane.lane;
+                let ReadyLane {
+                    client,
+                    scope,
+                    plan,
+                } = match planned_lane.ready {
+                    Ok(ready) => ready,
+                    Err(cause) => {
+                        note_unread(&lake, &context, &lane, &report, &cause).await;
+                        return unread_lane(report, &lane, &context);
+                    }
                 };
+                let days = u32::try_from(scope.days.len())
+                    .unwrap_or(OPEN_DAYS)
+                    .clamp(1, OPEN_DAYS);
                 let _days = open_days
                     .acquire_many(days)
                     .await
                     .expect("the bound on days is never closed");
-                let account_name = ready.account_name;
                 let job = LaneJob {
                     client,
                     plan,
-                    account_name,
+                    scope,
+                    account_name: planned_lane.account_name,
                     lake,
                     bound,
                     encoders,
+                    budget,
                     context: context.clone(),
                     planned,
                 };
                 if let Ok(done) = tokio::spawn(export_lane(job)).await {
-                    let (get_metric_data, seconds) = (done.get_metric_data, done.seconds);
                     let report = LaneReport {
-                        get_metric_data,
-                        seconds,
+                        get_metric_data: done.get_metric_data,
+                        seconds: done.seconds,
+                        cause: done.cause,
                         ..report
                     };
                     (report, done.units)
@@ -457,7 +608,7 @@ async fn export_lanes(
                         cause: Some(cause),
                         ..report
                     };
-                    unread_lane(report, &context)
+                    unread_lane(report, &lane, &context)
                 }
             }
         })
@@ -473,8 +624,42 @@ async fn export_lanes(
     context.progress.finish();
 }
 
+/// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
+/// of the units that need one.
+async fn note_unread(
+    lake: &Lake,
+    context: &RunContext,
+    lane: &Lane,
+    report: &LaneReport,
+    cause: &Cause,
+) {
+    if report.skipped || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination) {
+        return;
+    }
+    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
+    let days = context.days_of(lane);
+    let noted = async {
+        records.read(&**lake.store(), days.iter().copied()).await?;
+        for day in days {
+            let attempt = Attempt {
+                outcome: cause.unit_outcome(),
+                cause: cause.clone(),
+            };
+            records.attempt(day, attempt);
+        }
+        records.write(&**lake.store()).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%lane, %error, "noting why the lane was not read");
+    }
+}
+
 /// A lane that was not read, with a unit a day that says why.
-fn unread_lane(report: LaneReport, context: &RunContext) -> (LaneReport, Vec<UnitReport>) {
+fn unread_lane(
+    report: LaneReport,
+    lane: &Lane,
+    context: &RunContext,
+) -> (LaneReport, Vec<UnitReport>) {
     let units = match &report.cause {
         Some(cause) => {
             let outcome = if report.skipped {
@@ -482,7 +667,7 @@ fn unread_lane(report: LaneReport, context: &RunContext) -> (LaneReport, Vec<Uni
             } else {
                 cause.unit_outcome()
             };
-            unread_units(&report.account_id, &report.region, outcome, cause, context)
+            unread_units(lane, outcome, cause, context)
         }
         None => Vec::new(),
     };
@@ -490,17 +675,20 @@ fn unread_lane(report: LaneReport, context: &RunContext) -> (LaneReport, Vec<Uni
 }
 
 fn units_of_account(account: &AccountReport, context: &RunContext) -> Vec<UnitReport> {
-    let Some(cause) = &account.cause else {
+    let (Some(cause), Some(id)) = (&account.cause, AccountId::parse(&account.account_id)) else {
         return Vec::new();
     };
-    let unit = |region: &String| {
-        unread_units(
-            &account.account_id,
-            region,
-            cause.unit_outcome(),
-            cause,
-            context,
-        )
+    let lane = |region: &String| {
+        Some(Lane {
+            account: id.clone(),
+            region: Region::parse(region)?,
+        })
     };
-    account.regions.iter().flat_map(unit).collect()
+    account
+        .regions
+        .iter()
+        .filter_map(lane)
+        .filter(|lane| context.wants(lane))
+        .flat_map(|lane| unread_units(&lane, cause.unit_outcome(), cause, context))
+        .collect()
 }

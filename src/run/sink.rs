@@ -1,26 +1,29 @@
 //! Where a lane's points end: cut at midnights and given to the books of their days.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::day::{DATASET, DayBook};
-use super::pipeline::RunContext;
-use crate::commit::Lake;
+use super::day::{DayBook, SealedDay, with_sources};
+use super::old::OldRuns;
+use super::scope::LaneScope;
 use crate::fetch::{BatchStats, Fetched};
-use crate::model::{Cause, Day, QueryOutcome, QueryPoints, ServiceMessage, TimeWindow};
-use crate::normalize::{MetricRows, RunIdentity};
-use crate::plan::{Group, LanePlan, kept};
-use crate::report::{RefusedQuery, UnitReport};
+use crate::model::{
+    Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, TimeWindow,
+};
+use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
+use crate::plan::{Group, LanePlan};
+use crate::report::RefusedQuery;
 use crate::write::layout;
 
 /// The days of one lane.
+#[derive(Debug)]
 pub(super) struct LaneSink {
     plan: Arc<LanePlan>,
-    root: PathBuf,
-    run_id: String,
-    first: Day,
     days: Vec<DayBook>,
+    /// By series of the plan: the span of the points received.
+    seen: Vec<Seen>,
     stats: BatchStats,
     now: i64,
 }
@@ -29,30 +32,35 @@ pub(super) struct LaneSink {
 type Pieces = Vec<(crate::model::Period, QueryPoints)>;
 
 impl LaneSink {
+    /// A book for every day of the scope. `old` holds, by day, local copies of the units that are added to.
     pub(super) fn new(
         plan: &Arc<LanePlan>,
+        scope: &LaneScope,
         account_name: Option<&Arc<str>>,
-        lake: &Lake,
-        context: &RunContext,
+        staging: &Path,
+        old: &HashMap<Day, PathBuf>,
+        now: i64,
     ) -> Self {
-        let range = context.range;
-        let kept = kept(range.window(), context.now);
-        let book = |day: Day| {
-            let asked = day.start() >= kept.start && day.start() < context.now;
-            DayBook::new(
-                day,
-                asked,
-                MetricRows::new(plan.lane.clone(), account_name.cloned()),
-            )
+        let plan_hash: Arc<str> = Arc::from(scope.plan_hash.as_str());
+        let book = |(day, mode): &(Day, _)| {
+            let staged = layout::staged(staging, layout::METRICS, *day, &plan.lane);
+            let rows = MetricRows::new(plan.lane.clone(), account_name.cloned());
+            let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
+                Ok(runs) => (runs, None),
+                Err(error) => (None, Some(with_sources(&error))),
+            };
+            let mut book = DayBook::new(*day, *mode, &plan_hash, staged, rows, runs);
+            if let Some(cause) = failure {
+                book.fail(&cause);
+            }
+            book
         };
         Self {
             plan: Arc::clone(plan),
-            root: lake.root().to_owned(),
-            run_id: lake.run_id().to_owned(),
-            first: range.first,
-            days: range.window().touched_days().map(book).collect(),
+            days: scope.days.iter().map(book).collect(),
+            seen: vec![None; plan.series.len()],
             stats: BatchStats::default(),
-            now: context.now,
+            now,
         }
     }
 
@@ -111,13 +119,19 @@ impl LaneSink {
             let series = &plan.series[index];
             for (ask, pieces) in series.asks.iter().zip(asks) {
                 for (period, points) in pieces {
+                    let ends = points.timestamps.first().zip(points.timestamps.last());
+                    if let Some((&first, &last)) = ends {
+                        let seen = &mut self.seen[index];
+                        *seen =
+                            Some(seen.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+                    }
                     let identity = RunIdentity {
                         series: series.series.clone(),
                         statistic: ask.statistic.clone(),
                         period,
                         unit: ask.unit.clone(),
                     };
-                    self.scatter(index, &identity, &points);
+                    self.scatter(&identity, &points);
                 }
             }
         }
@@ -159,43 +173,39 @@ impl LaneSink {
     }
 
     /// Cuts ascending points at midnights and gives each day its run.
-    fn scatter(&mut self, series: usize, identity: &RunIdentity, points: &QueryPoints) {
+    fn scatter(&mut self, identity: &RunIdentity, points: &QueryPoints) {
+        let Some(first) = self.days.first().map(DayBook::day) else {
+            return;
+        };
         let mut from = 0;
         while from < points.timestamps.len() {
             let day = Day::containing(points.timestamps[from].div_euclid(1_000_000));
             let end = day.end() * 1_000_000;
             let to = from + points.timestamps[from..].partition_point(|t| *t < end);
-            let index =
-                usize::try_from((day.start() - self.first.start()) / crate::model::DAY_SECONDS);
+            // Days of a scope follow one another without a gap.
+            let index = usize::try_from((day.start() - first.start()) / DAY_SECONDS);
             if let Some(book) = index.ok().and_then(|i| self.days.get_mut(i)) {
-                book.push(
-                    series,
-                    identity,
-                    &points.timestamps[from..to],
-                    &points.values[from..to],
-                );
-                if book.is_full() {
-                    let path = layout::staged_file(
-                        &self.root,
-                        &self.run_id,
-                        DATASET,
-                        day,
-                        &self.plan.lane,
-                    );
-                    book.flush(&path);
-                }
+                let (timestamps, values) = (&points.timestamps[from..to], &points.values[from..to]);
+                book.push(identity, timestamps, values);
             }
             from = to;
         }
     }
 
-    /// Closes, verifies and publishes every day.
-    pub(super) fn finish(&mut self, lake: &Lake, force: bool, started: Instant) -> Vec<UnitReport> {
+    /// Adds every series of the plan, with what was seen of it, to `catalog`.
+    pub(super) fn note_series(&self, catalog: &mut Catalog) {
+        for (planned, seen) in self.plan.series.iter().zip(&self.seen) {
+            merge_seen(catalog, planned.series.metric.clone(), *seen);
+        }
+    }
+
+    /// Closes and verifies every day.
+    pub(super) fn seal(&mut self, started: Instant) -> Vec<SealedDay> {
         let asked = self.plan.series.len() as u64;
-        let (lane, now) = (self.plan.lane.clone(), self.now);
-        let days = std::mem::take(&mut self.days);
-        days.into_iter()
-            .map(|book| book.finish(lake, &lane, asked, now, force, started))
+        let plan = Arc::clone(&self.plan);
+        std::mem::take(&mut self.days)
+            .into_iter()
+            .map(|book| book.seal(&plan.lane, asked, &plan.covered, self.now, started))
             .collect()
     }
 }

@@ -1,8 +1,16 @@
-//! Record batches to Parquet files in a staging folder, verified before anyone may see them.
+//! Record batches to Parquet files in a staging folder, verified before anyone may see them; and the stores that make them visible.
 //!
-//! In: record batches of one unit, in order. Out: a [`Staged`] file whose footer was read back.
+//! In: record batches of one unit, in order. Out: a [`Staged`] file whose footer was read back, for a [`Store`] to publish.
 
 pub mod layout;
 mod parquet;
+mod store;
 
-pub use self::parquet::{FileFacts, ROW_GROUP_ROWS, Staged, UnitFile, WriteError, read_facts};
+pub use self::parquet::{
+    FileFacts, FooterKeys, ROW_GROUP_ROWS, Staged, TailFacts, UnitFile, WriteError, checksum,
+    read_facts, read_rows, read_rows_of, tail_facts,
+};
+pub use self::store::{
+    AcquireError, Entry, Held, Holder, LeaseTimes, LocalStore, MemoryStore, S3Store, Store,
+    StoreError, StoreErrorKind, Tail,
+};

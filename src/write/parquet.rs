@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::FOOTER_SIZE;
+use parquet::file::metadata::{
+    FooterTail, KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
@@ -24,6 +28,7 @@ const PAGE_ROWS: usize = 20_000;
 
 const COMPLETE_KEY: &str = "cwlake.complete";
 const SCHEMA_KEY: &str = "cwlake.schema_version";
+const PLAN_KEY: &str = "cwlake.plan";
 
 /// A file could not be written, or reads back differently.
 #[derive(Debug, thiserror::Error)]
@@ -78,16 +83,27 @@ pub struct Staged {
 }
 
 /// What a file's footer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileFacts {
     /// Its rows.
     pub rows: u64,
     /// Whether everything asked for is in it.
     pub complete: bool,
+    /// What it was meant to hold, see `ExportConfig::plan_hash`.
+    pub plan_hash: Option<String>,
+}
+
+/// What stands in the footer beside Parquet's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FooterKeys<'a> {
+    /// Version of the table's schema.
+    pub schema_version: u32,
+    /// What the file is meant to hold, for tables that have plans.
+    pub plan_hash: Option<&'a str>,
 }
 
 impl UnitFile {
-    /// Creates the file and its folder. `sort` names the columns the rows are sorted by; `schema_version` goes to the footer.
+    /// Creates the file and its folder. `sort` names the columns the rows are sorted by.
     ///
     /// # Errors
     /// [`WriteError`] from the file system or for a schema Parquet cannot express.
@@ -95,7 +111,7 @@ impl UnitFile {
         path: &Path,
         schema: SchemaRef,
         sort: &[&str],
-        schema_version: u32,
+        footer: FooterKeys<'_>,
     ) -> Result<Self, WriteError> {
         let io = |source| WriteError::Io {
             path: path.to_owned(),
@@ -105,7 +121,7 @@ impl UnitFile {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
         let file = File::create(path).map_err(io)?;
-        let properties = properties(&schema, sort, schema_version);
+        let properties = properties(&schema, sort, footer);
         let writer = ArrowWriter::try_new(Hashing::new(file), schema, Some(properties)).map_err(
             |source| WriteError::Parquet {
                 path: path.to_owned(),
@@ -204,28 +220,110 @@ fn refused(path: &Path, source: ParquetError) -> WriteError {
 /// # Errors
 /// [`WriteError`] when it is missing, cut short or not Parquet.
 pub fn read_facts(path: &Path) -> Result<FileFacts, WriteError> {
-    let file = File::open(path).map_err(|source| WriteError::Io {
+    let file = open(path)?;
+    let reader = SerializedFileReader::new(file).map_err(|source| refused(path, source))?;
+    Ok(facts(reader.metadata()))
+}
+
+/// What the end of a file tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TailFacts {
+    /// Its footer.
+    Facts(FileFacts),
+    /// So many bytes of its end are needed to tell.
+    Need(u64),
+    /// It is no whole Parquet file.
+    Broken,
+}
+
+/// Reads a footer from the end of a file of `size` bytes.
+pub fn tail_facts(size: u64, tail: &[u8]) -> TailFacts {
+    let Some(last) = tail.last_chunk::<FOOTER_SIZE>() else {
+        return TailFacts::Broken;
+    };
+    let Ok(footer) = FooterTail::try_new(last) else {
+        return TailFacts::Broken;
+    };
+    let length = footer.metadata_length();
+    let needed = (length + FOOTER_SIZE) as u64;
+    if needed > size {
+        return TailFacts::Broken;
+    }
+    let Some(from) = tail.len().checked_sub(length + FOOTER_SIZE) else {
+        return TailFacts::Need(needed);
+    };
+    match ParquetMetaDataReader::decode_metadata(&tail[from..tail.len() - FOOTER_SIZE]) {
+        Ok(metadata) => TailFacts::Facts(facts(&metadata)),
+        Err(_) => TailFacts::Broken,
+    }
+}
+
+fn facts(metadata: &ParquetMetaData) -> FileFacts {
+    let metadata = metadata.file_metadata();
+    let value = |key: &str| {
+        let pairs = metadata.key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.clone()
+    };
+    FileFacts {
+        rows: u64::try_from(metadata.num_rows()).unwrap_or(0),
+        complete: value(COMPLETE_KEY).as_deref() == Some("true"),
+        plan_hash: value(PLAN_KEY),
+    }
+}
+
+/// Reads a file's rows, some thousands at a time.
+///
+/// # Errors
+/// [`WriteError`] when it is missing, cut short or not Parquet; of a batch, when its pages are broken.
+pub fn read_rows(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(open(path)?)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|source| refused(path, source))?;
+    let path = path.to_owned();
+    Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))
+}
+
+/// The same of a file that is in memory.
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn read_rows_of(
+    bytes: bytes::Bytes,
+) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
+    let path = PathBuf::from("memory");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|source| refused(&path, source))?;
+    Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))
+}
+
+fn open(path: &Path) -> Result<File, WriteError> {
+    File::open(path).map_err(|source| WriteError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Hashes a file: its size and SHA-256 in hex.
+///
+/// # Errors
+/// The file system's.
+pub fn checksum(path: &Path) -> Result<(u64, String), WriteError> {
+    let mut hashing = Hashing::new(io::sink());
+    io::copy(&mut open(path)?, &mut hashing).map_err(|source| WriteError::Io {
         path: path.to_owned(),
         source,
     })?;
-    let reader = SerializedFileReader::new(file).map_err(|source| refused(path, source))?;
-    let metadata = reader.metadata().file_metadata();
-    let complete = metadata
-        .key_value_metadata()
-        .into_iter()
-        .flatten()
-        .any(|pair| pair.key == COMPLETE_KEY && pair.value.as_deref() == Some("true"));
-    Ok(FileFacts {
-        rows: u64::try_from(metadata.num_rows()).unwrap_or(0),
-        complete,
-    })
+    Ok((hashing.bytes, hex(&hashing.hash.finalize())))
 }
 
 /// No clock, version or host: the same rows give the same bytes.
 ///
 /// Encodings are the ones every reader named in the README takes: dictionary indices, `DELTA_BINARY_PACKED` timestamps, and for
 /// values a dictionary that gives way to plain. zstd 1: level 3 saves one per cent for a fifth more time.
-fn properties(schema: &SchemaRef, sort: &[&str], schema_version: u32) -> WriterProperties {
+fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> WriterProperties {
     let parquet = parquet::arrow::ArrowSchemaConverter::new().convert(schema);
     let leaf = |name: &str| {
         let columns = parquet.as_ref().ok()?.columns();
@@ -251,10 +349,12 @@ fn properties(schema: &SchemaRef, sort: &[&str], schema_version: u32) -> WriterP
         .set_sorting_columns(Some(sorting))
         .set_column_dictionary_enabled(ts.clone(), false)
         .set_column_encoding(ts, Encoding::DELTA_BINARY_PACKED)
-        .set_key_value_metadata(Some(vec![KeyValue::new(
-            SCHEMA_KEY.to_owned(),
-            schema_version.to_string(),
-        )]))
+        .set_key_value_metadata(Some(
+            std::iter::once((SCHEMA_KEY, footer.schema_version.to_string()))
+                .chain(footer.plan_hash.map(|hash| (PLAN_KEY, hash.to_owned())))
+                .map(|(key, value)| KeyValue::new(key.to_owned(), value))
+                .collect(),
+        ))
         .build()
 }
 
@@ -306,6 +406,11 @@ mod tests {
     use crate::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
     use crate::normalize::{METRICS_SORT, MetricRows, RunIdentity, metrics_schema};
 
+    const FOOTER: FooterKeys<'static> = FooterKeys {
+        schema_version: 1,
+        plan_hash: Some("abc"),
+    };
+
     fn batch(series: usize) -> RecordBatch {
         let lane = Lane {
             account: AccountId::parse("111122223333").expect("id"),
@@ -335,8 +440,8 @@ mod tests {
     }
 
     fn write(dir: &Path, name: &str, complete: bool) -> Staged {
-        let mut file =
-            UnitFile::create(&dir.join(name), metrics_schema(), &METRICS_SORT, 1).expect("created");
+        let mut file = UnitFile::create(&dir.join(name), metrics_schema(), &METRICS_SORT, FOOTER)
+            .expect("created");
         file.write(&batch(10)).expect("written");
         file.finish(complete).expect("finished")
     }
@@ -359,7 +464,8 @@ mod tests {
             read_facts(&staged.path).expect("facts"),
             FileFacts {
                 rows: 14_400,
-                complete: false
+                complete: false,
+                plan_hash: Some("abc".to_owned()),
             }
         );
         let reader =
@@ -413,5 +519,31 @@ mod tests {
         let bytes = std::fs::read(&staged.path).expect("read");
         std::fs::write(&staged.path, &bytes[..bytes.len() - 10]).expect("cut");
         assert!(read_facts(&staged.path).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_file_tells_what_the_file_does() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let staged = write(dir.path(), "a", true);
+        let bytes = std::fs::read(&staged.path).expect("read");
+        let facts = read_facts(&staged.path).expect("facts");
+        let tail = |n: usize| tail_facts(staged.bytes, &bytes[bytes.len() - n..]);
+        let TailFacts::Need(needed) = tail(100) else {
+            panic!("a footer is longer than that")
+        };
+        let needed = usize::try_from(needed).expect("small");
+        assert_eq!(tail(needed), TailFacts::Facts(facts.clone()));
+        assert_eq!(tail(needed + 1_000), TailFacts::Facts(facts));
+        assert_eq!(tail_facts(6, b"PAR1xx"), TailFacts::Broken);
+        assert_eq!(tail_facts(20, &bytes[..20]), TailFacts::Broken);
+        assert_eq!(
+            checksum(&staged.path).expect("read"),
+            (staged.bytes, staged.sha256.clone())
+        );
+        let rows: usize = read_rows(&staged.path)
+            .expect("opened")
+            .map(|b| b.expect("read").num_rows())
+            .sum();
+        assert_eq!(rows, 14_400);
     }
 }

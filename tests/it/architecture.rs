@@ -76,7 +76,7 @@ fn stages_do_not_know_each_other() {
             let allowed = matches!(
                 (*stage, *other),
                 ("discover" | "fetch", "accounts") | ("fetch", "plan") | ("commit", "write")
-            );
+            ) || path == "write/store/s3.rs" && *other == "accounts";
             assert!(
                 allowed || !text.contains(&format!("crate::{other}")),
                 "src/{path} uses {other}"
@@ -94,16 +94,23 @@ fn aws_types_stay_in_adapters() {
             "discover/list_metrics.rs",
             "discover/ec2.rs",
             "fetch/get_metric_data.rs",
+            "write/store/s3.rs",
             "telemetry.rs",
         ],
     );
-    only_in("aws_smithy_", &["accounts/", "telemetry.rs"]);
+    only_in(
+        "aws_smithy_",
+        &["accounts/", "write/store/s3.rs", "telemetry.rs"],
+    );
 }
 
 #[test]
 fn arrow_parquet_and_clap_have_one_home() {
-    only_in("arrow_array", &["normalize/", "write/", "demo.rs"]);
-    only_in("parquet::", &["write/", "demo.rs", "run/day.rs"]);
+    only_in(
+        "arrow_array",
+        &["normalize/", "write/", "demo.rs", "run/old.rs"],
+    );
+    only_in("parquet::", &["write/", "demo.rs"]);
     only_in("clap::", &["cli.rs", "main.rs"]);
     only_in("anyhow", &["main.rs"]);
 }

@@ -84,7 +84,7 @@ async fn export_writes_a_lake_and_says_what_it_did() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("json");
     assert_eq!(report["totals"]["written"], 4);
     assert!(
-        stderr(&output).contains("plan: 96 series in 4 lanes"),
+        stderr(&output).contains("4 lanes, 4 of them with something to ask: about $0.00"),
         "{}",
         stderr(&output)
     );
@@ -294,7 +294,35 @@ fn wrong_words_and_dates_are_exit_2() {
         ("export --to 2026-01-01", "--from"),
         ("export --concurrency 0", "--concurrency: 0 is not between"),
         ("export --max-spend NaN", "--max-spend"),
-        ("export --destination s3://bucket/prefix", "s3://"),
+        (
+            "export --destination s3://Bucket/prefix",
+            "not the name of a bucket",
+        ),
+        (
+            "export --since yesterday",
+            "--since: 'yesterday' is not 'last'",
+        ),
+        (
+            "export --since last --date 2026-11-20",
+            "cannot be used with",
+        ),
+        (
+            "export --only-failed missing.json",
+            "--only-failed: missing.json",
+        ),
+        (
+            "export --account 999999999999",
+            "--account: 999999999999 is not in the configuration",
+        ),
+        ("export --region us-eats-1", "did you mean 'us-east-1'?"),
+        (
+            "export --region ap-south-1",
+            "no account reads any of these regions",
+        ),
+        (
+            "export --namespace AWS/RDS",
+            "--namespace: 'AWS/RDS' is not in the configuration",
+        ),
         ("exprot", "unrecognized subcommand"),
         ("export --config missing.toml", "missing.toml"),
     ] {

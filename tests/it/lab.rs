@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use cwlake::accounts::Origin;
-use cwlake::config::{DayRange, Environment, Overrides, RangeRequest, load, resolve_range};
+use cwlake::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use cwlake::emulator::{Emulator, World};
 use cwlake::report::{RunReport, UnitReport};
 use cwlake::run::{RunContext, RunError, export};
@@ -104,7 +104,7 @@ impl Lab {
         std::fs::write(&path, &self.config).expect("written");
         let config = load(&path, &Overrides::default(), &Environment::default())
             .unwrap_or_else(|e| panic!("{e}"));
-        let range: DayRange = resolve_range(range, config.run.lookback_days, NOW).expect("a range");
+        let range = resolve_range(range, config.run.lookback_days, NOW).expect("a range");
         RunContext {
             config: Arc::new(config),
             origin: Origin::Emulator {
@@ -112,6 +112,7 @@ impl Lab {
                 access_key_id: CALLER.to_owned(),
             },
             range,
+            lanes: None,
             now: NOW,
             force: self.force,
             progress: Progress::quiet(),
@@ -133,6 +134,7 @@ impl Lab {
             date: None,
             from: Some(from.to_owned()),
             to: Some(to.to_owned()),
+            since: None,
         };
         export(&self.context(&range)).await.expect("a report")
     }

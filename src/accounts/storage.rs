@@ -1,0 +1,125 @@
+//! The client for a lake in a bucket: its credentials, its endpoint, its tries.
+
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::config::{
+    Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::base::BaseSession;
+use super::calls::pause;
+use super::classify::cause_of;
+use super::credentials::{AccountCredentials, Handle, Source};
+use crate::config::{Limits, S3Destination};
+use crate::model::{AccountId, Cause, CauseKind, Region};
+
+/// Everything needed to call S3 for one destination. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StorageClient {
+    s3: aws_sdk_s3::Client,
+    credentials: Arc<AccountCredentials>,
+    attempts: u32,
+}
+
+impl StorageClient {
+    /// A client with the destination's own role, or with the base credentials.
+    pub fn new(base: &BaseSession, destination: &S3Destination, limits: &Limits) -> Self {
+        let region = destination
+            .region
+            .clone()
+            .or_else(|| base.region().cloned())
+            .or_else(|| Region::parse("us-east-1"));
+        let credentials = match (&destination.role, &region) {
+            (Some(role), Some(region)) => {
+                let account = role.arn.split(':').nth(4).and_then(AccountId::parse);
+                let sts = base.sts(region);
+                match account {
+                    Some(account) => Arc::new(AccountCredentials::new(Source::Role {
+                        account,
+                        sts,
+                        role: role.clone(),
+                    })),
+                    None => Arc::clone(base.credentials()),
+                }
+            }
+            _ => Arc::clone(base.credentials()),
+        };
+        let checksums = destination.checksums;
+        let mut config = Builder::from(base.sdk())
+            .region(region.map(|r| aws_config::Region::new(r.as_str().to_owned())))
+            .credentials_provider(Handle(Arc::clone(&credentials)))
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .request_checksum_calculation(if checksums {
+                RequestChecksumCalculation::WhenSupported
+            } else {
+                RequestChecksumCalculation::WhenRequired
+            })
+            .response_checksum_validation(if checksums {
+                ResponseChecksumValidation::WhenSupported
+            } else {
+                ResponseChecksumValidation::WhenRequired
+            })
+            .force_path_style(destination.path_style);
+        if let Some(url) = &destination.endpoint_url {
+            config = config.endpoint_url(url);
+        }
+        Self {
+            s3: aws_sdk_s3::Client::from_conf(config.build()),
+            credentials,
+            attempts: limits.attempts,
+        }
+    }
+
+    /// The S3 client.
+    pub fn s3(&self) -> &aws_sdk_s3::Client {
+        &self.s3
+    }
+
+    /// Sends a call until it succeeds, is refused for good, or its tries are used up. An expired token is refreshed once.
+    ///
+    /// # Errors
+    /// The classified [`Cause`] of the last try, with the error for those who look for a code of their own.
+    pub async fn call<T, E, F>(
+        &self,
+        doing: &str,
+        send: impl Fn() -> F,
+    ) -> Result<T, (Cause, Box<SdkError<E, HttpResponse>>)>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let mut refreshed = false;
+        let mut attempt = 1;
+        loop {
+            let generation = self.credentials.generation();
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let cause = cause_of(doing, &error);
+            let again = match cause.kind {
+                CauseKind::ExpiredToken if refreshed => false,
+                CauseKind::ExpiredToken => {
+                    self.credentials.invalidate(generation);
+                    refreshed = true;
+                    true
+                }
+                kind => kind.is_retryable(),
+            };
+            if !again || attempt >= self.attempts {
+                return Err((cause, Box::new(error)));
+            }
+            let pause = pause(cause.kind, attempt, fastrand::f64());
+            tracing::debug!(doing, attempt, ?pause, %cause, "trying again");
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+}

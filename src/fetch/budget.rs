@@ -1,0 +1,76 @@
+//! How much may still be spent: checked before every request, not after.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::DOLLARS_PER_METRIC;
+use crate::model::{Cause, CauseKind};
+
+/// Metrics that may be billed over a whole run.
+#[derive(Debug)]
+pub struct Budget {
+    most: Option<u64>,
+    spent: AtomicU64,
+}
+
+impl Budget {
+    /// At most so many US dollars; `None` has no end.
+    pub fn of_dollars(cap: Option<f64>) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cap is finite and not negative; a larger one than fits is no cap"
+        )]
+        // A hair more than the quotient, so that a cap equal to the plan's price is not missed by rounding.
+        let most = cap.map(|dollars| (dollars / DOLLARS_PER_METRIC + 1e-6) as u64);
+        Self {
+            most,
+            spent: AtomicU64::new(0),
+        }
+    }
+
+    /// Sets `metrics` aside for a request that is about to leave.
+    ///
+    /// # Errors
+    /// [`CauseKind::Budget`] when it would pass the cap: the request must not be sent.
+    pub fn reserve(&self, metrics: u64) -> Result<(), Cause> {
+        let before = self.spent.fetch_add(metrics, Ordering::Relaxed);
+        match self.most {
+            Some(most) if before + metrics > most => {
+                self.refund(metrics);
+                let text = format!(
+                    "the next request would pass the ${:.2} allowed",
+                    most as f64 * DOLLARS_PER_METRIC
+                );
+                Err(Cause::new(CauseKind::Budget, text).with_hint(
+                    "run again with a higher --max-spend: what was answered is kept and not asked again",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back what was set aside for a request that was not answered.
+    pub fn refund(&self, metrics: u64) {
+        self.spent.fetch_sub(metrics, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cent_may_be_spent_and_no_more() {
+        let budget = Budget::of_dollars(Some(0.01));
+        assert!(budget.reserve(600).is_ok());
+        assert_eq!(
+            budget.reserve(401).map_err(|c| c.kind),
+            Err(CauseKind::Budget)
+        );
+        assert!(budget.reserve(400).is_ok());
+        assert!(budget.reserve(1).is_err());
+        budget.refund(1);
+        assert!(budget.reserve(1).is_ok());
+        assert!(Budget::of_dollars(None).reserve(u64::MAX / 2).is_ok());
+    }
+}

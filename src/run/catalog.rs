@@ -1,0 +1,103 @@
+//! The series of a lane as the lake knows them: read for a backfill, widened by every run.
+
+use bytes::Bytes;
+
+use super::day::with_sources;
+use crate::commit::Lake;
+use crate::model::{Cause, CauseKind, DAY_SECONDS, Lane, TimeWindow};
+use crate::normalize::{
+    Catalog, SCHEMA_VERSION, SERIES_SORT, decode_series, series_batch, series_schema,
+};
+use crate::write::{FooterKeys, Store, UnitFile, layout, read_rows_of};
+
+/// `ListMetrics` knows what had a point in the past two weeks; a day less, for its own delay.
+///
+/// # Source
+/// botocore `data/cloudwatch/2010-08-01/service-2.json`, `ListMetrics`.
+const LISTED_SECONDS: i64 = 13 * DAY_SECONDS;
+
+/// Whether a window reaches back to where discovery does not.
+pub(super) fn needs_catalog(window: TimeWindow, now: i64) -> bool {
+    !window.is_empty() && window.start < now - LISTED_SECONDS
+}
+
+/// The catalog of a lane, with the bytes it was read from; empty when there is none.
+pub(super) async fn read_catalog(
+    store: &dyn Store,
+    lane: &Lane,
+) -> Result<(Catalog, Option<Bytes>), Cause> {
+    let key = layout::series(lane);
+    let Some(bytes) = store.get(&key).await? else {
+        return Ok((Catalog::new(), None));
+    };
+    let broken = |error: &dyn std::error::Error| {
+        let cause = with_sources(error);
+        Cause {
+            message: format!("reading {key}: {}", cause.message),
+            ..cause
+        }
+        .with_hint(
+            "move the file away: the series of terminated resources in it are then no longer known",
+        )
+    };
+    let mut catalog = Catalog::new();
+    for batch in read_rows_of(bytes.clone()).map_err(|e| broken(&e))? {
+        decode_series(&batch.map_err(|e| broken(&e))?, &mut catalog).map_err(|e| broken(&e))?;
+    }
+    Ok((catalog, Some(bytes)))
+}
+
+/// Adds to the catalog of a lane what `note` notes, and writes it when that changed it.
+pub(super) async fn widen_catalog(
+    lake: &Lake,
+    lane: &Lane,
+    account_name: Option<&str>,
+    note: impl FnOnce(&mut Catalog),
+) -> Result<(), Cause> {
+    let (mut catalog, before) = read_catalog(&**lake.store(), lane).await?;
+    note(&mut catalog);
+    if catalog.is_empty() {
+        return Ok(());
+    }
+    let path = lake
+        .staging()
+        .join(format!("series_{}_{}.part", lane.account, lane.region));
+    let (lane_of, name) = (lane.clone(), account_name.map(str::to_owned));
+    let written = tokio::task::spawn_blocking(move || {
+        let footer = FooterKeys {
+            schema_version: SCHEMA_VERSION,
+            plan_hash: None,
+        };
+        let mut file = UnitFile::create(&path, series_schema(), &SERIES_SORT, footer)?;
+        let batch = series_batch(&lane_of, name.as_deref(), &catalog).map_err(|e| {
+            crate::write::WriteError::Parquet {
+                path: path.clone(),
+                source: e.into(),
+            }
+        })?;
+        file.write(&batch)?;
+        file.finish(true)
+    });
+    let staged = match written.await {
+        Ok(staged) => staged.map_err(|e| with_sources(&e))?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let same = match &before {
+        Some(bytes) => tokio::fs::read(&staged.path)
+            .await
+            .is_ok_and(|new| new == *bytes),
+        None => false,
+    };
+    if same {
+        let _ = tokio::fs::remove_file(&staged.path).await;
+        return Ok(());
+    }
+    if lake.lost().is_cancelled() {
+        return Err(Cause::new(
+            CauseKind::Destination,
+            "another run took the destination's lock",
+        ));
+    }
+    lake.store().publish(&layout::series(lane), &staged).await?;
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What of a fleet a run is about, when it is not all of it: the lanes that failed in an earlier run.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::{AccountId, Day, Lane, Region, TimeWindow, UnitOutcome};
+
+/// Lanes, each with the time it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneChoice {
+    lanes: BTreeMap<Lane, TimeWindow>,
+    /// Accounts of which not even the regions are known.
+    accounts: BTreeMap<AccountId, TimeWindow>,
+}
+
+/// Why a report does not say what failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// It is not a run report.
+    #[error("it is not a run report of cwlake")]
+    Shape(#[source] serde_json::Error),
+    /// A value in it is not what it should be.
+    #[error("it has a value that no run report has: '{0}'")]
+    Value(String),
+}
+
+#[derive(Deserialize)]
+struct Report {
+    from: String,
+    to: String,
+    accounts: Vec<Account>,
+    units: Vec<Unit>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    account_id: String,
+    regions: Vec<String>,
+    cause: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Unit {
+    date: String,
+    account_id: String,
+    region: String,
+    outcome: UnitOutcome,
+    complete: bool,
+}
+
+impl LaneChoice {
+    /// The lanes of a run report with units that failed, were denied, or are not complete, each from its first such day to its last.
+    ///
+    /// # Errors
+    /// [`ChoiceError`] for a text that is no run report.
+    pub fn failed_in(report: &str) -> Result<Self, ChoiceError> {
+        let report: Report = serde_json::from_str(report).map_err(ChoiceError::Shape)?;
+        let value = |text: &str| ChoiceError::Value(text.escape_debug().to_string());
+        let mut choice = Self::default();
+        for unit in &report.units {
+            let failed = matches!(unit.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
+                || !unit.complete && unit.outcome == UnitOutcome::Written;
+            if !failed {
+                continue;
+            }
+            let day = Day::parse(&unit.date).ok_or_else(|| value(&unit.date))?;
+            let lane = Lane {
+                account: AccountId::parse(&unit.account_id)
+                    .ok_or_else(|| value(&unit.account_id))?,
+                region: Region::parse(&unit.region).ok_or_else(|| value(&unit.region))?,
+            };
+            let window = choice.lanes.entry(lane).or_insert(day.window());
+            *window = window.hull(day.window());
+        }
+        let days = |text: &str| {
+            text.get(..10)
+                .and_then(Day::parse)
+                .ok_or_else(|| value(text))
+        };
+        for account in &report.accounts {
+            if account.cause.is_some() && account.regions.is_empty() {
+                let id = AccountId::parse(&account.account_id)
+                    .ok_or_else(|| value(&account.account_id))?;
+                let (first, last) = (days(&report.from)?, days(&report.to)?);
+                choice
+                    .accounts
+                    .insert(id, TimeWindow::days(first, last.max(first.plus(1))));
+            }
+        }
+        Ok(choice)
+    }
+
+    /// Whether nothing failed.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.accounts.is_empty()
+    }
+
+    /// Everything from the first day of any lane to the last.
+    pub fn hull(&self) -> TimeWindow {
+        let nothing = TimeWindow { start: 0, end: 0 };
+        let windows = self.lanes.values().chain(self.accounts.values());
+        windows.fold(nothing, |hull, w| hull.hull(*w))
+    }
+
+    /// For which time a lane is asked, if it is.
+    pub(super) fn window(&self, lane: &Lane) -> Option<TimeWindow> {
+        let account = || self.accounts.get(&lane.account);
+        self.lanes.get(lane).or_else(account).copied()
+    }
+
+    pub(super) fn has_account(&self, account: &AccountId) -> bool {
+        self.accounts.contains_key(account) || self.lanes.keys().any(|l| l.account == *account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_failed_is_chosen_from_its_first_day_to_its_last() {
+        let report = r#"{"from": "2026-11-18", "to": "2026-11-21", "lanes": [],
+            "accounts": [{"account_id": "111122223333", "regions": ["us-east-1"]},
+                         {"account_id": "333344445555", "regions": [], "cause": {"kind": "access_denied", "message": "no"}}],
+            "units": [
+              {"date": "2026-11-18", "account_id": "111122223333", "region": "us-east-1", "outcome": "failed", "complete": false},
+              {"date": "2026-11-19", "account_id": "111122223333", "region": "us-east-1", "outcome": "written", "complete": true},
+              {"date": "2026-11-20", "account_id": "111122223333", "region": "us-east-1", "outcome": "written", "complete": false},
+              {"date": "2026-11-20", "account_id": "111122223333", "region": "eu-west-1", "outcome": "empty", "complete": true}]}"#;
+        let choice = LaneChoice::failed_in(report).expect("read");
+        let lane = |account: &str, region: &str| Lane {
+            account: AccountId::parse(account).expect("id"),
+            region: Region::parse(region).expect("region"),
+        };
+        let days = |from: &str, to: &str| {
+            TimeWindow::days(Day::parse(from).expect("day"), Day::parse(to).expect("day"))
+        };
+        assert_eq!(
+            choice.window(&lane("111122223333", "us-east-1")),
+            Some(days("2026-11-18", "2026-11-21"))
+        );
+        assert_eq!(choice.window(&lane("111122223333", "eu-west-1")), None);
+        assert_eq!(
+            choice.window(&lane("333344445555", "ap-south-1")),
+            Some(days("2026-11-18", "2026-11-21"))
+        );
+        assert!(LaneChoice::failed_in("{}").is_err());
+        let none =
+            LaneChoice::failed_in(r#"{"from": "x", "to": "y", "accounts": [], "units": []}"#);
+        assert!(none.expect("read").is_empty());
+    }
+}

@@ -1,0 +1,565 @@
+//! What a lake holds, read from its manifests: `status` says how whole every account's days are, `verify` opens every file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::old::OldRuns;
+use super::pipeline::{RunContext, RunError};
+use super::place::Place;
+use crate::commit::{Attempt, Committed, LaneRecords, UnitState};
+use crate::config::{RegionChoice, point};
+use crate::model::{Day, Lane, Spans, TimeWindow};
+use crate::report::{grouped, printable};
+use crate::write::{Store, StoreError, checksum, layout};
+
+/// How whole the days of every account are.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusReport {
+    /// First day.
+    pub from: String,
+    /// First day after.
+    pub to: String,
+    /// The lake's root.
+    pub destination: String,
+    /// Every account of the configuration.
+    pub accounts: Vec<AccountStatus>,
+    /// Units in each state.
+    pub totals: BTreeMap<&'static str, u64>,
+}
+
+/// One account.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountStatus {
+    /// Its id.
+    pub account_id: String,
+    /// Its alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    /// The worst state over its regions, by day.
+    pub days: BTreeMap<String, UnitState>,
+    /// Units that are not complete, with what is known of them.
+    pub short: Vec<ShortUnit>,
+}
+
+/// A unit that is not complete.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShortUnit {
+    /// UTC day.
+    pub date: String,
+    /// Region.
+    pub region: String,
+    /// What it is.
+    pub state: UnitState,
+    /// How the last run that did not commit it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+}
+
+/// Reads the manifests of the range's days for every lane of the configuration.
+///
+/// # Errors
+/// [`RunError::Store`], or no credentials for a lake in a bucket.
+pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
+    let place = Place::of(context).await?;
+    let store = &*place.store;
+    let range = context.range.window();
+    let known = lanes_of(store).await?;
+    let mut report = StatusReport {
+        from: point(range.start),
+        to: point(range.end),
+        destination: store.describe(),
+        accounts: Vec::new(),
+        totals: BTreeMap::new(),
+    };
+    for account in &context.config.accounts {
+        let lane = |region| Lane {
+            account: account.id.clone(),
+            region,
+        };
+        let lanes: Vec<Lane> = match &account.regions {
+            RegionChoice::Named(named) => named.iter().cloned().map(lane).collect(),
+            // Those that a run has found.
+            RegionChoice::Auto => {
+                let ours = known.iter().filter(|l| l.account == account.id);
+                let only = &context.config.only_regions;
+                ours.filter(|l| only.is_empty() || only.contains(&l.region))
+                    .cloned()
+                    .collect()
+            }
+        };
+        let mut status = AccountStatus {
+            account_id: account.id.to_string(),
+            account_name: account.name.clone(),
+            days: BTreeMap::new(),
+            short: Vec::new(),
+        };
+        for lane in lanes {
+            add_lane(
+                context,
+                store,
+                range,
+                &lane,
+                &mut status,
+                &mut report.totals,
+            )
+            .await?;
+        }
+        status
+            .short
+            .sort_by(|a, b| (&a.date, &a.region).cmp(&(&b.date, &b.region)));
+        report.accounts.push(status);
+    }
+    Ok(report)
+}
+
+async fn add_lane(
+    context: &RunContext,
+    store: &dyn Store,
+    range: TimeWindow,
+    lane: &Lane,
+    status: &mut AccountStatus,
+    totals: &mut BTreeMap<&'static str, u64>,
+) -> Result<(), StoreError> {
+    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
+    records.read(store, range.touched_days()).await?;
+    for day in range.touched_days() {
+        let state = records.committed(day).map_or(UnitState::Missing, |c| {
+            c.state(day, context.now, &context.config.namespaces)
+        });
+        *totals.entry(state.as_str()).or_default() += 1;
+        let worst = status.days.entry(day.to_string()).or_insert(state);
+        *worst = state.max(*worst);
+        if state != UnitState::Complete {
+            status.short.push(ShortUnit {
+                date: day.to_string(),
+                region: lane.region.to_string(),
+                state,
+                attempt: records.get(day).and_then(|r| r.attempt.clone()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Every lane a manifest speaks of.
+async fn lanes_of(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
+    let entries = store.list(&layout::manifests(layout::METRICS)).await?;
+    Ok(entries
+        .iter()
+        .filter_map(|e| layout::parse_manifest(layout::METRICS, &e.key))
+        .map(|(_, lane)| lane)
+        .collect())
+}
+
+impl StatusReport {
+    /// 0 when every unit is complete or provisional, 3 when something is partial or missing.
+    pub fn exit_code(&self) -> u8 {
+        let short = |state: UnitState| self.totals.get(state.as_str()).is_some_and(|n| *n > 0);
+        if short(UnitState::Partial) || short(UnitState::Missing) {
+            3
+        } else {
+            0
+        }
+    }
+
+    /// A line an account, a sign a day, and what is known of the units that are short.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "{} to {} (exclusive), oldest day first: C complete  p provisional  / partial  - missing",
+            self.from, self.to
+        );
+        for account in &self.accounts {
+            let name = account.account_name.as_deref().unwrap_or("");
+            let signs: String = account.days.values().map(|s| sign(*s)).collect();
+            let signs = if signs.is_empty() {
+                "no region is known yet"
+            } else {
+                &signs
+            };
+            let _ = writeln!(
+                out,
+                "{} {:<16} {signs}",
+                account.account_id,
+                printable(name)
+            );
+        }
+        for account in &self.accounts {
+            for short in account
+                .short
+                .iter()
+                .filter(|s| s.state > UnitState::Provisional)
+            {
+                let unit = format!("{} {}/{}", short.date, account.account_id, short.region);
+                let why = short.attempt.as_ref().map_or(String::new(), |a| {
+                    format!(
+                        ": last {}: {}",
+                        a.outcome.as_str(),
+                        printable(&a.cause.message)
+                    )
+                });
+                let _ = writeln!(out, "  {} {unit}{why}", short.state.as_str());
+            }
+        }
+        let totals: Vec<String> = self
+            .totals
+            .iter()
+            .map(|(state, n)| format!("{} {state}", grouped(*n)))
+            .collect();
+        let _ = writeln!(
+            out,
+            "{} units: {}",
+            grouped(self.totals.values().sum()),
+            totals.join(", ")
+        );
+        out
+    }
+}
+
+fn sign(state: UnitState) -> char {
+    match state {
+        UnitState::Complete => 'C',
+        UnitState::Provisional => 'p',
+        UnitState::Partial => '/',
+        UnitState::Missing => '-',
+    }
+}
+
+/// What `verify` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// The lake's root.
+    pub destination: String,
+    /// Files opened.
+    pub files: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is wrong with files, each by its key.
+    pub faults: Vec<Fault>,
+    /// Time that no unit covers, between a lane's first and last.
+    pub gaps: Vec<Gap>,
+}
+
+/// A file that is not what the manifest says, or not what a unit must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Its key.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Time that no unit covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Account.
+    pub account_id: String,
+    /// Region.
+    pub region: String,
+    /// Namespace; none when whole units are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// First second missing, RFC 3339.
+    pub from: String,
+    /// First second after.
+    pub to: String,
+}
+
+/// Opens every file the manifests speak of, and looks for files they do not speak of. `range` limits the days; the whole lake when `None`.
+///
+/// # Errors
+/// [`RunError::Store`], or no credentials for a lake in a bucket. What is wrong with a file is in the report.
+pub async fn verify(
+    context: &RunContext,
+    range: Option<TimeWindow>,
+) -> Result<VerifyReport, RunError> {
+    let place = Place::of(context).await?;
+    let store = &*place.store;
+    let mut report = VerifyReport {
+        destination: store.describe(),
+        files: 0,
+        rows: 0,
+        bytes: 0,
+        faults: Vec::new(),
+        gaps: Vec::new(),
+    };
+    let scratch = place.scratch.verify_folder();
+    let mut expected = BTreeSet::new();
+    let inside = |day: Day| range.is_none_or(|r| !r.intersection(day.window()).is_empty());
+    for (lane, records) in all_records(context, store).await? {
+        let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
+        for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
+            let Some(committed) = &record.committed else {
+                continue;
+            };
+            covered.insert(day, committed);
+            for file in &committed.files {
+                expected.insert(file.name.clone());
+                let faults = verify_file(store, &scratch, day, &lane, file, &mut report).await?;
+                let name = &file.name;
+                report.faults.extend(faults.into_iter().map(|what| Fault {
+                    file: name.clone(),
+                    what,
+                }));
+            }
+        }
+        report.gaps.extend(gaps(&lane, &covered));
+    }
+    for entry in store.list(&format!("{}/", layout::METRICS)).await? {
+        let unit = layout::parse_unit(layout::METRICS, &entry.key);
+        let ours = unit
+            .as_ref()
+            .is_none_or(|(day, lane)| inside(*day) && wanted(context, lane));
+        if ours && !expected.contains(&entry.key) {
+            let what = "no manifest speaks of it: the next run of its day records or replaces it";
+            report.faults.push(Fault {
+                file: entry.key,
+                what: if unit.is_some() {
+                    what
+                } else {
+                    "it is not cwlake's: readers will take it for a part of the table"
+                }
+                .to_owned(),
+            });
+        }
+    }
+    let _ = std::fs::remove_dir_all(&scratch);
+    Ok(report)
+}
+
+fn wanted(context: &RunContext, lane: &Lane) -> bool {
+    let config = &context.config;
+    config.accounts.iter().any(|a| a.id == lane.account)
+        && (config.only_regions.is_empty() || config.only_regions.contains(&lane.region))
+}
+
+/// Every record of the lanes of the configuration.
+async fn all_records(
+    context: &RunContext,
+    store: &dyn Store,
+) -> Result<Vec<(Lane, LaneRecords)>, StoreError> {
+    let mut lanes: BTreeMap<Lane, LaneRecords> = BTreeMap::new();
+    for entry in store.list(&layout::manifests(layout::METRICS)).await? {
+        let Some((month, lane)) = layout::parse_manifest(layout::METRICS, &entry.key) else {
+            continue;
+        };
+        if !wanted(context, &lane) {
+            continue;
+        }
+        let records = lanes
+            .entry(lane.clone())
+            .or_insert_with(|| LaneRecords::new(layout::METRICS, lane));
+        let first = Day::parse(&format!("{month}-01"));
+        records.read(store, first.into_iter()).await?;
+    }
+    Ok(lanes.into_iter().collect())
+}
+
+async fn verify_file(
+    store: &dyn Store,
+    scratch: &std::path::Path,
+    day: Day,
+    lane: &Lane,
+    file: &crate::commit::FileRecord,
+    report: &mut VerifyReport,
+) -> Result<Vec<String>, StoreError> {
+    let Some(path) = store.open(&file.name, scratch).await? else {
+        return Ok(vec!["it is missing".to_owned()]);
+    };
+    report.files += 1;
+    let (file, lane) = (file.clone(), lane.clone());
+    let is_copy = path.starts_with(scratch);
+    let checked = tokio::task::spawn_blocking(move || {
+        let mut faults = Vec::new();
+        let result = check_file(&path, day, &lane, &file, &mut faults);
+        if is_copy {
+            let _ = std::fs::remove_file(&path);
+        }
+        match result {
+            Ok((rows, bytes)) => (rows, bytes, faults),
+            Err(error) => {
+                faults.push(super::day::with_sources(&error).message);
+                (0, 0, faults)
+            }
+        }
+    });
+    match checked.await {
+        Ok((rows, bytes, faults)) => {
+            report.rows += rows;
+            report.bytes += bytes;
+            Ok(faults)
+        }
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Compares a file with its record and its place.
+fn check_file(
+    path: &std::path::Path,
+    day: Day,
+    lane: &Lane,
+    file: &crate::commit::FileRecord,
+    faults: &mut Vec<String>,
+) -> Result<(u64, u64), super::old::OldError> {
+    let (bytes, sha256) = checksum(path)?;
+    if (bytes, sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
+        faults.push(format!(
+            "its checksum is not the recorded one ({bytes} bytes, {} recorded)",
+            file.bytes
+        ));
+    }
+    let mut runs = OldRuns::open(path)?;
+    let (mut rows, mut last) = (0_u64, None);
+    let (mut unsorted, mut twice, mut outside, mut foreign) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (start, end) = (day.start() * 1_000_000, day.end() * 1_000_000);
+    while let Some(run) = runs.take()? {
+        rows += run.timestamps.len() as u64;
+        let key = super::old::key(&run);
+        foreign += u64::from(
+            crate::model::series_id(lane, &run.identity.series.metric) != run.identity.series.id,
+        );
+        for ts in run.timestamps {
+            outside += u64::from(!(start..end).contains(&ts));
+            match &last {
+                Some((there, before)) if *there == key && *before == ts => twice += 1,
+                Some((there, before)) if (there, before) > (&key, &ts) => unsorted += 1,
+                _ => {}
+            }
+            last = Some((key.clone(), ts));
+        }
+    }
+    if rows != file.rows {
+        faults.push(format!("it has {rows} rows, {} recorded", file.rows));
+    }
+    for (n, what) in [
+        (unsorted, "rows are not in the declared order"),
+        (twice, "rows are there twice"),
+        (outside, "rows are not of its day"),
+        (foreign, "series are of another account or region"),
+    ] {
+        if n > 0 {
+            faults.push(format!("{} {what}", grouped(n)));
+        }
+    }
+    Ok((rows, bytes))
+}
+
+/// What is not covered between a lane's first and last committed day.
+fn gaps(lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
+    let (Some((first, _)), Some((last, newest))) =
+        (units.first_key_value(), units.last_key_value())
+    else {
+        return Vec::new();
+    };
+    let gap = |namespace: Option<&String>, from: i64, to: i64| Gap {
+        account_id: lane.account.to_string(),
+        region: lane.region.to_string(),
+        namespace: namespace.cloned(),
+        from: point(from),
+        to: point(to),
+    };
+    let mut gaps = Vec::new();
+    let mut present = Spans::default();
+    units.keys().for_each(|day| present.add(day.window()));
+    let whole = TimeWindow {
+        start: first.start(),
+        end: last.end(),
+    };
+    gaps.extend(holes(&present, whole).map(|w| gap(None, w.start, w.end)));
+    // By namespace as the newest unit knows them; the last day may still grow.
+    for namespace in newest.covered.keys() {
+        let mut covered = Spans::default();
+        for committed in units.values() {
+            if let Some(spans) = committed.covered.get(namespace) {
+                covered.add_all(spans);
+            }
+        }
+        let end = covered.windows().last().map_or(whole.start, |w| w.end);
+        let start = covered.windows().first().map_or(whole.start, |w| w.start);
+        let known = TimeWindow { start, end };
+        let inner = holes(&covered, known).filter(|w| present.covers(*w));
+        gaps.extend(inner.map(|w| gap(Some(namespace), w.start, w.end)));
+    }
+    gaps
+}
+
+/// What of `window` is not in `spans`.
+fn holes(spans: &Spans, window: TimeWindow) -> impl Iterator<Item = TimeWindow> + use<> {
+    let inside = spans.inside(window);
+    let mut holes = Vec::new();
+    let mut at = window.start;
+    for covered in inside.windows() {
+        holes.push(TimeWindow {
+            start: at,
+            end: covered.start,
+        });
+        at = covered.end;
+    }
+    holes.push(TimeWindow {
+        start: at,
+        end: window.end,
+    });
+    holes.into_iter().filter(|w| !w.is_empty())
+}
+
+impl VerifyReport {
+    /// 0 when nothing is wrong and nothing is missing, else 3.
+    pub fn exit_code(&self) -> u8 {
+        if self.faults.is_empty() && self.gaps.is_empty() {
+            0
+        } else {
+            3
+        }
+    }
+
+    /// Sums, then every fault and gap.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "{}: {} files, {} rows, {} bytes read; {} faults, {} gaps",
+            self.destination,
+            grouped(self.files),
+            grouped(self.rows),
+            grouped(self.bytes),
+            grouped(self.faults.len() as u64),
+            grouped(self.gaps.len() as u64)
+        );
+        for fault in &self.faults {
+            let _ = writeln!(
+                out,
+                "  fault {}: {}",
+                printable(&fault.file),
+                printable(&fault.what)
+            );
+        }
+        for gap in &self.gaps {
+            let namespace = gap.namespace.as_deref().unwrap_or("everything");
+            let _ = writeln!(
+                out,
+                "  gap {}/{} {}: {} to {}",
+                gap.account_id,
+                gap.region,
+                printable(namespace),
+                gap.from,
+                gap.to
+            );
+        }
+        if self
+            .faults
+            .iter()
+            .any(|f| f.what.contains("checksum") || f.what.contains("missing"))
+        {
+            let _ = writeln!(
+                out,
+                "    = export the day again with --force to replace a damaged file"
+            );
+        }
+        out
+    }
+}

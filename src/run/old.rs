@@ -1,0 +1,93 @@
+//! The rows a unit has before the run, read run by run beside the new ones.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+
+use crate::model::{MetricId, Statistic};
+use crate::normalize::{DecodedRun, decode_runs};
+use crate::write::{WriteError, read_facts, read_rows};
+
+/// Why what is there cannot be merged with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OldError {
+    /// It cannot be read, or the new file not written.
+    #[error(transparent)]
+    File(#[from] WriteError),
+    /// It is not one of ours.
+    #[error("the unit that is there cannot be merged with: {0}")]
+    Decode(#[from] crate::normalize::DecodeError),
+}
+
+/// The runs of a file, in order, each whole.
+pub(super) struct OldRuns {
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, WriteError>> + Send>,
+    next: VecDeque<DecodedRun>,
+    complete: bool,
+}
+
+impl fmt::Debug for OldRuns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldRuns").finish_non_exhaustive()
+    }
+}
+
+/// What rows are sorted by, above their time.
+pub(super) type Key = (MetricId, Statistic);
+
+pub(super) fn key(run: &DecodedRun) -> Key {
+    (
+        run.identity.series.metric.clone(),
+        run.identity.statistic.clone(),
+    )
+}
+
+impl OldRuns {
+    /// Opens a unit's file.
+    pub(super) fn open(path: &Path) -> Result<Self, OldError> {
+        let complete = read_facts(path)?.complete;
+        Ok(Self {
+            batches: Box::new(read_rows(path)?),
+            next: VecDeque::new(),
+            complete,
+        })
+    }
+
+    /// Whether everything that was asked for is in it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The next run with its key, left where it is.
+    pub(super) fn peek(&mut self) -> Result<Option<Key>, OldError> {
+        self.fill()?;
+        Ok(self.next.front().map(key))
+    }
+
+    /// Takes the next run.
+    pub(super) fn take(&mut self) -> Result<Option<DecodedRun>, OldError> {
+        self.fill()?;
+        Ok(self.next.pop_front())
+    }
+
+    /// Reads on until the first run is known to be whole: one that reaches the end of a batch may go on in the next.
+    fn fill(&mut self) -> Result<(), OldError> {
+        while self.next.len() < 2 {
+            let Some(batch) = self.batches.next() else {
+                return Ok(());
+            };
+            for run in decode_runs(&batch?)? {
+                match self.next.back_mut() {
+                    Some(last) if last.identity == run.identity => {
+                        last.timestamps.extend(run.timestamps);
+                        last.values.extend(run.values);
+                    }
+                    _ => self.next.push_back(run),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The destination of a configuration as a store, with the local folders beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::pipeline::{RunContext, RunError};
+use crate::accounts::{BaseSession, StorageClient};
+use crate::commit::Scratch;
+use crate::config::Destination;
+use crate::write::{LocalStore, S3Store, Store, layout};
+
+/// Where a run reads and writes.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) scratch: Scratch,
+    /// The base session, when the destination already needed it.
+    session: Option<BaseSession>,
+}
+
+impl Place {
+    /// A local destination calls nothing; a bucket needs the base credentials.
+    pub(super) async fn of(context: &RunContext) -> Result<Self, RunError> {
+        let config = &context.config;
+        let own = config.run.spool_dir.as_deref().map(Scratch::new);
+        match &config.destination {
+            Destination::Local(root) => Ok(Self {
+                store: Arc::new(LocalStore::new(root)),
+                // Staged files must lie on the lake's own file system.
+                scratch: Scratch::new(&layout::local_scratch(root)),
+                session: None,
+            }),
+            Destination::S3(settings) => {
+                let session = load(context).await?;
+                let client = StorageClient::new(&session, settings, &config.limits);
+                let store = S3Store::new(client, (**settings).clone());
+                let scratch = own.unwrap_or_else(|| Scratch::new(&cache_folder(&store.describe())));
+                Ok(Self {
+                    store: Arc::new(store),
+                    scratch,
+                    session: Some(session),
+                })
+            }
+        }
+    }
+
+    /// The base session, loaded once.
+    pub(super) async fn session(&self, context: &RunContext) -> Result<BaseSession, RunError> {
+        match &self.session {
+            Some(session) => Ok(session.clone()),
+            None => load(context).await,
+        }
+    }
+}
+
+async fn load(context: &RunContext) -> Result<BaseSession, RunError> {
+    BaseSession::load(&context.origin, &context.config.limits)
+        .await
+        .map_err(RunError::Credentials)
+}
+
+/// `$XDG_CACHE_HOME`, `~/.cache` or the folder for temporary files, then a name of the lake's own.
+///
+/// # Source
+/// XDG Base Directory Specification.
+fn cache_folder(lake: &str) -> PathBuf {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).and_then(absolute);
+    let base = variable("XDG_CACHE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir);
+    let hash = Sha256::digest(lake);
+    let name = hash[..8]
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    Path::new(&base).join("cwlake").join(name)
+}

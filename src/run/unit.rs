@@ -1,0 +1,319 @@
+//! A sealed unit's way into the lake: decided, published, recorded.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::day::SealedDay;
+use super::old::OldRuns;
+use super::pipeline::RunContext;
+use super::scope::{DayMode, LaneScope};
+use crate::commit::{
+    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, decide, old_file,
+};
+use crate::model::{Cause, CauseKind, Lane, UnitOutcome, iso_seconds};
+use crate::normalize::SCHEMA_VERSION;
+use crate::report::UnitReport;
+use crate::write::{StoreError, checksum, layout};
+
+/// What a unit's end changes in the manifest.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// It is in place.
+    Commit(Committed),
+    /// It is not.
+    Attempt(Attempt),
+    /// Nothing.
+    None,
+}
+
+/// Time that a file on its way has after a signal.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Publishes one unit, or does not, and says what is to be recorded.
+pub(super) async fn publish_unit(
+    lake: &Lake,
+    context: &RunContext,
+    scope: &LaneScope,
+    lane: &Lane,
+    sealed: SealedDay,
+) -> (UnitReport, Change) {
+    let mut unit = sealed.report.clone();
+    let before = scope.records.committed(sealed.day);
+    match sealed.mode {
+        DayMode::Held => {
+            let file = before.and_then(|c| c.files.first());
+            unit.complete = true;
+            unit.rows = file.map_or(0, |f| f.rows);
+            unit.file = file.map(|f| f.name.clone());
+            return (unit, Change::None);
+        }
+        DayMode::Gone => {
+            unit.complete = false;
+            return (unit, Change::None);
+        }
+        DayMode::OtherPlan => return (unit, Change::None),
+        DayMode::Replace | DayMode::Merge => {}
+    }
+    // What is there stays, whatever was forced, when the run was refused or failed: only a file or a true nothing may take its place.
+    if sealed.staged.is_none() && unit.outcome != UnitOutcome::Empty {
+        let change = attempt(&unit);
+        return (unit, change);
+    }
+    match place(lake, context, scope, lane, &sealed, &mut unit).await {
+        Ok(change) => (unit, change),
+        Err(cause) => {
+            (unit.outcome, unit.complete, unit.rows) = (cause.unit_outcome(), false, 0);
+            (unit.file, unit.sha256, unit.bytes) = (None, None, 0);
+            unit.cause = Some(cause);
+            let change = attempt(&unit);
+            (unit, change)
+        }
+    }
+}
+
+/// A run that was only interrupted has nothing to say about the unit.
+fn attempt(unit: &UnitReport) -> Change {
+    match &unit.cause {
+        Some(cause) if !matches!(cause.kind, CauseKind::Interrupted | CauseKind::Budget) => {
+            Change::Attempt(Attempt {
+                outcome: unit.outcome,
+                cause: cause.clone(),
+            })
+        }
+        _ => Change::None,
+    }
+}
+
+async fn place(
+    lake: &Lake,
+    context: &RunContext,
+    scope: &LaneScope,
+    lane: &Lane,
+    sealed: &SealedDay,
+    unit: &mut UnitReport,
+) -> Result<Change, Cause> {
+    let store = lake.store();
+    let key = layout::unit(layout::METRICS, sealed.day, lane);
+    let before = scope.records.committed(sealed.day);
+    let old = old_file(&**store, &key).await?;
+    let recorded = before.and_then(|c| c.files.iter().find(|f| f.name == key));
+    let old_sha256 = recorded.map(|f| f.sha256.as_str());
+    let decision = decide(old.as_ref(), old_sha256, sealed.new_file(), context.force);
+    match decision {
+        Decision::Keep(kept) => {
+            let other_plan = old
+                .as_ref()
+                .and_then(|o| o.facts.plan_hash.as_deref())
+                .is_some_and(|hash| hash != scope.plan_hash);
+            keep(unit, &kept, other_plan, key.clone());
+            if let Some(staged) = &sealed.staged {
+                let _ = tokio::fs::remove_file(&staged.path).await;
+            }
+            // A file that no record speaks of is adopted, so that it is verified and counted.
+            return match (before, &old) {
+                (None, Some(old)) if sealed.staged.is_some() || old.facts.rows > 0 => {
+                    Ok(Change::Commit(adopt(lake, lane, sealed, old, &key).await?))
+                }
+                _ => Ok(attempt(unit)),
+            };
+        }
+        Decision::Unchanged => {
+            if let Some(staged) = &sealed.staged {
+                let _ = tokio::fs::remove_file(&staged.path).await;
+            }
+            unit.unchanged = true;
+        }
+        Decision::Publish => {
+            let work = async {
+                match &sealed.staged {
+                    Some(staged) => store.publish(&key, staged).await,
+                    None if old.is_some() => store.delete(&key).await,
+                    None => Ok(()),
+                }
+            };
+            guarded(work, lake, &context.stop).await?;
+        }
+    }
+    let record = record(context, scope, sealed, &key, unit);
+    // Surplus files go last: until then the unit's rows are there twice rather than not at all.
+    for file in before.into_iter().flat_map(|c| &c.files) {
+        if file.name != key && layout::parse_unit(layout::METRICS, &file.name).is_some() {
+            store.delete(&file.name).await?;
+        }
+    }
+    unit.provisional = !record.covers_day(
+        sealed.day,
+        context.config.namespaces.keys().map(String::as_str),
+    );
+    if let (Some(file), Some(_)) = (record.files.first(), &sealed.staged) {
+        unit.outcome = UnitOutcome::Written;
+        unit.rows = file.rows;
+        unit.bytes = file.bytes;
+        unit.sha256 = Some(file.sha256.clone());
+        unit.file = Some(file.name.clone());
+    }
+    Ok(Change::Commit(record))
+}
+
+/// Publishing goes on for a moment after a signal, and stops when the lock is lost.
+async fn guarded(
+    work: impl Future<Output = Result<(), StoreError>>,
+    lake: &Lake,
+    stop: &CancellationToken,
+) -> Result<(), Cause> {
+    let lost = || {
+        Cause::new(
+            CauseKind::Destination,
+            "another run took the destination's lock: nothing more is published",
+        )
+        .with_hint("run again when the other run has ended")
+    };
+    if lake.lost().is_cancelled() {
+        return Err(lost());
+    }
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        done = work => Ok(done?),
+        () = lake.lost().cancelled() => Err(lost()),
+        () = late => Err(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
+    }
+}
+
+fn record(
+    context: &RunContext,
+    scope: &LaneScope,
+    sealed: &SealedDay,
+    key: &str,
+    unit: &UnitReport,
+) -> Committed {
+    let before = scope
+        .records
+        .committed(sealed.day)
+        .filter(|c| c.plan_hash == scope.plan_hash);
+    let adds = sealed.mode == DayMode::Merge || unit.unchanged;
+    let mut covered = sealed.covered.clone();
+    let mut refused = unit.refused_queries;
+    if let (true, Some(before)) = (adds, before) {
+        for (namespace, spans) in &before.covered {
+            covered.entry(namespace.clone()).or_default().add_all(spans);
+        }
+    }
+    if let (DayMode::Merge, Some(before)) = (sealed.mode, before) {
+        refused += before.refused_queries;
+    }
+    covered.retain(|_, spans| !spans.windows().is_empty());
+    let file = sealed.staged.as_ref().map(|staged| FileRecord {
+        name: key.to_owned(),
+        rows: staged.rows,
+        bytes: staged.bytes,
+        sha256: staged.sha256.clone(),
+        first_ts: unit.first_ts.clone().unwrap_or_default(),
+        last_ts: unit.last_ts.clone().unwrap_or_default(),
+    });
+    let mut record = Committed {
+        outcome: if file.is_some() {
+            UnitOutcome::Written
+        } else {
+            UnitOutcome::Empty
+        },
+        files: file.into_iter().collect(),
+        series_asked: unit.series_asked,
+        series_returned: unit.series_returned,
+        refused_queries: refused,
+        complete: sealed.complete,
+        covered,
+        settled: false,
+        plan_hash: scope.plan_hash.clone(),
+        schema_version: SCHEMA_VERSION,
+    };
+    let namespaces = context.config.namespaces.keys().map(String::as_str);
+    // A day that was added to piece by piece was settled only if each piece was: a whole reading says so.
+    record.settled =
+        sealed.mode == DayMode::Replace && record.is_settled(sealed.day, context.now, namespaces);
+    record
+}
+
+/// The record of a file that is there and was never recorded: a run was killed between the two, or the manifest was lost.
+async fn adopt(
+    lake: &Lake,
+    lane: &Lane,
+    sealed: &SealedDay,
+    old: &OldFile,
+    key: &str,
+) -> Result<Committed, Cause> {
+    let scratch = lake.staging();
+    let path = lake.store().open(key, &scratch).await?;
+    let path = path.ok_or_else(|| Cause::new(CauseKind::Destination, format!("{key} vanished")))?;
+    let facts = old.facts.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let (bytes, sha256) = checksum(&path)?;
+        let mut runs = OldRuns::open(&path)?;
+        let (mut first, mut last, mut series) = (i64::MAX, i64::MIN, 0);
+        let mut metric = None;
+        while let Some(run) = runs.take()? {
+            first = first.min(run.timestamps.first().copied().unwrap_or(first));
+            last = last.max(run.timestamps.last().copied().unwrap_or(last));
+            series += u64::from(metric.as_ref() != Some(&run.identity.series.metric));
+            metric = Some(run.identity.series.metric);
+        }
+        Ok((bytes, sha256, first, last, series))
+    });
+    let read: Result<_, super::old::OldError> = match read.await {
+        Ok(read) => read,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let (bytes, sha256, first, last, series) = read.map_err(|e| super::day::with_sources(&e))?;
+    tracing::info!(%lane, day = %sealed.day, "a file without a record is recorded");
+    Ok(Committed {
+        outcome: UnitOutcome::Written,
+        files: vec![FileRecord {
+            name: key.to_owned(),
+            rows: facts.rows,
+            bytes,
+            sha256,
+            first_ts: iso_seconds(first.div_euclid(1_000_000)),
+            last_ts: iso_seconds(last.div_euclid(1_000_000)),
+        }],
+        series_asked: 0,
+        series_returned: series,
+        refused_queries: 0,
+        complete: facts.complete,
+        covered: std::collections::BTreeMap::new(),
+        settled: false,
+        plan_hash: facts.plan_hash.unwrap_or_default(),
+        schema_version: SCHEMA_VERSION,
+    })
+}
+
+fn keep(unit: &mut UnitReport, kept: &Kept, other_plan: bool, file: String) {
+    let found = kept
+        .new_rows
+        .map_or("nothing".to_owned(), |n| format!("{n} rows"));
+    let why = if kept.new_is_incomplete {
+        ", not all of them"
+    } else {
+        ""
+    };
+    let plan = if other_plan {
+        "; it was written with another configuration"
+    } else {
+        ""
+    };
+    unit.outcome = UnitOutcome::Skipped;
+    unit.rows = kept.rows;
+    unit.file = Some(file);
+    unit.cause = Some(
+        Cause::new(
+            CauseKind::Other,
+            format!(
+                "kept the unit of {} rows; this run found {found}{why}{plan}",
+                kept.rows
+            ),
+        )
+        .with_hint("--force replaces it"),
+    );
+}

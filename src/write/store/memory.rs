@@ -1,0 +1,131 @@
+//! A lake in memory: the reference of the conformance suite, and for tests of what is built on a store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
+use crate::write::parquet::Staged;
+
+/// Objects in a map. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    holder: Arc<Mutex<Option<String>>>,
+}
+
+impl MemoryStore {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        self.objects().insert(key.to_owned(), body);
+        Ok(())
+    }
+
+    async fn publish(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
+        let io = |e| StoreError::io("reading", &staged.path, &e);
+        let body = std::fs::read(&staged.path).map_err(io)?;
+        self.objects().insert(key.to_owned(), body.into());
+        std::fs::remove_file(&staged.path).map_err(io)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.objects().get(key).cloned())
+    }
+
+    async fn tail(&self, key: &str, bytes: u64) -> Result<Option<Tail>, StoreError> {
+        Ok(self.objects().get(key).map(|body| {
+            let from = body
+                .len()
+                .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+            Tail {
+                size: body.len() as u64,
+                bytes: body.slice(from..),
+            }
+        }))
+    }
+
+    async fn open(&self, key: &str, scratch: &Path) -> Result<Option<PathBuf>, StoreError> {
+        let Some(body) = self.get(key).await? else {
+            return Ok(None);
+        };
+        let path = scratch.join(key.replace('/', "_"));
+        std::fs::create_dir_all(scratch)
+            .and_then(|()| std::fs::write(&path, body))
+            .map_err(|e| StoreError::io("writing", &path, &e))?;
+        Ok(Some(path))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        Ok(self
+            .objects()
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .map(|(key, body)| Entry {
+                key: key.clone(),
+                bytes: body.len() as u64,
+            })
+            .collect())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.objects().remove(key);
+        Ok(())
+    }
+
+    async fn prove_writable(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
+        let mut current = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = &*current {
+            return Err(AcquireError::Taken {
+                root: self.describe(),
+                holder: other.clone(),
+            });
+        }
+        *current = Some(holder.to_string());
+        Ok(Box::new(MemoryLock(Arc::clone(&self.holder))))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLock(Arc<Mutex<Option<String>>>);
+
+#[async_trait]
+impl Held for MemoryLock {
+    fn lost(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
+
+    async fn release(self: Box<Self>) {}
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

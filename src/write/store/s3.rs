@@ -1,0 +1,887 @@
+//! A lake in a bucket. Follows S3 `PutObject`, `CreateMultipartUpload`, `UploadPart`, `CompleteMultipartUpload`, `GetObject`,
+//! `ListObjectsV2`, `DeleteObject`.
+//!
+//! An object appears whole: a single PUT replaces it in one step, and a multipart upload shows nothing until it is completed. Nothing is
+//! ever copied or renamed. Small files go in one PUT with their SHA-256; larger ones in parts that are read when they are sent, so memory
+//! is bounded by the parts in flight whatever the file's size.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
+    ServerSideEncryption, StorageClass,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{Finding, Lease, judge};
+use super::{
+    AcquireError, Entry, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind, Tail,
+};
+use crate::accounts::StorageClient;
+use crate::config::{Encryption, S3Destination};
+use crate::model::{Cause, CauseKind};
+use crate::write::layout;
+use crate::write::parquet::Staged;
+
+/// Files up to this size are sent in one PUT, larger ones in parts of this size.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Parts of one upload in flight: with [`PART_BYTES`], its memory.
+const PARTS_IN_FLIGHT: usize = 3;
+
+/// # Source
+/// S3 user guide, "Multipart upload limits": 10,000 parts.
+const MOST_PARTS: u64 = 10_000;
+
+/// A bucket and a prefix. Clones share the client.
+#[derive(Clone, Debug)]
+pub struct S3Store {
+    client: StorageClient,
+    settings: Arc<S3Destination>,
+}
+
+impl S3Store {
+    /// A store for `settings`, called with `client`.
+    pub fn new(client: StorageClient, settings: S3Destination) -> Self {
+        Self {
+            client,
+            settings: Arc::new(settings),
+        }
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.settings.prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}/{key}", self.settings.prefix)
+        }
+    }
+
+    /// The key below the prefix.
+    fn relative<'a>(&self, full: &'a str) -> Option<&'a str> {
+        if self.settings.prefix.is_empty() {
+            return Some(full);
+        }
+        full.strip_prefix(self.settings.prefix.as_str())?
+            .strip_prefix('/')
+    }
+
+    fn owner(&self) -> Option<String> {
+        self.settings
+            .expected_bucket_owner
+            .as_ref()
+            .map(ToString::to_string)
+    }
+
+    fn doing(&self, what: &str, key: &str) -> String {
+        format!("{what} s3://{}/{}", self.settings.bucket, self.key(key))
+    }
+
+    fn put_request(&self, key: &str, body: Bytes) -> PutObjectFluentBuilder {
+        let (encryption, kms_key) = self.encryption();
+        self.client
+            .s3()
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(self.key(key))
+            .set_expected_bucket_owner(self.owner())
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
+            .set_acl(self.acl())
+            .body(ByteStream::from(body))
+    }
+
+    /// With KMS and no key named, the bucket's default key is meant: no key id is sent.
+    fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.settings.encryption {
+            None => (None, None),
+            Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
+            Some(Encryption::Kms { key }) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+        }
+    }
+
+    fn acl(&self) -> Option<ObjectCannedAcl> {
+        self.settings
+            .bucket_owner_full_control
+            .then_some(ObjectCannedAcl::BucketOwnerFullControl)
+    }
+
+    /// Data objects only: control objects are read too often for a colder class.
+    fn storage_class(&self) -> Option<StorageClass> {
+        self.settings
+            .storage_class
+            .as_deref()
+            .map(StorageClass::from)
+    }
+
+    async fn put_whole(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
+        let doing = self.doing("writing", key);
+        let body: Bytes = tokio::fs::read(&staged.path)
+            .await
+            .map_err(|e| StoreError::io("reading", &staged.path, &e))?
+            .into();
+        let checksum = self
+            .settings
+            .checksums
+            .then(|| base64_of_hex(&staged.sha256));
+        self.client
+            .call(&doing, || {
+                self.put_request(key, body.clone())
+                    .set_storage_class(self.storage_class())
+                    .set_checksum_sha256(checksum.clone())
+                    .metadata(SHA256, &staged.sha256)
+                    .send()
+            })
+            .await
+            .map_err(|(cause, _)| self.error(&doing, cause))?;
+        Ok(())
+    }
+
+    async fn put_parts(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
+        let upload = self.create_upload(key, Some(&staged.sha256)).await?;
+        let done = async {
+            let parts = self.send_parts(key, &upload, staged).await?;
+            self.complete(key, &upload, parts, staged).await
+        };
+        let result = done.await;
+        if result.is_err() {
+            self.abort(key, &upload).await;
+        }
+        result
+    }
+
+    async fn create_upload(&self, key: &str, sha256: Option<&str>) -> Result<String, StoreError> {
+        let doing = self.doing("writing", key);
+        let (encryption, kms_key) = self.encryption();
+        let metadata = sha256.map(|s| HashMap::from([(SHA256.to_owned(), s.to_owned())]));
+        let answer = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .create_multipart_upload()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .set_server_side_encryption(encryption.clone())
+                    .set_ssekms_key_id(kms_key.clone())
+                    .set_acl(self.acl())
+                    .set_storage_class(self.storage_class())
+                    .set_metadata(metadata.clone())
+                    // Named here, or some stores refuse the parts' checksums.
+                    .set_checksum_algorithm(
+                        self.settings.checksums.then_some(ChecksumAlgorithm::Crc32),
+                    )
+                    .send()
+            })
+            .await
+            .map_err(|(cause, _)| self.error(&doing, cause))?;
+        answer.upload_id.ok_or_else(|| {
+            let cause = Cause::new(CauseKind::Protocol, "the answer names no upload");
+            self.error(&doing, cause)
+        })
+    }
+
+    async fn send_parts(
+        &self,
+        key: &str,
+        upload: &str,
+        staged: &Staged,
+    ) -> Result<Vec<CompletedPart>, StoreError> {
+        let size = part_size(staged.bytes);
+        let count = staged.bytes.div_ceil(size);
+        let mut parts = stream::iter(0..count)
+            .map(|n| {
+                let length = size.min(staged.bytes - n * size);
+                self.send_part(key, upload, &staged.path, n, n * size, length)
+            })
+            .buffered(PARTS_IN_FLIGHT);
+        let mut done = Vec::new();
+        while let Some(part) = parts.next().await {
+            done.push(part?);
+        }
+        Ok(done)
+    }
+
+    async fn send_part(
+        &self,
+        key: &str,
+        upload: &str,
+        path: &Path,
+        n: u64,
+        from: u64,
+        length: u64,
+    ) -> Result<CompletedPart, StoreError> {
+        let doing = self.doing("writing", key);
+        let body = read_part(path, from, length)
+            .await
+            .map_err(|e| StoreError::io("reading", path, &e))?;
+        let number = i32::try_from(n + 1).unwrap_or(i32::MAX);
+        let part = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .upload_part()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .upload_id(upload)
+                    .part_number(number)
+                    .set_checksum_algorithm(
+                        self.settings.checksums.then_some(ChecksumAlgorithm::Crc32),
+                    )
+                    .body(ByteStream::from(body.clone()))
+                    .send()
+            })
+            .await
+            .map_err(|(cause, _)| self.error(&doing, cause))?;
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(part.e_tag)
+            .set_checksum_crc32(part.checksum_crc32)
+            .build())
+    }
+
+    /// Completes an upload. An answer that was lost, or is an error under HTTP 200, says nothing: then the object itself is looked at.
+    async fn complete(
+        &self,
+        key: &str,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+        staged: &Staged,
+    ) -> Result<(), StoreError> {
+        let doing = self.doing("writing", key);
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
+        let answer = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .complete_multipart_upload()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .upload_id(upload)
+                    .multipart_upload(parts.clone())
+                    .send()
+            })
+            .await;
+        let failure = match answer {
+            Ok(answer) if answer.e_tag.is_some() => return Ok(()),
+            Ok(_) => Cause::new(
+                CauseKind::Transient,
+                format!("{doing}: the upload was answered with success and no object"),
+            ),
+            Err((cause, _)) => cause,
+        };
+        match self.head(key).await? {
+            Some(head) if head.sha256.as_deref() == Some(staged.sha256.as_str()) => Ok(()),
+            _ => Err(self.error(&doing, failure)),
+        }
+    }
+
+    /// As good as it can: what stays is swept by the next run.
+    async fn abort(&self, key: &str, upload: &str) {
+        let doing = self.doing("aborting the upload of", key);
+        let aborted = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .abort_multipart_upload()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .upload_id(upload)
+                    .send()
+            })
+            .await;
+        if let Err((cause, _)) = aborted {
+            tracing::warn!(%cause, "an upload stays open until the next run");
+        }
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
+        let doing = self.doing("looking at", key);
+        let answer = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .head_object()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .send()
+            })
+            .await;
+        match answer {
+            Ok(answer) => Ok(Some(Head {
+                sha256: answer.metadata.and_then(|m| m.get(SHA256).cloned()),
+            })),
+            Err((_, error)) if is_missing(&error) => Ok(None),
+            Err((cause, _)) => Err(self.error(&doing, cause)),
+        }
+    }
+
+    /// Reads an object or a range of it; `range` as HTTP writes it.
+    async fn read(
+        &self,
+        key: &str,
+        range: Option<String>,
+    ) -> Result<Option<(Bytes, Version)>, StoreError> {
+        let doing = self.doing("reading", key);
+        let mut tries = 0;
+        loop {
+            let answer = self
+                .client
+                .call(&doing, || {
+                    self.client
+                        .s3()
+                        .get_object()
+                        .bucket(&self.settings.bucket)
+                        .key(self.key(key))
+                        .set_expected_bucket_owner(self.owner())
+                        .set_range(range.clone())
+                        .send()
+                })
+                .await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err((_, error)) if is_missing(&error) => return Ok(None),
+                Err((cause, _)) => return Err(self.error(&doing, cause)),
+            };
+            let version = Version {
+                etag: answer.e_tag.clone().unwrap_or_default(),
+                modified: answer
+                    .last_modified
+                    .map_or(0, |t: aws_sdk_s3::primitives::DateTime| t.secs()),
+                size: total_size(
+                    answer.content_range.as_deref(),
+                    answer.content_length.unwrap_or(0),
+                ),
+            };
+            match answer.body.collect().await {
+                Ok(body) => return Ok(Some((body.into_bytes(), version))),
+                // The answer broke off in its body: the calls above cannot see that.
+                Err(_) if tries < 4 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                }
+                Err(e) => {
+                    let cause = Cause::new(CauseKind::Transient, format!("{doing}: {e}"));
+                    return Err(self.error(&doing, cause));
+                }
+            }
+        }
+    }
+
+    /// What S3 refuses for good is told from what may pass, with the remedy.
+    fn error(&self, doing: &str, cause: Cause) -> StoreError {
+        let message = cause
+            .message
+            .strip_prefix(&format!("{doing}: "))
+            .unwrap_or(&cause.message)
+            .to_owned();
+        let kind = match cause.kind {
+            CauseKind::Throttled | CauseKind::Transient | CauseKind::Protocol => {
+                StoreErrorKind::Temporary
+            }
+            _ => StoreErrorKind::Refused,
+        };
+        let bucket = &self.settings.bucket;
+        let hint = if message.contains("NoSuchBucket") {
+            Some(format!(
+                "create bucket {bucket}, or correct destination.url"
+            ))
+        } else if message.contains("PermanentRedirect")
+            || message.contains("AuthorizationHeaderMalformed")
+            || message.contains("HTTP 301")
+            || message.contains("IllegalLocationConstraint")
+        {
+            Some(format!(
+                "bucket {bucket} is in another region: set destination.region"
+            ))
+        } else if message.to_ascii_lowercase().contains("kms") {
+            Some("the writer needs kms:GenerateDataKey and kms:Decrypt on the bucket's key; see destination.kms_key_id".to_owned())
+        } else if cause.kind == CauseKind::AccessDenied {
+            Some(format!(
+                "the writer needs s3:PutObject, s3:GetObject, s3:AbortMultipartUpload on arn:aws:s3:::{bucket}/… and s3:ListBucket on the bucket{}",
+                if self.settings.expected_bucket_owner.is_some() {
+                    ", and destination.expected_bucket_owner must be its owner"
+                } else {
+                    ""
+                }
+            ))
+        } else {
+            cause.hint
+        };
+        StoreError {
+            kind,
+            doing: doing.to_owned(),
+            message,
+            hint,
+        }
+    }
+
+    /// Writes the lock if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.
+    async fn write_lease(
+        &self,
+        lease: &Lease,
+        seen: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let doing = self.doing("writing the lock", layout::LOCK);
+        let body: Bytes = serde_json::to_vec_pretty(lease).unwrap_or_default().into();
+        let answer = self
+            .client
+            .call(&doing, || {
+                let put = self.put_request(layout::LOCK, body.clone());
+                match seen {
+                    None => put.if_none_match("*"),
+                    Some(etag) => put.if_match(etag),
+                }
+                .send()
+            })
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.e_tag),
+            Err((cause, error)) => {
+                let status = error.raw_response().map_or(0, |r| r.status().as_u16());
+                // 412: it changed. 409: it is being changed. 404: it vanished. The answer to an earlier try may have been lost, so
+                // what stands there decides.
+                if !matches!(status, 404 | 409 | 412)
+                    || error.as_service_error().and_then(|e| e.code()) == Some("NoSuchBucket")
+                {
+                    return Err(self.error(&doing, cause));
+                }
+                match self.read_lease().await? {
+                    Some((there, version)) if there == *lease => Ok(Some(version.etag)),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    async fn read_lease(&self) -> Result<Option<(Lease, Version)>, StoreError> {
+        let Some((body, version)) = self.read(layout::LOCK, None).await? else {
+            return Ok(None);
+        };
+        let doing = self.doing("reading the lock", layout::LOCK);
+        let lease = serde_json::from_slice(&body).map_err(|e| StoreError {
+            kind: StoreErrorKind::Refused,
+            doing,
+            message: format!("it is not a lock of cwlake: {e}"),
+            hint: Some("remove the object if no run is under way".to_owned()),
+        })?;
+        Ok(Some((lease, version)))
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn describe(&self) -> String {
+        let S3Destination { bucket, prefix, .. } = &*self.settings;
+        if prefix.is_empty() {
+            format!("s3://{bucket}")
+        } else {
+            format!("s3://{bucket}/{prefix}")
+        }
+    }
+
+    async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        let doing = self.doing("writing", key);
+        self.client
+            .call(&doing, || self.put_request(key, body.clone()).send())
+            .await
+            .map_err(|(cause, _)| self.error(&doing, cause))?;
+        Ok(())
+    }
+
+    async fn publish(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
+        if staged.bytes <= PART_BYTES {
+            self.put_whole(key, staged).await?;
+        } else {
+            self.put_parts(key, staged).await?;
+        }
+        tokio::fs::remove_file(&staged.path)
+            .await
+            .map_err(|e| StoreError::io("removing", &staged.path, &e))
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.read(key, None).await?.map(|(body, _)| body))
+    }
+
+    async fn tail(&self, key: &str, bytes: u64) -> Result<Option<Tail>, StoreError> {
+        let range = format!("bytes=-{bytes}");
+        Ok(self
+            .read(key, Some(range))
+            .await?
+            .map(|(bytes, version)| Tail {
+                size: version.size,
+                bytes,
+            }))
+    }
+
+    async fn open(&self, key: &str, scratch: &Path) -> Result<Option<PathBuf>, StoreError> {
+        let path = scratch.join(format!("read-{}", key.replace('/', "_")));
+        let io = |e: std::io::Error| StoreError::io("writing", &path, &e);
+        tokio::fs::create_dir_all(scratch).await.map_err(io)?;
+        let mut file = tokio::fs::File::create(&path).await.map_err(io)?;
+        let (mut at, mut whole) = (0_u64, None);
+        // In pieces, so that memory does not follow the object's size.
+        while whole.is_none_or(|size| at < size) {
+            let range = format!("bytes={at}-{}", at + PART_BYTES - 1);
+            let Some((body, version)) = self.read(key, Some(range)).await? else {
+                return Ok(None);
+            };
+            if body.is_empty() {
+                break;
+            }
+            file.write_all(&body).await.map_err(io)?;
+            at += body.len() as u64;
+            whole = Some(version.size);
+        }
+        file.flush().await.map_err(io)?;
+        Ok(Some(path))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let doing = self.doing("listing", prefix);
+        let (mut entries, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let page = self
+                .client
+                .call(&doing, || {
+                    self.client
+                        .s3()
+                        .list_objects_v2()
+                        .bucket(&self.settings.bucket)
+                        .prefix(self.key(prefix))
+                        .set_expected_bucket_owner(self.owner())
+                        .set_continuation_token(token.clone())
+                        .send()
+                })
+                .await
+                .map_err(|(cause, _)| self.error(&doing, cause))?;
+            for object in page.contents() {
+                if let Some(key) = object.key().and_then(|key| self.relative(key)) {
+                    entries.push(Entry {
+                        key: key.to_owned(),
+                        bytes: object
+                            .size()
+                            .and_then(|n| u64::try_from(n).ok())
+                            .unwrap_or(0),
+                    });
+                }
+            }
+            match page.next_continuation_token {
+                Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => {
+                    token = Some(next);
+                }
+                _ => break,
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let doing = self.doing("removing", key);
+        let answer = self
+            .client
+            .call(&doing, || {
+                self.client
+                    .s3()
+                    .delete_object()
+                    .bucket(&self.settings.bucket)
+                    .key(self.key(key))
+                    .set_expected_bucket_owner(self.owner())
+                    .send()
+            })
+            .await;
+        match answer {
+            Err((cause, error)) if !is_missing(&error) => Err(self.error(&doing, cause)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An upload that is begun and given up needs the same permissions and key as one that is completed, and shows nothing to a reader.
+    async fn prove_writable(&self, table: &str) -> Result<(), StoreError> {
+        let key = format!("{table}/.probe");
+        let upload = self.create_upload(&key, None).await?;
+        self.abort(&key, &upload).await;
+        Ok(())
+    }
+
+    /// Aborts unfinished uploads whose keys are ours. A writer that may not list them leaves that to a lifecycle rule.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let doing = self.doing("listing unfinished uploads in", "");
+        let (mut key_marker, mut id_marker) = (None::<String>, None::<String>);
+        loop {
+            let answer = self
+                .client
+                .call(&doing, || {
+                    self.client
+                        .s3()
+                        .list_multipart_uploads()
+                        .bucket(&self.settings.bucket)
+                        .prefix(self.key(""))
+                        .set_expected_bucket_owner(self.owner())
+                        .set_key_marker(key_marker.clone())
+                        .set_upload_id_marker(id_marker.clone())
+                        .send()
+                })
+                .await;
+            let page = match answer {
+                Ok(page) => page,
+                Err((cause, _)) => {
+                    tracing::warn!(%cause, "unfinished uploads of dead runs are not looked for");
+                    return Ok(());
+                }
+            };
+            for upload in page.uploads() {
+                let key = upload.key().and_then(|key| self.relative(key));
+                if let (Some(key), Some(id)) =
+                    (key.filter(|key| layout::is_ours(key)), upload.upload_id())
+                {
+                    self.abort(key, id).await;
+                }
+            }
+            let next = page.next_key_marker.clone();
+            if page.is_truncated != Some(true) || next.is_none() || next == key_marker {
+                return Ok(());
+            }
+            (key_marker, id_marker) = (next, page.next_upload_id_marker.clone());
+        }
+    }
+
+    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
+        let times = LeaseTimes {
+            life: self.settings.lease,
+        };
+        let lease = Lease {
+            holder: holder.clone(),
+            released: false,
+            renewals: 0,
+            seconds: times.life.as_secs(),
+        };
+        let mut watched: Option<String> = None;
+        // A few rounds: others may come and go while we look.
+        for _ in 0..8 {
+            let there = self.read_lease().await?;
+            let seen = match &there {
+                None => None,
+                Some((other, version)) => {
+                    let age = unix_now() - version.modified;
+                    match judge(other, age) {
+                        Finding::Free => {}
+                        Finding::Watch if watched.as_ref() == Some(&version.etag) => {}
+                        Finding::Watch if watched.is_none() => {
+                            watched = Some(version.etag.clone());
+                            tokio::time::sleep(times.renewal() * 2).await;
+                            continue;
+                        }
+                        // It lives, or was renewed while we watched.
+                        Finding::Live | Finding::Watch => {
+                            return Err(AcquireError::Taken {
+                                root: self.describe(),
+                                holder: other.holder.to_string(),
+                            });
+                        }
+                    }
+                    Some(version.etag.as_str())
+                }
+            };
+            let Some(etag) = self.write_lease(&lease, seen).await? else {
+                continue;
+            };
+            // A store that ignores conditions would let two in: what stands there now decides.
+            match self.read_lease().await? {
+                Some((there, _)) if there == lease => {
+                    return Ok(Box::new(S3Lock::start(self.clone(), lease, etag, times)));
+                }
+                _ => {}
+            }
+        }
+        let holder = self
+            .read_lease()
+            .await?
+            .map_or(String::new(), |(l, _)| l.holder.to_string());
+        Err(AcquireError::Taken {
+            root: self.describe(),
+            holder,
+        })
+    }
+}
+
+/// A held lease: renewed by a task until it is given back or lost.
+#[derive(Debug)]
+struct S3Lock {
+    stop: CancellationToken,
+    lost: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl S3Lock {
+    fn start(store: S3Store, lease: Lease, etag: String, times: LeaseTimes) -> Self {
+        let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
+        let task = tokio::spawn(keep(store, lease, etag, times, stop.clone(), lost.clone()));
+        Self { stop, lost, task }
+    }
+}
+
+#[async_trait]
+impl Held for S3Lock {
+    fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    async fn release(mut self: Box<Self>) {
+        self.stop.cancel();
+        if let Err(error) = (&mut self.task).await {
+            tracing::warn!(%error, "the lock ends with its time");
+        }
+    }
+}
+
+impl Drop for S3Lock {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Renews the lease; marks it free at the end. It is lost when somebody else wrote it, or when no renewal came through for nearly its life.
+async fn keep(
+    store: S3Store,
+    mut lease: Lease,
+    mut etag: String,
+    times: LeaseTimes,
+    stop: CancellationToken,
+    lost: CancellationToken,
+) {
+    let mut renewed = tokio::time::Instant::now();
+    while !lost.is_cancelled() {
+        let stopping = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(times.renewal()) => false,
+        };
+        lease.renewals += 1;
+        lease.released = stopping;
+        let left = (times.life * 4 / 5).saturating_sub(renewed.elapsed());
+        let written = tokio::time::timeout(left, store.write_lease(&lease, Some(&etag))).await;
+        match written {
+            Ok(Ok(Some(next))) => {
+                etag = next;
+                renewed = tokio::time::Instant::now();
+            }
+            Ok(Ok(None)) if stopping => {}
+            Ok(Ok(None)) => {
+                tracing::error!("another run took the lock: nothing more is published");
+                lost.cancel();
+            }
+            Ok(Err(error)) if renewed.elapsed() < times.life * 4 / 5 => {
+                tracing::warn!(%error, "renewing the lock");
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!("the lock could not be renewed: nothing more is published");
+                lost.cancel();
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+const SHA256: &str = "cwlake-sha256";
+
+#[derive(Debug)]
+struct Head {
+    sha256: Option<String>,
+}
+
+#[derive(Debug)]
+struct Version {
+    etag: String,
+    /// Seconds since the epoch, by the store's clock.
+    modified: i64,
+    size: u64,
+}
+
+fn is_missing<E: ProvideErrorMetadata>(
+    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> bool {
+    let code = error.as_service_error().and_then(|e| e.code());
+    let status = error.raw_response().map_or(0, |r| r.status().as_u16());
+    matches!(code, Some("NoSuchKey" | "NotFound")) || status == 404 && code.is_none()
+}
+
+/// `bytes 10-19/200` names the whole object's size after the slash.
+fn total_size(content_range: Option<&str>, length: i64) -> u64 {
+    content_range
+        .and_then(|range| range.rsplit_once('/'))
+        .and_then(|(_, size)| size.parse().ok())
+        .unwrap_or_else(|| u64::try_from(length).unwrap_or(0))
+}
+
+/// Parts as small as the number of parts allows.
+fn part_size(bytes: u64) -> u64 {
+    PART_BYTES.max(bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
+}
+
+async fn read_part(path: &Path, from: u64, length: u64) -> std::io::Result<Bytes> {
+    let mut file = tokio::fs::File::open(path).await?;
+    file.seek(std::io::SeekFrom::Start(from)).await?;
+    let mut part = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact(&mut part).await?;
+    Ok(part.into())
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed())
+}
+
+/// S3 wants checksums in base64.
+fn base64_of_hex(hex: &str) -> String {
+    let bytes: Vec<u8> = (0..hex.len() / 2)
+        .filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect();
+    aws_smithy_types::base64::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fit_the_limit_whatever_the_size() {
+        assert_eq!(part_size(9 << 20), PART_BYTES);
+        let huge = 200 << 30;
+        assert!(huge / part_size(huge) <= MOST_PARTS);
+        assert_eq!(part_size(huge) % (1 << 20), 0);
+    }
+
+    #[test]
+    fn sizes_and_checksums_are_read_and_written_as_s3_does() {
+        assert_eq!(total_size(Some("bytes 10-19/200"), 10), 200);
+        assert_eq!(total_size(None, 10), 10);
+        assert_eq!(base64_of_hex("00ff10"), "AP8Q");
+    }
+}
