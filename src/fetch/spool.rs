@@ -39,6 +39,11 @@ impl Spool {
         }
     }
 
+    /// Whether an interrupted run left answers here.
+    pub fn is_empty(&self) -> bool {
+        fs::read_dir(&self.folder).map_or(true, |mut files| files.next().is_none())
+    }
+
     /// Whether there is a file for a request; it may still turn out unusable.
     pub fn may_hold(&self, plan: &LanePlan, batch: &Batch) -> bool {
         self.file(plan, batch).exists()

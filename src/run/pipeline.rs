@@ -18,7 +18,7 @@ use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reade
 use crate::commit::{Attempt, Lake, LakeError, LaneRecords};
 use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
 use crate::discover::discover;
-use crate::fetch::{BatchStats, Budget, sweep_spool};
+use crate::fetch::{BatchStats, Budget, Spool, sweep_spool};
 use crate::model::{
     AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, UnitOutcome, iso_seconds,
 };
@@ -144,13 +144,13 @@ pub struct PlannedLane {
 pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
     let place = Place::of(context).await?;
     let base = place.session(context).await?;
-    plan_with(context, &base, &place.store).await
+    plan_with(context, &base, &place).await
 }
 
 async fn plan_with(
     context: &RunContext,
     base: &BaseSession,
-    store: &Arc<dyn Store>,
+    place: &Place,
 ) -> Result<Planned, RunError> {
     let config = &context.config;
     let accounts: Vec<AccountConfig> = config
@@ -172,7 +172,7 @@ async fn plan_with(
         .progress
         .stage(&format!("discovering metrics in {} lanes", lanes.len()));
     let lanes: Vec<PlannedLane> = stream::iter(lanes)
-        .map(|lane| plan_one(lane, store, context))
+        .map(|lane| plan_one(lane, place, context))
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
@@ -185,7 +185,7 @@ async fn plan_with(
         cost,
         accounts,
         lanes,
-        destination: store.describe(),
+        destination: place.store.describe(),
     })
 }
 
@@ -224,7 +224,7 @@ async fn export_into(
     }
     let planning = async {
         let base = place.session(context).await?;
-        plan_with(context, &base, &place.store).await
+        plan_with(context, &base, place).await
     };
     let planned = tokio::select! {
         planned = planning => planned?,
@@ -465,7 +465,7 @@ async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region
 
 async fn plan_one(
     lane: UnplannedLane,
-    store: &Arc<dyn Store>,
+    place: &Place,
     context: &RunContext,
 ) -> PlannedLane {
     let UnplannedLane {
@@ -480,7 +480,7 @@ async fn plan_one(
     let limit = config.limits.unit_timeout;
     let lane = client.lane().clone();
     let ready = tokio::select! {
-        ready = ready_lane(client, account_name.as_deref(), &**store, context, &mut stats) => ready,
+        ready = ready_lane(client, account_name.as_deref(), place, context, &mut stats) => ready,
         () = tokio::time::sleep(limit) => Err(
             Cause::new(CauseKind::TimeLimit, format!("discovery is not finished within {} s", limit.as_secs()))
                 .with_hint("raise limits.unit_timeout_secs, or select less"),
@@ -500,13 +500,14 @@ async fn plan_one(
 async fn ready_lane(
     client: LaneClient,
     account_name: Option<&str>,
-    store: &dyn Store,
+    place: &Place,
     context: &RunContext,
     stats: &mut CallStats,
 ) -> Result<ReadyLane, Cause> {
-    let config = &context.config;
+    let (config, store) = (&context.config, &*place.store);
     let lane = client.lane().clone();
-    let scope = lane_scope(context, store, &lane, account_name).await?;
+    let resuming = !Spool::of_lane(&place.scratch.spool(), &lane).is_empty();
+    let scope = lane_scope(context, store, &lane, account_name, resuming).await?;
     let series = if scope.hull().is_empty() {
         // Everything is there: nothing is listed either.
         Vec::new()

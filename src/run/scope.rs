@@ -62,7 +62,8 @@ impl LaneScope {
     }
 }
 
-/// Decides for one lane. Reads manifests, and the footers of units that would be left alone.
+/// Decides for one lane. Reads manifests, and the footers of units that would be left alone. `resuming` says that answers of an
+/// interrupted run are at hand.
 ///
 /// # Errors
 /// The store's: without the manifest it is not known what is there.
@@ -71,6 +72,7 @@ pub(super) async fn lane_scope(
     store: &dyn Store,
     lane: &Lane,
     account_name: Option<&str>,
+    resuming: bool,
 ) -> Result<LaneScope, StoreError> {
     let config = &context.config;
     let mut scope = LaneScope {
@@ -84,7 +86,13 @@ pub(super) async fn lane_scope(
         Range::Window(range) => {
             scope.records.read(store, range.touched_days()).await?;
             let held = held_days(context, store, lane, &scope, range).await?;
-            let wanted = wanted(range, &held);
+            let every_day = range.touched_days().count() == held.len();
+            // The answers an interrupted run left are to the requests for the whole range: the same are planned again.
+            let wanted = if resuming && !every_day {
+                range
+            } else {
+                wanted(range, &held)
+            };
             for namespace in selected() {
                 let delay = config.namespaces[namespace];
                 scope.windows.insert(namespace.to_owned(), (wanted, delay));

@@ -7,3 +7,4 @@ mod faults;
 mod lab;
 mod pipeline;
 mod recorded;
+mod store;

@@ -1,5 +1,6 @@
 """The emulator, the program and third-party servers as fixtures."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +13,8 @@ import time
 
 import boto3
 import pytest
+from s3_proxy import Proxy
+from s3_server import S3Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -151,6 +154,66 @@ def server():
     for process in running:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A real S3 server for the whole session."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(s3_server):
+    """Starts proxies in front of the S3 server, with rules for what goes wrong."""
+    running = []
+
+    def start(*rules):
+        running.append(Proxy(s3_server.url, rules))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+def s3_config(config, url, bucket, prefix, extra=""):
+    """A configuration whose lake is in a bucket, with its files on their way beside it."""
+    keys = f'''url = "s3://{bucket}/{prefix}"
+endpoint_url = "{url}"
+path_style = true
+region = "us-east-1"
+{extra}
+[run]
+spool_dir = "spool"'''
+    return config.replace('url = "lake"\n[run]', keys, 1)
+
+
+def s3_tree(client, bucket, prefix):
+    """Every object below a prefix that is not of one run only, with its content's hash."""
+    tree = {}
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + "/"):
+        for entry in page.get("Contents", []):
+            key = entry["Key"].removeprefix(prefix + "/")
+            if not key.startswith(("_cwlake/runs/", "_cwlake/lock")):
+                body = client.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                tree[key] = hashlib.sha256(body).hexdigest()
+    return tree
+
+
+def open_uploads(client, bucket, prefix):
+    answer = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix + "/")
+    return [u["Key"] for u in answer.get("Uploads", [])]
+
+
+def local_tree(lake):
+    """Every file of a lake that is not of one run only, with its content's hash: tables, manifests, and whatever was left behind."""
+    tree = {}
+    for path in sorted(lake.rglob("*")):
+        key = path.relative_to(lake).as_posix()
+        if path.is_file() and not key.startswith(("_cwlake/runs/", "_cwlake/lock")):
+            tree[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return tree
 
 
 def numbers(text):
