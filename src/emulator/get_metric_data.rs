@@ -150,8 +150,13 @@ impl Request {
         })
     }
 
-    /// Answers the page the request asks for.
-    pub(super) fn answer(&self, lane: &LaneMetrics, now: i64, faults: &[Fault]) -> Page {
+    /// Answers the page the request asks for. `published` is the time until which values can be seen, at or before `now`.
+    pub(super) fn answer(
+        &self,
+        lane: &LaneMetrics,
+        (now, published): (i64, i64),
+        faults: &[Fault],
+    ) -> Page {
         let labels = self.labels();
         let mut results = Vec::new();
         let small = faults
@@ -169,7 +174,7 @@ impl Request {
                 next = Some((index, 0));
                 break;
             }
-            let (times, values, messages) = self.points(query, lane, now);
+            let (times, values, messages) = self.points(query, lane, now, published);
             let skip = if index == self.from.0 {
                 self.from.1.min(times.len())
             } else {
@@ -267,6 +272,7 @@ impl Request {
         query: &Query,
         lane: &LaneMetrics,
         now: i64,
+        published: i64,
     ) -> (Vec<i64>, Vec<f64>, Vec<Value>) {
         let age = now - self.start;
         let (step, rounding) = match age {
@@ -296,7 +302,7 @@ impl Request {
                     generated.shape,
                     generated.seed,
                     bins_start,
-                    end.min(now),
+                    end.min(published),
                     keep,
                 );
             }
@@ -307,6 +313,7 @@ impl Request {
             let inside = || {
                 all.iter()
                     .filter(|r| r.second.div_euclid(query.period) * query.period < end)
+                    .filter(|r| r.second < published)
             };
             let units: BTreeSet<&str> = inside().map(|r| r.unit.as_str()).collect();
             let unit = match &query.unit {

@@ -36,7 +36,7 @@ pub struct Emulator {
 #[derive(Debug)]
 struct Server {
     world: World,
-    now: Option<i64>,
+    now: Mutex<Option<i64>>,
     metrics: Metrics,
     sessions: Sessions,
     faults: Faults,
@@ -54,7 +54,7 @@ impl Emulator {
             .fixed_now()
             .map_err(|e: WorldError| std::io::Error::new(std::io::ErrorKind::InvalidInput, e))?;
         let state = Arc::new(Server {
-            now,
+            now: Mutex::new(now),
             metrics: Metrics::of(&world),
             sessions: Sessions::default(),
             faults: Faults::new(world.seed, world.faults.clone()),
@@ -86,6 +86,15 @@ impl Emulator {
     /// [`LoadError`] with file and line; what was read before stays.
     pub fn load(&self, dir: &Path) -> Result<u64, LoadError> {
         load::load(dir, &self.state.metrics)
+    }
+
+    /// Sets the data clock, seconds since the epoch.
+    pub fn set_now(&self, now: i64) {
+        *self
+            .state
+            .now
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     /// Where it listens.
@@ -379,7 +388,8 @@ fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
 
 impl Server {
     fn now(&self) -> i64 {
-        self.now.unwrap_or_else(|| {
+        let fixed = *self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        fixed.unwrap_or_else(|| {
             std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |d| d.as_secs().cast_signed())
@@ -495,9 +505,10 @@ impl Server {
                         .or_default();
                     lane.spend(request.estimate(), now - request.start() <= 3 * 3_600)?;
                 }
-                let page = self
-                    .metrics
-                    .read(account, region, |lane| request.answer(lane, now, faults));
+                let page = self.metrics.read(account, region, |lane| {
+                    let published = now - self.world.publication_delay_secs;
+                    request.answer(lane, (now, published), faults)
+                });
                 let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
                 let lane = bill.lane(account, region);
                 lane.points += page.points;

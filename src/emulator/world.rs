@@ -17,6 +17,9 @@ pub struct World {
     /// Enforce AWS's call and point quotas per account and region.
     #[serde(default)]
     pub enforce_quota: bool,
+    /// Seconds until a minute's value can be seen; until then it is not there, and a longer period that holds it is not whole.
+    #[serde(default)]
+    pub publication_delay_secs: i64,
     /// Accounts that exist.
     #[serde(default, rename = "account")]
     pub accounts: Vec<AccountSpec>,
@@ -110,6 +113,13 @@ impl World {
             Some(fault) => Err(WorldError::Code(fault.code.clone())),
             None => Ok(world),
         }
+    }
+
+    /// The same world with values published so many seconds late.
+    #[must_use]
+    pub fn publication_delay(mut self, seconds: i64) -> Self {
+        self.publication_delay_secs = seconds;
+        self
     }
 
     pub(super) fn fixed_now(&self) -> Result<Option<i64>, WorldError> {

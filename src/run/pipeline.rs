@@ -233,7 +233,8 @@ async fn export_into(
     };
     context.progress.plan(&planned.report(context));
     let cap = context.config.run.max_spend_usd;
-    if let Some(cap) = cap.filter(|cap| planned.cost.dollars > *cap) {
+    // A cap copied from a plan is not missed by rounding.
+    if let Some(cap) = cap.filter(|cap| planned.cost.dollars > *cap * (1.0 + 1e-9)) {
         return Err(RunError::OverBudget {
             dollars: planned.cost.dollars,
             cap,
@@ -244,8 +245,15 @@ async fn export_into(
         lanes: Vec::new(),
         ..planned.report(context)
     };
-    for account in report.accounts.iter().filter(|a| a.cause.is_some()) {
-        report.units.extend(units_of_account(account, context));
+    for account in &report.accounts {
+        let Some(cause) = &account.cause else {
+            continue;
+        };
+        for lane in lanes_of_account(account, context) {
+            note_unread(lake, context, &lane, cause).await;
+            let units = unread_units(&lane, cause.unit_outcome(), cause, context);
+            report.units.extend(units);
+        }
     }
     export_lanes(context, lake, planned.lanes, started, &mut report).await;
     report.units.sort_by(|a, b| {
@@ -463,11 +471,7 @@ async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region
     }
 }
 
-async fn plan_one(
-    lane: UnplannedLane,
-    place: &Place,
-    context: &RunContext,
-) -> PlannedLane {
+async fn plan_one(lane: UnplannedLane, place: &Place, context: &RunContext) -> PlannedLane {
     let UnplannedLane {
         reader,
         region,
@@ -569,7 +573,9 @@ async fn export_lanes(
                 } = match planned_lane.ready {
                     Ok(ready) => ready,
                     Err(cause) => {
-                        note_unread(&lake, &context, &lane, &report, &cause).await;
+                        if !report.skipped {
+                            note_unread(&lake, &context, &lane, &cause).await;
+                        }
                         return unread_lane(report, &lane, &context);
                     }
                 };
@@ -627,14 +633,8 @@ async fn export_lanes(
 
 /// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
 /// of the units that need one.
-async fn note_unread(
-    lake: &Lake,
-    context: &RunContext,
-    lane: &Lane,
-    report: &LaneReport,
-    cause: &Cause,
-) {
-    if report.skipped || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination) {
+async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
+    if matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination) {
         return;
     }
     let mut records = LaneRecords::new(layout::METRICS, lane.clone());
@@ -675,8 +675,9 @@ fn unread_lane(
     (report, units)
 }
 
-fn units_of_account(account: &AccountReport, context: &RunContext) -> Vec<UnitReport> {
-    let (Some(cause), Some(id)) = (&account.cause, AccountId::parse(&account.account_id)) else {
+/// The lanes of an account that could not be entered, as far as its regions are known.
+fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
+    let Some(id) = AccountId::parse(&account.account_id) else {
         return Vec::new();
     };
     let lane = |region: &String| {
@@ -685,11 +686,6 @@ fn units_of_account(account: &AccountReport, context: &RunContext) -> Vec<UnitRe
             region: Region::parse(region)?,
         })
     };
-    account
-        .regions
-        .iter()
-        .filter_map(lane)
-        .filter(|lane| context.wants(lane))
-        .flat_map(|lane| unread_units(&lane, cause.unit_outcome(), cause, context))
-        .collect()
+    let lanes = account.regions.iter().filter_map(lane);
+    lanes.filter(|lane| context.wants(lane)).collect()
 }

@@ -100,11 +100,22 @@ impl Lab {
     }
 
     pub(crate) fn context(&self, range: &RangeRequest) -> RunContext {
+        self.context_at(range, NOW, &Overrides::default())
+    }
+
+    /// A run at another time, with flags.
+    pub(crate) fn context_at(
+        &self,
+        range: &RangeRequest,
+        now: i64,
+        overrides: &Overrides,
+    ) -> RunContext {
+        self.emulator.set_now(now);
         let path = self.dir.path().join("cwlake.toml");
         std::fs::write(&path, &self.config).expect("written");
-        let config = load(&path, &Overrides::default(), &Environment::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        let range = resolve_range(range, config.run.lookback_days, NOW).expect("a range");
+        let config =
+            load(&path, overrides, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+        let range = resolve_range(range, config.run.lookback_days, now).expect("a range");
         RunContext {
             config: Arc::new(config),
             origin: Origin::Emulator {
@@ -113,7 +124,7 @@ impl Lab {
             },
             range,
             lanes: None,
-            now: NOW,
+            now,
             force: self.force,
             progress: Progress::quiet(),
             stop: self.stop.clone(),

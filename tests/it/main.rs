@@ -5,6 +5,7 @@ mod cli;
 mod config_corpus;
 mod faults;
 mod lab;
+mod lake;
 mod pipeline;
 mod recorded;
 mod store;

@@ -41,8 +41,8 @@ pub(crate) async fn s3_store_as(config: &str, access_key_id: &str) -> S3Store {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("cwlake.toml");
     std::fs::write(&path, config).expect("written");
-    let config: ExportConfig =
-        load(&path, &Overrides::default(), &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+    let config: ExportConfig = load(&path, &Overrides::default(), &Environment::default())
+        .unwrap_or_else(|e| panic!("{e}"));
     let base = BaseSession::load(&origin(access_key_id), &config.limits)
         .await
         .expect("credentials");
@@ -86,21 +86,45 @@ async fn conforms(store: Arc<dyn Store>, dir: &Path) {
     store.prove_writable("metrics").await.expect("writable");
     store.sweep().await.expect("swept");
     let left: Vec<String> = keys(&*store, "metrics/").await;
-    assert_eq!(left, [UNIT], "neither a probe nor a sweep leaves or takes anything");
+    assert_eq!(
+        left,
+        [UNIT],
+        "neither a probe nor a sweep leaves or takes anything"
+    );
 }
 
 async fn objects(store: &dyn Store) {
     assert!(store.get("_cwlake/none").await.expect("asked").is_none());
-    assert!(store.tail("_cwlake/none", 10).await.expect("asked").is_none());
-    store.delete("_cwlake/none").await.expect("nothing to remove");
+    assert!(
+        store
+            .tail("_cwlake/none", 10)
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    store
+        .delete("_cwlake/none")
+        .await
+        .expect("nothing to remove");
     for body in ["one", "another"] {
-        store.put("_cwlake/x", Bytes::from(body)).await.expect("put");
+        store
+            .put("_cwlake/x", Bytes::from(body))
+            .await
+            .expect("put");
         let got = store.get("_cwlake/x").await.expect("got");
         assert_eq!(got.as_deref(), Some(body.as_bytes()), "replaced");
     }
-    let tail = store.tail("_cwlake/x", 4).await.expect("asked").expect("there");
+    let tail = store
+        .tail("_cwlake/x", 4)
+        .await
+        .expect("asked")
+        .expect("there");
     assert_eq!((tail.size, &tail.bytes[..]), (7, &b"ther"[..]));
-    let all = store.tail("_cwlake/x", 100).await.expect("asked").expect("there");
+    let all = store
+        .tail("_cwlake/x", 100)
+        .await
+        .expect("asked")
+        .expect("there");
     assert_eq!((all.size, &all.bytes[..]), (7, &b"another"[..]));
     store.delete("_cwlake/x").await.expect("removed");
     assert!(store.get("_cwlake/x").await.expect("asked").is_none());
@@ -115,10 +139,21 @@ async fn publishing(store: &dyn Store, dir: &Path) {
         let file = staged(dir, body);
         store.publish(UNIT, &file).await.expect("published");
         assert!(!file.path.exists(), "the staged file is gone");
-        let path = store.open(UNIT, &scratch).await.expect("opened").expect("there");
-        assert!(std::fs::read(path).expect("read") == body, "{} bytes", body.len());
+        let path = store
+            .open(UNIT, &scratch)
+            .await
+            .expect("opened")
+            .expect("there");
+        assert!(
+            std::fs::read(path).expect("read") == body,
+            "{} bytes",
+            body.len()
+        );
         let tail = store.tail(UNIT, 3).await.expect("asked").expect("there");
-        assert_eq!((tail.size, &tail.bytes[..]), (body.len() as u64, &body[body.len() - 3..]));
+        assert_eq!(
+            (tail.size, &tail.bytes[..]),
+            (body.len() as u64, &body[body.len() - 3..])
+        );
     }
 }
 
@@ -178,7 +213,11 @@ async fn a_bucket_conforms() {
 #[ignore = "needs the S3 server that ./tests/run starts"]
 async fn a_bucket_conforms_without_checksums_and_with_every_option() {
     let dir = tempfile::tempdir().expect("temp dir");
-    conforms(Arc::new(s3_store("plain", "checksums = false").await), dir.path()).await;
+    conforms(
+        Arc::new(s3_store("plain", "checksums = false").await),
+        dir.path(),
+    )
+    .await;
     let options = "storage_class = \"STANDARD_IA\"\nacl = \"bucket-owner-full-control\"";
     conforms(Arc::new(s3_store("options", options).await), dir.path()).await;
 }
@@ -187,9 +226,18 @@ async fn a_bucket_conforms_without_checksums_and_with_every_option() {
 #[ignore = "needs the S3 server that ./tests/run starts"]
 async fn refusals_are_told_apart_with_their_remedy() {
     let denied = s3_store_as(&s3_config(CONFIG, "denied", ""), "111100009999").await;
-    let error = denied.put("_cwlake/x", Bytes::new()).await.expect_err("denied");
+    let error = denied
+        .put("_cwlake/x", Bytes::new())
+        .await
+        .expect_err("denied");
     assert_eq!(error.kind, StoreErrorKind::Refused, "{error}");
-    assert!(error.hint.as_deref().is_some_and(|h| h.contains("s3:PutObject")), "{error:?}");
+    assert!(
+        error
+            .hint
+            .as_deref()
+            .is_some_and(|h| h.contains("s3:PutObject")),
+        "{error:?}"
+    );
     let stranger = s3_store_as(&s3_config(CONFIG, "denied", ""), "222200009999").await;
     let error = stranger.get("_cwlake/x").await.expect_err("denied");
     assert_eq!(error.kind, StoreErrorKind::Refused, "{error}");
@@ -210,12 +258,14 @@ async fn unfinished_uploads_of_ours_are_swept_and_others_are_not() {
             .expect("begun");
     }
     store.sweep().await.expect("swept");
-    assert_eq!(open_uploads(&client, "sweep/").await, ["sweep/metrics/someone-elses.bin"]);
+    assert_eq!(
+        open_uploads(&client, "sweep/").await,
+        ["sweep/metrics/someone-elses.bin"]
+    );
 }
 
 pub(crate) async fn raw_client() -> aws_sdk_s3::Client {
-    let credentials =
-        aws_sdk_s3::config::Credentials::new(CALLER, "emulated", None, None, "test");
+    let credentials = aws_sdk_s3::config::Credentials::new(CALLER, "emulated", None, None, "test");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
         .endpoint_url(s3_url())
@@ -256,7 +306,10 @@ async fn a_lease_that_is_not_renewed_is_taken_over_and_its_holder_is_told() {
     let lost = first.lost();
     drop(first);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let second = store.acquire(&elsewhere("run-3")).await.expect("taken over");
+    let second = store
+        .acquire(&elsewhere("run-3"))
+        .await
+        .expect("taken over");
     assert!(!lost.is_cancelled());
     // Somebody removes the lock by hand and another run takes it: the holder notices.
     store.delete("_cwlake/lock").await.expect("removed");
