@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -228,10 +229,9 @@ impl Store for LocalStore {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
                 return Err(AcquireError::Taken {
                     root: self.describe(),
-                    holder: holder.trim().to_owned(),
+                    holder: holder_of(&path).await,
                 });
             }
             Err(TryLockError::Error(e)) => return Err(refused(e).into()),
@@ -241,6 +241,18 @@ impl Store for LocalStore {
             .map_err(refused)?;
         Ok(Box::new(FileLock { _file: lock }))
     }
+}
+
+/// What the holder wrote about itself; it may have the lock for a moment before it has.
+async fn holder_of(lock: &Path) -> String {
+    for _ in 0..20 {
+        let text = fs::read_to_string(lock).unwrap_or_default();
+        if !text.trim().is_empty() {
+            return text.trim().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    String::new()
 }
 
 #[derive(Debug)]

@@ -1,0 +1,426 @@
+"""What a lake survives: kills at any instant, interrupted backfills, full disks, readers that never stop, two runs at once."""
+
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROGRAM, Emulator, clean_env, local_tree, open_uploads, s3_config, s3_tree
+from test_scale import peak_of
+
+KILLS_LOCAL = int(os.environ.get("CWLAKE_TEST_KILLS", 200))
+KILLS_S3 = int(os.environ.get("CWLAKE_TEST_KILLS_S3", 50))
+
+WORLD = """seed = 21
+now = "2026-11-21T02:00:00Z"
+[[account]]
+id = "999900001111"
+instances = 15
+load_balancers = 2
+regions = ["us-east-1", "eu-west-1"]
+"""
+
+CONFIG = """version = 1
+[destination]
+url = "lake"
+[run]
+lookback_days = 2
+[limits]
+points_per_second = 1e12
+[[account]]
+id = "999900001111"
+name = "prod"
+base_credentials = true
+regions = ["us-east-1", "eu-west-1"]
+[[metrics]]
+namespace = "AWS/EC2"
+metrics = ["*"]
+statistics = ["Average", "Maximum"]
+period = 300
+[[metrics]]
+namespace = "AWS/ApplicationELB"
+metrics = ["*"]
+statistics = ["Sum"]
+period = 60
+"""
+
+
+class Export:
+    """`cwlake export` in a folder, to be started, killed and started again."""
+
+    def __init__(self, folder, env, config=CONFIG):
+        folder.mkdir(exist_ok=True)
+        self.folder, self.env = folder, clean_env(**env)
+        (folder / "cwlake.toml").write_text(config)
+        self.words = [PROGRAM, "export", "--quiet", "--json", "--config", folder / "cwlake.toml"]
+
+    def start(self, *words):
+        return subprocess.Popen(
+            [*self.words, *words],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words, code=0):
+        process = self.start(*words)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, out[-2000:] + err[-2000:]
+        return json.loads(out) if out.startswith("{") else err
+
+    def killed_after(self, seconds, *words, by=signal.SIGKILL):
+        """Whether it was still running."""
+        process = self.start(*words)
+        try:
+            process.wait(timeout=seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            process.send_signal(by)
+            process.communicate(timeout=30)
+            return True
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    running = Emulator(WORLD, tmp_path_factory.mktemp("aws"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(aws, tmp_path_factory):
+    """The tree of a run that nothing happens to, and how long it takes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    one = Export(folder, aws.env())
+    started = time.monotonic()
+    one.run()
+    return local_tree(folder / "lake"), time.monotonic() - started
+
+
+def whole(lake):
+    """Every visible file of a table can be read to its last row."""
+    for path in lake.glob("*/**/*.parquet"):
+        pq.read_table(path)
+
+
+def test_killed_at_any_instant_the_next_run_ends_as_if_undisturbed(aws, undisturbed, tmp_path):
+    tree, seconds = undisturbed
+    lottery = random.Random(28)
+    killed = 0
+    for n in range(KILLS_LOCAL):
+        folder = tmp_path / f"{n}"
+        one = Export(folder, aws.env())
+        # Every third on top of a lake that is there, so that files are replaced as well as made.
+        if n % 3 == 0:
+            one.run("--namespace", "AWS/EC2")
+        killed += one.killed_after(lottery.random() * seconds)
+        whole(folder / "lake")
+        one.run()
+        assert local_tree(folder / "lake") == tree, f"kill {n}"
+        shutil.rmtree(folder)
+    print(f"{killed} of {KILLS_LOCAL} runs killed at random instants; every tree is the undisturbed one")
+    assert killed > KILLS_LOCAL * 0.7
+
+
+def test_killed_at_any_instant_a_bucket_ends_as_if_undisturbed(aws, undisturbed, s3_server, tmp_path):
+    tree, seconds = undisturbed
+    bucket, client = s3_server.bucket("survival"), s3_server.client()
+    lottery = random.Random(50)
+    killed = 0
+    for n in range(KILLS_S3):
+        one = Export(tmp_path / f"{n}", aws.env(), s3_config(CONFIG, s3_server.url, bucket, f"lake-{n}"))
+        killed += one.killed_after(lottery.random() * seconds * 1.5)
+        one.run()
+        assert s3_tree(client, bucket, f"lake-{n}") == tree, f"kill {n}"
+        assert open_uploads(client, bucket, f"lake-{n}") == []
+        assert not list((tmp_path / f"{n}" / "spool").rglob("*.*")), "nothing is left on its way"
+    print(f"{killed} of {KILLS_S3} runs killed at random instants; every bucket is the undisturbed lake")
+    assert killed > KILLS_S3 * 0.6
+
+
+def sparse_series(folder, count, days):
+    """Series with a point a day: full requests by CloudWatch's estimate, and little to move."""
+    folder.mkdir()
+    lines = "".join(f"2026-{8 + (d + 22) // 30:02d}-{1 + (d + 22) % 30:02d} 12:00:00,{d}.5\n" for d in range(days))
+    (folder / "one.csv").write_text("timestamp,value\n" + lines)
+    index = "".join(
+        f'[[series]]\nfile = "one.csv"\naccount = "999900001111"\nregion = "us-east-1"\nnamespace = "App"\n'
+        f'metric_name = "Jobs"\ndimensions = {{ Worker = "{n:05d}" }}\nunit = "Count"\n'
+        for n in range(count)
+    )
+    (folder / "index.toml").write_text(index)
+
+
+def test_a_backfill_interrupted_twenty_times_asks_for_every_page_once(tmp_path):
+    """90 days, killed or stopped twenty times: at most 1.05 times the calls of a run that nothing happens to."""
+    sparse_series(tmp_path / "series", 20_000, 88)
+    world = 'seed = 1\nnow = "2026-11-21T02:00:00Z"\n[[account]]\nid = "999900001111"\n'
+    config = CONFIG[: CONFIG.index("[[metrics]]")].replace('"us-east-1", "eu-west-1"', '"us-east-1"')
+    config = config.replace("lookback_days = 2", "lookback_days = 2\nconcurrency = 2\nread_ahead = 2").replace("1e12", "1e7\nlist_metrics_per_second = 1e6")
+    config += '[[metrics]]\nnamespace = "App"\nmetrics = ["*"]\nstatistics = ["Average"]\nperiod = 3600\n'
+    span = ("--from", "2026-08-23", "--to", "2026-11-21")
+    running = Emulator(world, tmp_path, tmp_path / "series")
+    calls = lambda: running.bill()["999900001111/us-east-1"]["calls"]["GetMetricData"]
+    one = Export(tmp_path / "undisturbed", running.env(), config)
+    one.run(*span)
+    minimal = calls()
+    lottery = random.Random(38)
+    two = Export(tmp_path / "disturbed", running.env(), config)
+    for n in range(20):
+        before, more = calls(), lottery.randint(5, 20)
+        process = two.start(*span)
+        while calls() - before < more:
+            assert process.poll() is None, "it got to its end"
+            time.sleep(0.005)
+        # Every third is stopped by a signal it may handle.
+        process.send_signal(signal.SIGTERM if n % 3 == 2 else signal.SIGKILL)
+        process.communicate(timeout=30)
+    report = two.run(*span)
+    total = calls() - minimal
+    running.stop()
+    print(f"20 interruptions: {total} calls, {minimal} without any: {total / minimal:.3f}")
+    assert report["totals"]["get_metric_data"]["resumed"] > 100
+    assert total <= 1.05 * minimal
+    assert local_tree(tmp_path / "disturbed/lake") == local_tree(tmp_path / "undisturbed/lake")
+
+
+class Reader(threading.Thread):
+    """Counts the rows of every unit in a loop, until it is stopped."""
+
+    def __init__(self, glob, count):
+        super().__init__()
+        self.glob, self.count = glob, count
+        self.stopping, self.seen, self.errors, self.rounds = threading.Event(), {}, [], 0
+
+    def run(self):
+        while not self.stopping.is_set():
+            try:
+                for *unit, n in self.count(self.glob):
+                    self.seen.setdefault(tuple(map(str, unit)), set()).add(n)
+                self.rounds += 1
+            except Exception as error:  # noqa: BLE001 - whatever a reader may run into
+                # Before the first file there is nothing to read.
+                if "No files found" not in str(error):
+                    self.errors.append(error)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.join()
+
+
+def in_duckdb(glob):
+    query = f"SELECT dt, region, count(value), count(DISTINCT dt) FROM '{glob}' GROUP BY ALL"
+    return [row[:3] for row in duckdb.connect().execute(query).fetchall()]
+
+
+def in_pyarrow(glob):
+    """One opening a file: its footer and its rows are of one version."""
+    counts = {}
+    for path in pathlib.Path(glob.split("/**")[0]).glob("**/*.parquet"):
+        with path.open("rb") as file:
+            rows = pq.ParquetFile(file).read(columns=["value"]).num_rows
+        counts[(path.parent.name, path.name.split("_")[1])] = rows
+    return [(*unit, n) for unit, n in counts.items()]
+
+
+def test_readers_of_a_growing_table_never_see_an_error_or_a_half_unit(aws, tmp_path):
+    """Days are added and come out as they were, as in every night; the table is read in a loop meanwhile."""
+    one = Export(tmp_path, aws.env())
+    glob = f"{tmp_path}/lake/metrics/**/*.parquet"
+    with Reader(glob, in_duckdb) as duck, Reader(glob, in_pyarrow) as arrow:
+        for day in range(12, 21):
+            one.run("--date", f"2026-11-{day}")
+        for _ in range(3):
+            one.run("--force", "--from", "2026-11-12")
+    for reader in (duck, arrow):
+        assert not reader.errors, reader.errors[:3]
+        assert len(reader.seen) == 18 and reader.rounds > 10
+        assert all(len(counts) == 1 for counts in reader.seen.values()), "whole from the first look on"
+
+
+def test_readers_of_units_that_are_replaced_see_the_old_or_the_new(aws, tmp_path):
+    """Every unit is replaced by a larger one and, forced, by a smaller one, over and over.
+
+    DuckDB opens a file twice in one query, for its footer and for its rows: replaced in between, the query fails. It may fail, and
+    must not count wrongly; a reader that opens a file once sees neither.
+    """
+    one = Export(tmp_path, aws.env())
+    glob = f"{tmp_path}/lake/metrics/**/*.parquet"
+    fewer = CONFIG.replace('["Average", "Maximum"]', '["Average"]')
+    one.run()
+    with Reader(glob, in_duckdb) as duck, Reader(glob, in_pyarrow) as arrow:
+        for n in range(8):
+            (tmp_path / "cwlake.toml").write_text(CONFIG if n % 2 else fewer)
+            one.run("--force")
+    print(f"DuckDB: {duck.rounds} queries, {len(duck.errors)} failed by a file replaced between its two openings")
+    assert not arrow.errors, arrow.errors[:3]
+    assert len(duck.errors) < duck.rounds
+    for reader in (duck, arrow):
+        assert len(reader.seen) == 6 and all(len(counts) == 2 for counts in reader.seen.values()), reader.seen
+
+
+def in_namespace(words, **kwargs):
+    """Runs a shell line with mounts of its own; needs user namespaces or root."""
+    return subprocess.run(["unshare", "-r", "-m", "sh", "-c", words], capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def needs_mounts():
+    if not sys.platform.startswith("linux") or in_namespace("mount -t tmpfs none /mnt").returncode:
+        pytest.skip("this machine allows no mounts of one's own")
+
+
+def test_a_full_disk_fails_units_and_harms_nothing(aws, undisturbed, tmp_path):
+    needs_mounts()
+    tree, _ = undisturbed
+    one = Export(tmp_path / "x", aws.env())
+    lake = tmp_path / "x/lake"
+    lake.mkdir()
+    keep = tmp_path / "kept"
+    export = " ".join(str(w) for w in one.words)
+    # 400 KiB: enough to begin, too little for all units; then room is made and the next run ends as it should.
+    script = f"""
+        mount -t tmpfs -o size=400k none {lake} || exit 99
+        {export} > {tmp_path}/first 2>{tmp_path}/log; echo $? > {tmp_path}/code
+        find {lake}/metrics -name '*.part' | wc -l > {tmp_path}/halves
+        cp -r {lake} {tmp_path}/full
+        mount -o remount,size=64m {lake}
+        {export} > {tmp_path}/second 2>>{tmp_path}/log; echo $? >> {tmp_path}/code
+        cp -r {lake} {keep}
+    """
+    done = in_namespace(script, env=one.env)
+    assert done.returncode == 0, done.stderr
+    codes = (tmp_path / "code").read_text().split()
+    assert codes[0] in ("3", "5") and codes[1] == "0", codes + [(tmp_path / "log").read_text()]
+    assert (tmp_path / "halves").read_text().strip() == "0"
+    whole(tmp_path / "full")
+    if codes[0] == "3":
+        report = json.loads((tmp_path / "first").read_text())
+        failed = [u for u in report["units"] if u["outcome"] == "failed"]
+        assert failed and all("No space left" in u["cause"]["message"] for u in failed)
+    assert local_tree(keep) == tree
+
+
+def test_a_read_only_destination_is_refused_before_any_call(tmp_path):
+    needs_mounts()
+    running = Emulator(WORLD, tmp_path)
+    one = Export(tmp_path / "x", running.env())
+    lake = tmp_path / "x/lake"
+    lake.mkdir()
+    export = " ".join(str(w) for w in one.words)
+    done = in_namespace(f"mount -t tmpfs -o ro none {lake} && {export}", env=one.env)
+    bill = running.bill()
+    running.stop()
+    assert done.returncode == 2 and "Read-only file system" in done.stderr, done.stderr
+    assert bill == {}
+
+
+def test_few_file_descriptors_are_enough(aws, undisturbed, tmp_path):
+    tree, _ = undisturbed
+    one = Export(tmp_path, aws.env())
+    process = subprocess.run(
+        one.words,
+        env=one.env,
+        capture_output=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert process.returncode == 0, process.stderr
+    assert local_tree(tmp_path / "lake") == tree
+
+
+def test_two_runs_at_once_one_is_told(aws, undisturbed, tmp_path):
+    tree, _ = undisturbed
+    one = Export(tmp_path, aws.env())
+    both = [one.start(), one.start()]
+    results = [(p.communicate(timeout=60), p.returncode) for p in both]
+    codes = sorted(code for _, code in results)
+    assert codes in ([0, 0], [0, 7]), results
+    for (_, err), code in results:
+        if code == 7:
+            assert "another run is writing to" in err and "process" in err
+    one.run()
+    assert local_tree(tmp_path / "lake") == tree
+
+
+@pytest.mark.parametrize("by, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, tmp_path, by, code):
+    tree, seconds = undisturbed
+    lottery = random.Random(int(by))
+    ended = 0
+    for n in range(25):
+        folder = tmp_path / f"{n}"
+        one = Export(folder, aws.env())
+        process = one.start()
+        time.sleep(lottery.random() * seconds)
+        process.send_signal(by)
+        signalled = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - signalled < 10
+        # Before its handlers stand, a signal ends any program as it does; after its end it changes nothing.
+        if process.returncode not in (0, -by):
+            assert process.returncode == code, err
+            report = json.loads(out)
+            assert report["stopped_by"] == signal.Signals(by).name
+            assert list((folder / "lake/_cwlake/runs").glob("*.json"))
+            ended += 1
+        whole(folder / "lake")
+        one.run()
+        assert local_tree(folder / "lake") == tree
+        shutil.rmtree(folder)
+    assert ended > 10
+
+
+def test_a_second_signal_ends_a_run_at_once(tmp_path):
+    world = WORLD + '[[fault]]\noperation = "GetMetricData"\nkind = "hang"\n'
+    running = Emulator(world, tmp_path)
+    process = Export(tmp_path / "x", running.env()).start()
+    while not running.bill().get("999900001111/us-east-1", {}).get("calls", {}).get("GetMetricData"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None, "it waits for what is under way"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=2)
+    running.process.kill()
+    running.process.wait()
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
+def test_fifteen_days_of_minutes_for_two_thousand_series_fit_in_400_mib(tmp_path):
+    world = 'seed = 4\nnow = "2026-11-21T02:00:00Z"\n[[account]]\nid = "999900001111"\ninstances = 445\n'
+    config = CONFIG[: CONFIG.index("[[metrics]]")].replace('"us-east-1", "eu-west-1"', '"us-east-1"')
+    config += '[[metrics]]\nnamespace = "AWS/EC2"\nmetrics = ["*"]\nstatistics = ["Average"]\nperiod = 60\n'
+    running = Emulator(world, tmp_path)
+    one = Export(tmp_path / "x", running.env(), config)
+    out = (tmp_path / "out").open("w")
+    started = time.monotonic()
+    # Fourteen days and the part of the fifteenth that CloudWatch keeps by the minute; the day before it comes at 300 s.
+    process = subprocess.Popen([*one.words, "--from", "2026-11-06", "--to", "2026-11-21"], env=one.env, stdout=out)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, peak_of(process.pid))
+        time.sleep(0.02)
+    running.stop()
+    report = json.loads((tmp_path / "out").read_text())
+    totals = report["totals"]
+    print(f"{totals['rows']:,} rows in {time.monotonic() - started:.1f} s, peak {peak:.0f} MiB")
+    assert process.returncode == 0 and totals["written"] == 15
+    assert all(u["complete"] and not u["provisional"] for u in report["units"])
+    assert totals["rows"] > 40_000_000
+    assert peak < 400
