@@ -75,7 +75,7 @@ pub struct ConfigArgs {
         value_name = "FILE"
     )]
     pub config: PathBuf,
-    /// The lake, over `destination.url`: s3://bucket/prefix or a folder (relative to the working folder)
+    /// The lake, over `destination.url`: `s3://bucket/prefix` or a folder (relative to the working folder)
     #[arg(long, env = "CWLAKE_DESTINATION", value_name = "URL")]
     pub destination: Option<String>,
     /// Only this account; may be repeated

@@ -85,7 +85,7 @@ const STORAGE_CLASSES: &[&str] = &[
     "EXPRESS_ONEZONE",
 ];
 
-const DEFAULT_LEASE: Duration = Duration::from_secs(60);
+const DEFAULT_LEASE: Duration = Duration::from_mins(1);
 
 /// What is being resolved, and where problems with it are told.
 struct Resolver<'a> {

@@ -182,7 +182,7 @@ fn repeated<'a>(runs: impl Iterator<Item = (&'a str, usize)>) -> ArrayRef {
 pub(super) fn map_array<'a>(
     runs: impl Iterator<Item = (&'a [Dimension], usize)> + Clone,
 ) -> Result<MapArray, ArrowError> {
-    let rows = || runs.clone().flat_map(|(d, n)| std::iter::repeat_n(d, n));
+    let rows = move || runs.clone().flat_map(|(d, n)| std::iter::repeat_n(d, n));
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values(
         rows().flatten().map(|d| d.name.as_str()),
     ));

@@ -35,7 +35,8 @@ struct Report {
 
 #[derive(Deserialize)]
 struct Account {
-    account_id: String,
+    #[serde(rename = "account_id")]
+    id: String,
     regions: Vec<String>,
     cause: Option<serde_json::Value>,
 }
@@ -80,8 +81,7 @@ impl LaneChoice {
         };
         for account in &report.accounts {
             if account.cause.is_some() && account.regions.is_empty() {
-                let id = AccountId::parse(&account.account_id)
-                    .ok_or_else(|| value(&account.account_id))?;
+                let id = AccountId::parse(&account.id).ok_or_else(|| value(&account.id))?;
                 let (first, last) = (days(&report.from)?, days(&report.to)?);
                 choice
                     .accounts

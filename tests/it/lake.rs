@@ -455,6 +455,10 @@ async fn the_budget_stops_before_the_call_that_would_pass_it_and_the_next_run_go
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the headline is for whoever runs the test"
+)]
 async fn a_backfill_bills_each_metric_once_where_a_loop_over_days_bills_it_daily() {
     let config = CONFIG
         .replace("period = 300", "period = 3600")

@@ -247,7 +247,7 @@ async fn refusals_are_told_apart_with_their_remedy() {
 #[ignore = "needs the S3 server that ./tests/run starts"]
 async fn unfinished_uploads_of_ours_are_swept_and_others_are_not() {
     let store = s3_store("sweep", "").await;
-    let client = raw_client().await;
+    let client = raw_client();
     for key in [UNIT, "metrics/someone-elses.bin"] {
         client
             .create_multipart_upload()
@@ -264,7 +264,7 @@ async fn unfinished_uploads_of_ours_are_swept_and_others_are_not() {
     );
 }
 
-pub(crate) async fn raw_client() -> aws_sdk_s3::Client {
+pub(crate) fn raw_client() -> aws_sdk_s3::Client {
     let credentials = aws_sdk_s3::config::Credentials::new(CALLER, "emulated", None, None, "test");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{Finding, Lease, judge};
@@ -37,8 +38,11 @@ use crate::write::parquet::Staged;
 /// Files up to this size are sent in one PUT, larger ones in parts of this size.
 const PART_BYTES: u64 = 8 << 20;
 
-/// Parts of one upload in flight: with [`PART_BYTES`], its memory.
+/// Parts of one upload in flight.
 const PARTS_IN_FLIGHT: usize = 3;
+
+/// Pieces of objects in memory over all lanes: with [`PART_BYTES`], 96 MiB at most.
+const PIECES_IN_MEMORY: usize = 12;
 
 /// # Source
 /// S3 user guide, "Multipart upload limits": 10,000 parts.
@@ -49,6 +53,7 @@ const MOST_PARTS: u64 = 10_000;
 pub struct S3Store {
     client: StorageClient,
     settings: Arc<S3Destination>,
+    pieces: Arc<Semaphore>,
 }
 
 impl S3Store {
@@ -57,7 +62,14 @@ impl S3Store {
         Self {
             client,
             settings: Arc::new(settings),
+            pieces: Arc::new(Semaphore::new(PIECES_IN_MEMORY)),
         }
+    }
+
+    /// Waits for room for one more piece of an object.
+    async fn piece(&self) -> SemaphorePermit<'_> {
+        let room = self.pieces.acquire().await;
+        room.expect("the bound on pieces is never closed")
     }
 
     fn key(&self, key: &str) -> String {
@@ -127,6 +139,7 @@ impl S3Store {
 
     async fn put_whole(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
         let doing = self.doing("writing", key);
+        let _piece = self.piece().await;
         let body: Bytes = tokio::fs::read(&staged.path)
             .await
             .map_err(|e| StoreError::io("reading", &staged.path, &e))?
@@ -224,6 +237,7 @@ impl S3Store {
         length: u64,
     ) -> Result<CompletedPart, StoreError> {
         let doing = self.doing("writing", key);
+        let _piece = self.piece().await;
         let body = read_part(path, from, length)
             .await
             .map_err(|e| StoreError::io("reading", path, &e))?;
@@ -545,6 +559,7 @@ impl Store for S3Store {
         let (mut at, mut whole) = (0_u64, None);
         // In pieces, so that memory does not follow the object's size.
         while whole.is_none_or(|size| at < size) {
+            let _piece = self.piece().await;
             let range = format!("bytes={at}-{}", at + PART_BYTES - 1);
             let Some((body, version)) = self.read(key, Some(range)).await? else {
                 return Ok(None);
