@@ -407,7 +407,7 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
     }
     let _ = writeln!(
         out,
-        "{:<12} {:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9}",
+        "{:<12} {:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9}",
         "account",
         "region",
         "namespace",
@@ -416,18 +416,20 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
         "calls",
         "points at most",
         "size about",
+        "at quota",
         "dollars"
     );
     let mut line = |account: &str, region: &str, namespace: &str, c: NamespaceCost| {
         let _ = writeln!(
             out,
-            "{account:<12} {region:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9.4}",
+            "{account:<12} {region:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9.4}",
             printable(namespace),
             grouped(c.series),
             grouped(c.billed_metrics),
             grouped(c.calls),
             grouped(c.points),
             size(c.points * BYTES_PER_POINT),
+            format!("{:.1} s", c.seconds_at_quota),
             c.dollars()
         );
     };
@@ -439,6 +441,7 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
         billed_metrics: cost.sum.billed_metrics,
         calls: cost.sum.calls,
         points: cost.sum.points,
+        seconds_at_quota: cost.seconds_at_quota,
     };
     line("total", "", "", sum);
     if lines.len() < all {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cost::{LaneCost, NamespaceCost};
 use super::windows::{Window, kept, windows};
-use crate::config::{Asks, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
+use crate::config::{Asks, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
 use crate::model::{
     Lane, MAX_STATISTICS_PER_BILLED_METRIC, Period, Series, Spans, Statistic, TimeWindow,
 };
@@ -89,8 +89,8 @@ impl LanePlan {
     }
 
     /// What each namespace of the lane will cost.
-    pub fn cost_by_namespace(&self) -> BTreeMap<String, NamespaceCost> {
-        super::cost::by_namespace(self)
+    pub fn cost_by_namespace(&self, limits: &Limits, now: i64) -> BTreeMap<String, NamespaceCost> {
+        super::cost::by_namespace(self, limits, now)
     }
 }
 

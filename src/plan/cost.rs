@@ -41,18 +41,13 @@ impl LaneCost {
 
     /// Seconds the lane takes at AWS's quota, whichever of calls and points is the tighter.
     pub fn seconds_at_quota(&self, limits: &Limits, oldest_start: i64, now: i64) -> f64 {
-        let recent = now - oldest_start <= RECENT_SECONDS;
-        let points_per_second = if recent {
-            limits.recent_points_per_second
-        } else {
-            limits.points_per_second
-        };
+        let points_per_second = points_per_second(limits, oldest_start, now);
         (self.calls as f64 / limits.calls_per_second).max(self.points as f64 / points_per_second)
     }
 }
 
 /// Share of one namespace in a lane's cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct NamespaceCost {
     /// Series asked.
     pub series: u64,
@@ -62,6 +57,8 @@ pub struct NamespaceCost {
     pub calls: u64,
     /// Points by CloudWatch's estimate.
     pub points: u64,
+    /// Seconds it takes of its lane at quota speed.
+    pub seconds_at_quota: f64,
 }
 
 impl NamespaceCost {
@@ -77,7 +74,11 @@ impl NamespaceCost {
 /// Measured on the demo's mix of noisy, counting, zero and constant metrics (zstd 1): 1.9 to 4.2.
 pub const BYTES_PER_POINT: u64 = 3;
 
-pub(super) fn by_namespace(plan: &LanePlan) -> BTreeMap<String, NamespaceCost> {
+pub(super) fn by_namespace(
+    plan: &LanePlan,
+    limits: &Limits,
+    now: i64,
+) -> BTreeMap<String, NamespaceCost> {
     let mut costs: BTreeMap<&str, NamespaceCost> = BTreeMap::new();
     for series in &plan.series {
         costs
@@ -95,7 +96,12 @@ pub(super) fn by_namespace(plan: &LanePlan) -> BTreeMap<String, NamespaceCost> {
             let namespace = plan.series[first.series as usize].series.metric.namespace();
             let cost = costs.entry(namespace).or_default();
             cost.billed_metrics += queries.len().div_ceil(MAX_STATISTICS_PER_BILLED_METRIC) as u64;
-            cost.points += batch.span.points(first.period) * queries.len() as u64;
+            let points = batch.span.points(first.period) * queries.len() as u64;
+            cost.points += points;
+            let share = queries.len() as f64 / batch.queries.len() as f64;
+            let by_calls = share / limits.calls_per_second;
+            let by_points = points as f64 / points_per_second(limits, batch.span.start, now);
+            cost.seconds_at_quota += by_calls.max(by_points);
             cost.calls += u64::from(last != Some(namespace));
             last = Some(namespace);
         }
@@ -104,6 +110,15 @@ pub(super) fn by_namespace(plan: &LanePlan) -> BTreeMap<String, NamespaceCost> {
         .into_iter()
         .map(|(namespace, cost)| (namespace.to_owned(), cost))
         .collect()
+}
+
+/// The quota for a window that starts at `start`.
+fn points_per_second(limits: &Limits, start: i64, now: i64) -> f64 {
+    if now - start <= RECENT_SECONDS {
+        limits.recent_points_per_second
+    } else {
+        limits.points_per_second
+    }
 }
 
 /// Cost of a run: the sum over its lanes, which run side by side.

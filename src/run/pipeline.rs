@@ -278,13 +278,15 @@ impl PlannedLane {
     }
 
     /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
-    fn report(&self) -> LaneReport {
+    fn report(&self, context: &RunContext) -> LaneReport {
         let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
         LaneReport {
             account_id: self.lane.account.to_string(),
             region: self.lane.region.to_string(),
             planned: plan.map(|p| p.cost()).unwrap_or_default(),
-            namespaces: plan.map(|p| p.cost_by_namespace()).unwrap_or_default(),
+            namespaces: plan
+                .map(|p| p.cost_by_namespace(&context.config.limits, context.now))
+                .unwrap_or_default(),
             get_metric_data: BatchStats::default(),
             discovery: self.discovery,
             overruled: plan.map_or(0, |p| p.overruled),
@@ -343,7 +345,7 @@ impl Planned {
             planned: self.cost,
             totals: Totals::default(),
             accounts: self.accounts.clone(),
-            lanes: self.lanes.iter().map(PlannedLane::report).collect(),
+            lanes: self.lanes.iter().map(|l| l.report(context)).collect(),
             units: Vec::new(),
         }
     }
@@ -564,7 +566,7 @@ async fn export_lanes(
             let open_days = Arc::clone(&open_days);
             let context = context.clone();
             async move {
-                let report = planned_lane.report();
+                let report = planned_lane.report(&context);
                 let lane = planned_lane.lane;
                 let ReadyLane {
                     client,
