@@ -370,13 +370,7 @@ impl DayBook {
                     cause.map(|c| c.with_hint("--force reads it again")),
                 )
             }
-            DayMode::OtherPlan => {
-                let (outcome, cause) = skipped(
-                    "the unit that is there was written with another configuration, and only a part of the day is asked",
-                );
-                let hint = "export the whole day to replace it, or --force to add to it";
-                (outcome, cause.map(|c| c.with_hint(hint)))
-            }
+            DayMode::OtherPlan => (UnitOutcome::Failed, Some(other_plan())),
             DayMode::Replace | DayMode::Merge if has_rows => (UnitOutcome::Written, None),
             // Nothing there because everything was refused is not "empty".
             DayMode::Replace | DayMode::Merge if self.refused_queries > 0 => {
@@ -397,6 +391,15 @@ fn destination(error: &WriteError) -> Cause {
 
 fn old_destination(error: &OldError) -> Cause {
     with_sources(error)
+}
+
+/// Why a part of a day cannot join what is there.
+pub(super) fn other_plan() -> Cause {
+    Cause::new(
+        CauseKind::Destination,
+        "the unit that is there was written with another configuration, and only a part of the day is asked",
+    )
+    .with_hint("export the whole day to replace it, or --force to add to it")
 }
 
 /// A cause of the destination, with the text of what lies below.

@@ -65,7 +65,7 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
         job.account_name.as_ref(),
         &job.lake.staging(),
         &old,
-        job.context.now,
+        &job.context,
     );
     let sink = Arc::new(Mutex::new(sink));
     let limit = job.context.config.limits.unit_timeout;
@@ -151,7 +151,7 @@ async fn record(
     units: &[UnitReport],
 ) -> Result<(), Cause> {
     let (lake, lane) = (Arc::clone(&job.lake), job.client.lane().clone());
-    if whole && !lake.lost().is_cancelled() {
+    if whole && !job.plan.series.is_empty() && !lake.lost().is_cancelled() {
         let name = job.account_name.as_deref();
         widen_catalog(&lake, &lane, name, |catalog| {
             locked(sink).note_series(catalog);
@@ -191,6 +191,9 @@ async fn fetch_and_write(
 ) -> Result<Option<FetchedGroup>, Cause> {
     let (plan, context) = (&job.plan, &job.context);
     let now = context.now;
+    if context.stop.is_cancelled() || job.lake.lost().is_cancelled() {
+        return Err(stopped(job).await);
+    }
     let asker = Asker {
         client: job.client.clone(),
         plan: Arc::clone(plan),

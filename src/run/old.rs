@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 
 use crate::model::{MetricId, Statistic};
 use crate::normalize::{DecodedRun, decode_runs};
-use crate::write::{WriteError, read_facts, read_rows};
+use crate::write::{FileFacts, WriteError, read_facts, read_rows};
 
 /// Why what is there cannot be merged with.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(super) enum OldError {
 pub(super) struct OldRuns {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, WriteError>> + Send>,
     next: VecDeque<DecodedRun>,
-    complete: bool,
+    facts: FileFacts,
 }
 
 impl fmt::Debug for OldRuns {
@@ -47,17 +47,21 @@ pub(super) fn key(run: &DecodedRun) -> Key {
 impl OldRuns {
     /// Opens a unit's file.
     pub(super) fn open(path: &Path) -> Result<Self, OldError> {
-        let complete = read_facts(path)?.complete;
         Ok(Self {
+            facts: read_facts(path)?,
             batches: Box::new(read_rows(path)?),
             next: VecDeque::new(),
-            complete,
         })
     }
 
     /// Whether everything that was asked for is in it.
     pub(super) fn is_complete(&self) -> bool {
-        self.complete
+        self.facts.complete
+    }
+
+    /// What it was meant to hold.
+    pub(super) fn plan_hash(&self) -> Option<&str> {
+        self.facts.plan_hash.as_deref()
     }
 
     /// The next run with its key, left where it is.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::day::{DayBook, SealedDay, with_sources};
+use super::day::{DayBook, SealedDay, other_plan, with_sources};
 use super::old::OldRuns;
+use super::pipeline::RunContext;
 use super::scope::LaneScope;
 use crate::fetch::{BatchStats, Fetched};
 use crate::model::{
@@ -39,13 +40,17 @@ impl LaneSink {
         account_name: Option<&Arc<str>>,
         staging: &Path,
         old: &HashMap<Day, PathBuf>,
-        now: i64,
+        context: &RunContext,
     ) -> Self {
         let plan_hash: Arc<str> = Arc::from(scope.plan_hash.as_str());
         let book = |(day, mode): &(Day, _)| {
             let staged = layout::staged(staging, layout::METRICS, *day, &plan.lane);
             let rows = MetricRows::new(plan.lane.clone(), account_name.cloned());
             let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
+                // The manifest knows most of these before anything is asked; this is for a file it does not know.
+                Ok(Some(runs)) if !context.force && runs.plan_hash() != Some(&*plan_hash) => {
+                    (None, Some(other_plan()))
+                }
                 Ok(runs) => (runs, None),
                 Err(error) => (None, Some(with_sources(&error))),
             };
@@ -60,7 +65,7 @@ impl LaneSink {
             days: scope.days.iter().map(book).collect(),
             seen: vec![None; plan.series.len()],
             stats: BatchStats::default(),
-            now,
+            now: context.now,
         }
     }
 

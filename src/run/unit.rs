@@ -99,6 +99,11 @@ async fn place(
     let old = old_file(&**store, &key).await?;
     let recorded = before.and_then(|c| c.files.iter().find(|f| f.name == key));
     let old_sha256 = recorded.map(|f| f.sha256.as_str());
+    if !context.force
+        && let (Some(_), Some(cause)) = (&old, dropped_namespaces(context, scope, before))
+    {
+        return Err(cause);
+    }
     let decision = decide(old.as_ref(), old_sha256, sealed.new_file(), context.force);
     match decision {
         Decision::Keep(kept) => {
@@ -154,6 +159,33 @@ async fn place(
         unit.file = Some(file.name.clone());
     }
     Ok(Change::Commit(record))
+}
+
+/// A unit of another configuration holds namespaces that this one does not know: to replace it would lose them without a word.
+fn dropped_namespaces(
+    context: &RunContext,
+    scope: &LaneScope,
+    before: Option<&Committed>,
+) -> Option<Cause> {
+    let before = before.filter(|c| c.plan_hash != scope.plan_hash)?;
+    let known = &context.config.namespaces;
+    let dropped: Vec<&str> = before
+        .covered
+        .keys()
+        .filter(|namespace| !known.contains_key(*namespace))
+        .map(String::as_str)
+        .collect();
+    if dropped.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "kept the unit that is there: it has {}, which this configuration does not ask for",
+        dropped.join(", ")
+    );
+    Some(
+        Cause::new(CauseKind::Destination, text)
+            .with_hint("--force replaces it; two configurations need a lake each"),
+    )
 }
 
 /// Publishing goes on for a moment after a signal, and stops when the lock is lost.

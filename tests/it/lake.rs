@@ -163,6 +163,59 @@ async fn another_configuration_is_read_anew_and_says_what_it_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_configuration_never_drops_a_namespace_or_mixes_with_a_part_of_a_day() {
+    let lab = small_lab("").await;
+    run_at(&lab, &RangeRequest::default(), NOW).await;
+    let tree = lab.tree();
+    // More rows, and one namespace less: two teams that share a lake by mistake, say.
+    let table = SMALL_CONFIG.rfind("[[metrics]]").expect("a second table");
+    let other = SMALL_CONFIG[..table].replace(
+        "\"Average\", \"Sum\"",
+        "\"Average\", \"Sum\", \"p1\", \"p2\"",
+    );
+    let lab = lab.with_config(&other);
+    let report = run_at(&lab, &RangeRequest::default(), NOW).await;
+    let cause = report.units[0].cause.as_ref().expect("a cause");
+    assert_eq!(report.exit_code(), 3);
+    assert!(
+        cause.message.contains("it has AWS/ApplicationELB"),
+        "{cause}"
+    );
+    let part = dates("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
+    for manifest in [true, false] {
+        if !manifest {
+            std::fs::remove_dir_all(lab.lake().join("_cwlake/manifest")).expect("removed");
+        }
+        let report = run_at(&lab, &part, NOW).await;
+        let cause = report.units[0].cause.as_ref().expect("a cause");
+        assert_eq!(report.exit_code(), 3);
+        assert!(cause.message.contains("another configuration"), "{cause}");
+        assert_eq!(lab.tree(), tree);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_manifest_is_made_again_from_the_files() {
+    let lab = small_lab("").await;
+    let range = dates("2026-11-18", "2026-11-21");
+    run_at(&lab, &range, NOW).await;
+    let tree = lab.tree();
+    std::fs::remove_dir_all(lab.lake().join("_cwlake/manifest")).expect("removed");
+    assert_eq!(
+        states(&lab, &range, NOW).await["2026-11-20"],
+        UnitState::Missing
+    );
+    let report = run_at(&lab, &range, NOW).await;
+    assert_eq!((report.exit_code(), report.totals.written), (0, 3));
+    assert_eq!(lab.tree(), tree);
+    assert_eq!(
+        states(&lab, &range, NOW).await["2026-11-20"],
+        UnitState::Complete
+    );
+    verified(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn windows_inside_a_day_make_the_day() {
     let whole = small_lab("").await;
     run_at(&whole, &dates("2026-11-19", "2026-11-20"), NOW).await;
