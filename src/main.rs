@@ -14,7 +14,7 @@ use cwlake::cli::{
 use cwlake::commit::LakeError;
 use cwlake::config::{
     ConfigError, Environment, ExportConfig, Overrides, Range, RangeError, RangeRequest, load,
-    resolve_range,
+    oldest_day, resolve_range,
 };
 use cwlake::model::{Day, TimeWindow};
 use cwlake::report::plan_text;
@@ -220,7 +220,7 @@ fn context(
     };
     let lanes = ask
         .and_then(|a| a.only_failed.as_deref())
-        .map(failed_in)
+        .map(|report| failed_in(report, now))
         .transpose()?;
     let range = match &lanes {
         // Each lane has its own; this is what all of them lie in.
@@ -239,13 +239,13 @@ fn context(
     })
 }
 
-fn failed_in(report: &std::path::Path) -> Result<LaneChoice, RangeError> {
+fn failed_in(report: &std::path::Path, now: i64) -> Result<LaneChoice, RangeError> {
     let refuse = |message: String| RangeError {
         flag: "--only-failed",
         message: format!("{}: {message}", report.display()),
     };
     let text = std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?;
-    let choice = LaneChoice::failed_in(&text).map_err(|e| {
+    let mut choice = LaneChoice::failed_in(&text).map_err(|e| {
         refuse(match std::error::Error::source(&e) {
             Some(source) => format!("{e}: {source}"),
             None => e.to_string(),
@@ -254,6 +254,15 @@ fn failed_in(report: &std::path::Path) -> Result<LaneChoice, RangeError> {
     if choice.is_empty() {
         return Err(refuse(
             "nothing in it failed: there is nothing to run again".to_owned(),
+        ));
+    }
+    choice.clip(TimeWindow::days(
+        oldest_day(now),
+        Day::containing(now).plus(1),
+    ));
+    if choice.is_empty() {
+        return Err(refuse(
+            "CloudWatch has none of its days any more".to_owned(),
         ));
     }
     Ok(choice)
@@ -288,6 +297,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::OverBudget { .. }) => 8,
+        Some(RunError::Stopped(signal)) => {
+            if *signal == "SIGTERM" {
+                143
+            } else {
+                130
+            }
+        }
         Some(RunError::Store(error)) => match error.kind {
             StoreErrorKind::Refused => 2,
             StoreErrorKind::Temporary => 5,
@@ -318,6 +334,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
         }
         RunError::Report(source) => own(source, "the data is in place, run again to get a report"),
+        RunError::Stopped(_) => None,
         RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
     }
 }

@@ -202,6 +202,31 @@ pub struct MessageReport {
 /// Refused queries listed for a unit; more are only counted.
 pub const LISTED_REFUSALS: usize = 1_000;
 
+impl UnitReport {
+    /// Whether something of it is missing that was asked for: it failed, was denied, or is not complete.
+    pub fn is_short(&self) -> bool {
+        is_short(
+            self.outcome,
+            self.complete,
+            self.series_asked,
+            self.refused_queries,
+        )
+    }
+}
+
+/// The same, from a report that was read back.
+pub(crate) fn is_short(
+    outcome: UnitOutcome,
+    complete: bool,
+    series_asked: u64,
+    refused_queries: u64,
+) -> bool {
+    let skipped = outcome == UnitOutcome::Skipped && series_asked == 0;
+    matches!(outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
+        || !complete && !skipped
+        || refused_queries > 0
+}
+
 impl RunReport {
     /// Sums the units and lanes.
     pub fn total(&mut self) {
@@ -233,11 +258,9 @@ impl RunReport {
     /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 8 when the budget ended it,
     /// 130 or 143 when a signal did.
     pub fn exit_code(&self) -> u8 {
-        let short = |u: &UnitReport| {
-            matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
-                || !u.complete && (u.outcome != UnitOutcome::Skipped || u.series_asked > 0)
-        };
-        let is_held = |u: &UnitReport| u.outcome == UnitOutcome::Skipped && u.complete;
+        // Everything is there: nothing was even listed.
+        let nothing_to_look_for =
+            !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
         let over_budget = |u: &UnitReport| {
             let kind = u.cause.as_ref().map(|c| c.kind);
             kind == Some(CauseKind::Budget)
@@ -246,14 +269,13 @@ impl RunReport {
             Some("SIGTERM") => 143,
             Some(_) => 130,
             None if self.units.iter().any(over_budget) => 8,
-            None if self.units.iter().any(short)
+            None if self.units.iter().any(UnitReport::is_short)
                 || self.accounts.iter().any(|a| a.cause.is_some())
-                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
-                || self.units.iter().any(|u| u.refused_queries > 0) =>
+                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped) =>
             {
                 3
             }
-            None if self.planned.sum.series == 0 && !self.units.iter().any(is_held) => 4,
+            None if self.planned.sum.series == 0 && !nothing_to_look_for => 4,
             None => 0,
         }
     }

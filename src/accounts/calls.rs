@@ -57,6 +57,31 @@ pub struct CallStats {
     pub retries: u64,
     /// Answers that asked to slow down.
     pub throttles: u64,
+    /// Tries whose answer broke off or never came; what they asked for may have been billed.
+    pub unanswered: u64,
+}
+
+/// What a try of a call costs.
+pub trait Toll {
+    /// Pays for a try that is about to be made.
+    ///
+    /// # Errors
+    /// When it may not be made.
+    fn before_try(&self) -> Result<(), Cause>;
+
+    /// The last try was answered with an error: nothing was billed for it.
+    fn refused(&self);
+}
+
+/// A call that costs nothing.
+struct Free;
+
+impl Toll for Free {
+    fn before_try(&self) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    fn refused(&self) {}
 }
 
 impl CallStats {
@@ -65,6 +90,7 @@ impl CallStats {
         self.calls += other.calls;
         self.retries += other.retries;
         self.throttles += other.throttles;
+        self.unanswered += other.unanswered;
     }
 }
 
@@ -109,12 +135,33 @@ impl LaneClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
+        self.call_paid(api, points, paced, stats, &Free, send).await
+    }
+
+    /// The same for a call that costs: `toll` is asked before every try, and told of every one that was refused unbilled.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), or the toll's.
+    pub async fn call_paid<T, E, F>(
+        &self,
+        api: Api,
+        points: f64,
+        paced: bool,
+        stats: &mut CallStats,
+        toll: &impl Toll,
+        send: impl Fn() -> F,
+    ) -> Result<T, Cause>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
         let mut refreshed = false;
         let mut attempt = 1;
         loop {
             if attempt > 1 || !paced {
                 self.pace(api, points).await;
             }
+            toll.before_try()?;
             stats.calls += 1;
             let generation = self.credentials().generation();
             let error = match send().await {
@@ -124,6 +171,12 @@ impl LaneClient {
             let cause = cause_of(api.name(), &error);
             if cause.kind == CauseKind::Throttled {
                 stats.throttles += 1;
+            }
+            // An answer that broke off or never came may have been made, and billed.
+            if matches!(error, SdkError::ServiceError(_)) {
+                toll.refused();
+            } else {
+                stats.unanswered += 1;
             }
             let again = match cause.kind {
                 CauseKind::ExpiredToken if refreshed => false,

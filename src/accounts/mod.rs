@@ -15,7 +15,7 @@ mod regions;
 mod storage;
 
 pub use base::{BaseSession, Origin};
-pub use calls::{Api, CallStats};
+pub use calls::{Api, CallStats, Toll};
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
 pub use lane::LaneClient;

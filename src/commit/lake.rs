@@ -12,7 +12,7 @@ use crate::write::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// It cannot be written to, and trying again will not help.
-    #[error("the destination {root} is not writable: {source}")]
+    #[error("the destination {root} is not writable")]
     NotWritable {
         /// The lake's root.
         root: String,
@@ -20,7 +20,7 @@ pub enum LakeError {
         source: StoreError,
     },
     /// It cannot be written to now.
-    #[error("the destination {root} cannot be used now: {source}")]
+    #[error("the destination {root} cannot be used now")]
     Unavailable {
         /// The lake's root.
         root: String,
@@ -49,7 +49,7 @@ impl Scratch {
 
     /// Copies of files that are only looked at.
     pub fn verify_folder(&self) -> PathBuf {
-        self.0.join("verify")
+        self.0.join(format!("verify-{}", std::process::id()))
     }
 
     /// Answers of CloudWatch that are not yet in the lake.

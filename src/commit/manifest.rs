@@ -204,7 +204,7 @@ impl LaneRecords {
             let key = layout::manifest(self.dataset, &month, &self.lane);
             let units = match store.get(&key).await? {
                 None => BTreeMap::new(),
-                Some(body) => parse(&key, &body)?,
+                Some(body) => parse(self.dataset, &month, &self.lane, &body)?,
             };
             self.months.insert(month, units);
         }
@@ -280,10 +280,16 @@ impl LaneRecords {
     }
 }
 
-fn parse(key: &str, body: &[u8]) -> Result<BTreeMap<Day, UnitRecord>, StoreError> {
+/// Reads a month's file and makes sure that it speaks of this lane and month alone: files are removed by its word.
+fn parse(
+    dataset: &str,
+    month: &str,
+    lane: &Lane,
+    body: &[u8],
+) -> Result<BTreeMap<Day, UnitRecord>, StoreError> {
     let refuse = |message: String| StoreError {
         kind: StoreErrorKind::Refused,
-        doing: format!("reading {key}"),
+        doing: format!("reading {}", layout::manifest(dataset, month, lane)),
         message,
         hint: Some("move the file away: its units are then read from CloudWatch again".to_owned()),
     };
@@ -295,13 +301,37 @@ fn parse(key: &str, body: &[u8]) -> Result<BTreeMap<Day, UnitRecord>, StoreError
             file.manifest_version
         )));
     }
-    let day = |text: &str| {
-        Day::parse(text).ok_or_else(|| refuse(format!("'{}' is no day", text.escape_debug())))
-    };
-    file.units
-        .into_iter()
-        .map(|(text, record)| Ok((day(&text)?, record)))
-        .collect()
+    let (account, region) = (lane.account.as_str(), lane.region.as_str());
+    if (
+        &*file.dataset,
+        &*file.account_id,
+        &*file.region,
+        &*file.month,
+    ) != (dataset, account, region, month)
+    {
+        return Err(refuse("it is the manifest of something else".to_owned()));
+    }
+    let mut units = BTreeMap::new();
+    for (text, record) in file.units {
+        let day = Day::parse(&text).filter(|day| day.month() == month);
+        let day =
+            day.ok_or_else(|| refuse(format!("'{}' is no day of it", text.escape_debug())))?;
+        let ours =
+            |f: &FileRecord| layout::parse_unit(dataset, &f.name) == Some((day, lane.clone()));
+        if let Some(file) = record
+            .committed
+            .iter()
+            .flat_map(|c| &c.files)
+            .find(|f| !ours(f))
+        {
+            return Err(refuse(format!(
+                "'{}' is no file of {day}",
+                file.name.escape_debug()
+            )));
+        }
+        units.insert(day, record);
+    }
+    Ok(units)
 }
 
 #[cfg(test)]

@@ -21,6 +21,19 @@ pub struct NewFile<'a> {
     pub staged: &'a Staged,
     /// Everything asked for is in it.
     pub complete: bool,
+    /// Series with a point in it.
+    pub series: u64,
+}
+
+/// What the manifest says about the file that is there, as far as the same was asked then.
+#[derive(Clone, Copy, Debug)]
+pub struct OldRecord<'a> {
+    /// Its checksum.
+    pub sha256: &'a str,
+    /// Series with a point in it.
+    pub series: u64,
+    /// It was asked for no less time than the new one.
+    pub covers_new: bool,
 }
 
 /// What becomes of a new file, or of finding nothing.
@@ -43,6 +56,8 @@ pub struct Kept {
     pub new_rows: Option<u64>,
     /// Whether it is complete and the new one is not.
     pub new_is_incomplete: bool,
+    /// Series that are in it and not in the new one, in number.
+    pub fewer_series: u64,
 }
 
 /// Reads the footer of the file at `key`.
@@ -72,34 +87,43 @@ pub async fn old_file(store: &dyn Store, key: &str) -> Result<Option<OldFile>, S
     }))
 }
 
-/// Decides whether `new` may replace `old`, whose checksum is `old_sha256` where it is known.
+/// Decides whether `new` may replace `old`, of which the manifest says `record`.
 ///
-/// Never worse over better: fewer rows do not replace more, an incomplete unit does not replace a complete one, and nothing replaces
-/// something, unless forced.
+/// Never worse over better: fewer rows or fewer series do not replace more, an incomplete unit does not replace a complete one that was
+/// asked for as much, and nothing replaces something, unless forced. `adds` says that the new file holds all rows of the old one: then it
+/// is no worse.
 pub fn decide(
     old: Option<&OldFile>,
-    old_sha256: Option<&str>,
+    record: Option<OldRecord<'_>>,
     new: Option<NewFile<'_>>,
+    adds: bool,
     force: bool,
 ) -> Decision {
-    let Some(old) = old else {
+    let Some(old) = old.filter(|_| !force) else {
         return Decision::Publish;
     };
-    if let Some(new) = new
-        && old_sha256 == Some(new.staged.sha256.as_str())
-        && old.bytes == new.staged.bytes
-    {
+    let same = |n: NewFile<'_>| {
+        old.bytes == n.staged.bytes && record.is_some_and(|r| r.sha256 == n.staged.sha256)
+    };
+    if new.is_some_and(same) {
         return Decision::Unchanged;
     }
-    let new_is_incomplete = old.facts.complete && new.is_some_and(|n| !n.complete);
+    let as_much = record.is_none_or(|r| r.covers_new);
+    let new_is_incomplete =
+        !adds && as_much && old.facts.complete && new.is_some_and(|n| !n.complete);
     let fewer = new.is_none_or(|n| n.staged.rows < old.facts.rows);
-    if force || !fewer && !new_is_incomplete {
+    let fewer_series = match (record, new) {
+        (Some(record), Some(new)) if !adds => record.series.saturating_sub(new.series),
+        _ => 0,
+    };
+    if !fewer && !new_is_incomplete && fewer_series == 0 {
         return Decision::Publish;
     }
     Decision::Keep(Kept {
         rows: old.facts.rows,
         new_rows: new.map(|n| n.staged.rows),
         new_is_incomplete,
+        fewer_series,
     })
 }
 
@@ -145,8 +169,12 @@ mod tests {
         ] {
             let before = before.map(|(rows, complete)| old(rows, complete));
             let after = after.map(|rows| staged(rows, "new"));
-            let new = after.as_ref().map(|staged| NewFile { staged, complete });
-            let decision = decide(before.as_ref(), Some("old"), new, force);
+            let new = after.as_ref().map(|staged| NewFile {
+                staged,
+                complete,
+                series: 3,
+            });
+            let decision = decide(before.as_ref(), Some(record("old", 3)), new, false, force);
             assert_eq!(
                 decision == Decision::Publish,
                 published,
@@ -155,20 +183,61 @@ mod tests {
         }
     }
 
+    fn record(sha256: &str, series: u64) -> OldRecord<'_> {
+        OldRecord {
+            sha256,
+            series,
+            covers_new: true,
+        }
+    }
+
     #[test]
-    fn the_same_bytes_are_not_written_again() {
+    fn the_same_bytes_are_not_written_again_unless_forced() {
         let same = staged(9, "old");
         let new = NewFile {
             staged: &same,
             complete: true,
+            series: 3,
         };
-        assert_eq!(
-            decide(Some(&old(9, true)), Some("old"), Some(new), true),
-            Decision::Unchanged
+        let old = old(9, true);
+        let decide = |record, force| decide(Some(&old), record, Some(new), false, force);
+        assert_eq!(decide(Some(record("old", 3)), false), Decision::Unchanged);
+        assert_eq!(decide(None, false), Decision::Publish);
+        // What is recorded need not be what is there: forced, a damaged file is replaced.
+        assert_eq!(decide(Some(record("old", 3)), true), Decision::Publish);
+    }
+
+    #[test]
+    fn series_are_not_lost_to_more_rows_and_a_fragment_locks_nothing_out() {
+        let more = staged(20, "new");
+        let new = |complete| NewFile {
+            staged: &more,
+            complete,
+            series: 3,
+        };
+        let kept = |record, complete, adds| {
+            let decision = decide(
+                Some(&old(9, true)),
+                Some(record),
+                Some(new(complete)),
+                adds,
+                false,
+            );
+            matches!(decision, Decision::Keep(_))
+        };
+        assert!(kept(record("x", 4), true, false), "a series is gone");
+        assert!(
+            !kept(record("x", 4), true, true),
+            "it holds the old rows as well"
         );
-        assert_eq!(
-            decide(Some(&old(9, true)), None, Some(new), false),
-            Decision::Publish
+        assert!(kept(record("x", 3), false, false));
+        let fragment = OldRecord {
+            covers_new: false,
+            ..record("x", 3)
+        };
+        assert!(
+            !kept(fragment, false, false),
+            "half a day, complete, is less than a day with a refused query"
         );
     }
 }

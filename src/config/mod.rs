@@ -23,6 +23,6 @@ pub use limits::{
     RECENT_SECONDS,
 };
 pub use problem::{ConfigError, Problem};
-pub use range::{Range, RangeError, RangeRequest, point, resolve_range};
+pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use resolve::{Environment, ExportConfig, Overrides, RunOptions, load};
 pub use selection::{Asks, InstanceFilter, NameRule, PeriodChoice, Selection, Source};

@@ -147,7 +147,7 @@ fn check(window: TimeWindow, flag: &'static str, today: Day, now: i64) -> Result
             ),
         });
     }
-    let oldest = Day::containing(now - OLDEST_SECONDS);
+    let oldest = oldest_day(now);
     if window.start < oldest.start() {
         return Err(RangeError {
             flag,
@@ -155,6 +155,11 @@ fn check(window: TimeWindow, flag: &'static str, today: Day, now: i64) -> Result
         });
     }
     Ok(())
+}
+
+/// The oldest day of which CloudWatch still has all.
+pub fn oldest_day(now: i64) -> Day {
+    Day::containing(now - OLDEST_SECONDS).plus(1)
 }
 
 /// A day where it is a midnight, else the instant.

@@ -44,7 +44,10 @@ pub async fn discover(
     for metric in known {
         let by = matching_known(selections, &metric);
         if !by.is_empty() {
-            wanted.entry(metric).or_insert(by);
+            let there = wanted.entry(metric).or_default();
+            there.extend(by);
+            there.sort_unstable();
+            there.dedup();
         }
     }
     let lane = client.lane();

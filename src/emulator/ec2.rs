@@ -11,9 +11,15 @@ use super::world::{AccountSpec, World};
 
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
-pub(super) fn handle(world: &World, account: &AccountSpec, region: &str, form: &Form) -> Answer {
+pub(super) fn handle(
+    world: &World,
+    account: &AccountSpec,
+    region: &str,
+    form: &Form,
+    omit: bool,
+) -> Answer {
     match form.get("Action") {
-        Some("DescribeInstances") => describe_instances(world, account, region, form),
+        Some("DescribeInstances") => describe_instances(world, account, region, form, omit),
         Some("DescribeRegions") => {
             let mut items = String::new();
             for name in &account.regions {
@@ -35,7 +41,13 @@ pub(super) fn handle(world: &World, account: &AccountSpec, region: &str, form: &
     }
 }
 
-fn describe_instances(world: &World, account: &AccountSpec, region: &str, form: &Form) -> Answer {
+fn describe_instances(
+    world: &World,
+    account: &AccountSpec,
+    region: &str,
+    form: &Form,
+    omit: bool,
+) -> Answer {
     let size = match form.get("MaxResults").map(str::parse::<usize>) {
         None => 1_000,
         Some(Ok(n)) if (5..=1_000).contains(&n) => n,
@@ -61,6 +73,7 @@ fn describe_instances(world: &World, account: &AccountSpec, region: &str, form: 
     let wanted: Vec<FleetInstance> = instances(world.seed, &account.id, region, account.instances)
         .into_iter()
         .filter(|i| filters.iter().all(|(name, values)| passes(i, name, values)))
+        .step_by(if omit { 2 } else { 1 })
         .collect();
     let page: String = wanted
         .iter()

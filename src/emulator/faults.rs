@@ -70,7 +70,7 @@ pub enum FaultKind {
     InternalError,
     /// Results with `Forbidden`.
     Forbidden,
-    /// Results are left out.
+    /// Results are left out; of `DescribeInstances`, every second instance.
     Omit,
     /// Pages of `points` points, whatever was asked.
     SmallPages,

@@ -474,7 +474,10 @@ impl Server {
             return call.error(403, code, &text);
         }
         match &call.body {
-            CallBody::Query(form) => ec2::handle(&self.world, account, region, form),
+            CallBody::Query(form) => {
+                let omit = faults.iter().any(|f| f.kind == FaultKind::Omit);
+                ec2::handle(&self.world, account, region, form, omit)
+            }
             CallBody::CloudWatch(protocol, input) => {
                 match self.cloudwatch(&call.operation, &caller.account, region, input, faults) {
                     Ok(value) => Answer::of_value(*protocol, 200, &value),

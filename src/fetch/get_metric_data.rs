@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::budget::Budget;
 use super::merge::{Merge, PointsError};
-use super::spool::Spool;
-use crate::accounts::{Api, CallStats, LaneClient};
+use super::spool::{Kept, Spool};
+use crate::accounts::{Api, CallStats, LaneClient, Toll};
 use crate::model::{
     Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
@@ -36,6 +36,8 @@ pub struct Fetched {
     pub messages: Vec<ServiceMessage>,
     /// What it took.
     pub stats: BatchStats,
+    /// When the oldest of the outcomes was read, seconds since the epoch.
+    pub read_at: i64,
 }
 
 /// What one batch took and dropped.
@@ -46,7 +48,7 @@ pub struct BatchStats {
     pub calls: CallStats,
     /// Pages received.
     pub pages: u64,
-    /// Metrics billed, counted on every request that was answered; follow-up pages count once more.
+    /// Metrics billed, counted on every request that was answered or may have been; follow-up pages count once more.
     pub billed_metrics: u64,
     /// Points received.
     pub points_received: u64,
@@ -88,31 +90,61 @@ pub struct Asker {
     pub budget: Arc<Budget>,
     /// Answers of an interrupted run, and where this one's are kept.
     pub spool: Spool,
+    /// When the plan was made.
+    pub planned_at: i64,
 }
 
 impl Asker {
-    /// Waits until the quota allows the first request of a batch; one whose answer is at hand needs none.
+    /// Waits until the quota allows the first request of a batch; what is at hand needs none.
     pub async fn admit(&self, index: usize, now: i64) {
         let batch = &self.plan.batches[index];
-        if !self.spool.may_hold(&self.plan, batch) {
-            let cost = self.client.point_cost(batch.points, batch.span.start, now);
+        let missing = batch
+            .queries
+            .iter()
+            .filter(|query| !self.spool.may_hold(&self.plan, batch, query));
+        let points: u64 = missing.map(|query| batch.span.points(query.period)).sum();
+        if points > 0 {
+            let cost = self.client.point_cost(points, batch.span.start, now);
             self.client.pace(Api::GetMetricData, cost).await;
         }
     }
 
-    /// Takes one batch from the spool, or asks for it until every query of it has an outcome and keeps the answer. Never fails as a
-    /// whole: failure is an outcome of each query.
+    /// Takes from the spool what it has of a batch, asks for the rest until every query has an outcome, and keeps the answers. Never
+    /// fails as a whole: failure is an outcome of each query.
     ///
     /// The caller has been admitted. `now` is the time of asking: a plan can be hours old.
     pub async fn fetch(self, index: usize, now: i64) -> Fetched {
-        if let Some(fetched) = self.resume(index, now).await {
+        let mut kept = self.resume(index, now).await;
+        let missing: Vec<usize> = (0..kept.len()).filter(|&n| kept[n].is_none()).collect();
+        let mut fetched = self.ask(index, missing.clone(), now).await;
+        if !missing.is_empty() {
+            fetched = self.keep(index, missing, fetched, now).await;
+        } else if !kept.is_empty() {
+            fetched.stats.resumed = 1;
+        }
+        for (outcome, kept) in fetched.outcomes.iter_mut().zip(&mut kept) {
+            let Some(kept) = kept.take() else { continue };
+            if let QueryOutcome::Complete { points, .. } = &kept.outcome {
+                fetched.stats.points_resumed += points.values.len() as u64;
+            }
+            fetched.read_at = fetched.read_at.min(kept.read_at);
+            *outcome = kept.outcome;
+        }
+        fetched
+    }
+
+    /// Compressing is work; a thread that serves the network does not do it.
+    async fn keep(&self, index: usize, asked: Vec<usize>, fetched: Fetched, now: i64) -> Fetched {
+        // A remark about a request as a whole is about every answer in it: asked again, it is made again.
+        if !fetched.messages.is_empty() {
             return fetched;
         }
-        let fetched = self.ask(index, now).await;
-        let Self { plan, spool, .. } = self;
-        // Compressing is work; a thread that serves the network does not do it.
+        let (plan, spool) = (Arc::clone(&self.plan), self.spool.clone());
+        let times = (self.planned_at, now);
         let kept = tokio::task::spawn_blocking(move || {
-            let result = spool.keep(&plan, &plan.batches[index], &fetched, now);
+            let answers: Vec<(usize, &QueryOutcome)> =
+                asked.iter().map(|&n| (n, &fetched.outcomes[n])).collect();
+            let result = spool.keep(&plan, &plan.batches[index], &answers, times);
             (result, fetched)
         });
         match kept.await {
@@ -126,31 +158,19 @@ impl Asker {
         }
     }
 
-    async fn resume(&self, index: usize, now: i64) -> Option<Fetched> {
-        let (plan, spool) = (Arc::clone(&self.plan), self.spool.clone());
-        if !spool.may_hold(&plan, &plan.batches[index]) {
-            return None;
+    async fn resume(&self, index: usize, now: i64) -> Vec<Option<Kept>> {
+        let nothing = vec![None; self.plan.batches[index].queries.len()];
+        if self.spool.is_empty() {
+            return nothing;
         }
+        let (plan, spool) = (Arc::clone(&self.plan), self.spool.clone());
         let taken =
             tokio::task::spawn_blocking(move || spool.take(&plan, &plan.batches[index], now));
-        let outcomes = taken.await.ok()??;
-        let points = |outcome: &QueryOutcome| match outcome {
-            QueryOutcome::Complete { points, .. } => points.values.len() as u64,
-            _ => 0,
-        };
-        let stats = BatchStats {
-            resumed: 1,
-            points_resumed: outcomes.iter().map(points).sum(),
-            ..BatchStats::default()
-        };
-        Some(Fetched {
-            outcomes,
-            messages: Vec::new(),
-            stats,
-        })
+        taken.await.unwrap_or(nothing)
     }
 
-    async fn ask(&self, index: usize, now: i64) -> Fetched {
+    /// Asks for the queries at `positions`; the others come back as failed.
+    async fn ask(&self, index: usize, positions: Vec<usize>, now: i64) -> Fetched {
         let batch = &self.plan.batches[index];
         let mut job = Job {
             client: &self.client,
@@ -165,10 +185,12 @@ impl Asker {
                 outcomes: Vec::new(),
                 messages: Vec::new(),
                 stats: BatchStats::default(),
+                read_at: now,
             },
         };
-        let all = (0..batch.queries.len()).collect();
-        job.ask_all(all).await;
+        if !positions.is_empty() {
+            job.ask_all(positions).await;
+        }
         let missing = || {
             QueryOutcome::Failed(Cause::new(
                 CauseKind::Protocol,
@@ -197,6 +219,22 @@ struct Job<'a> {
     paced: bool,
     outcomes: Vec<Option<QueryOutcome>>,
     fetched: Fetched,
+}
+
+/// What a request costs the run's budget.
+struct Price<'a> {
+    budget: &'a Budget,
+    metrics: u64,
+}
+
+impl Toll for Price<'_> {
+    fn before_try(&self) -> Result<(), Cause> {
+        self.budget.reserve(self.metrics)
+    }
+
+    fn refused(&self) {
+        self.budget.refund(self.metrics);
+    }
 }
 
 /// The state of one query while the pages of a request arrive.
@@ -315,13 +353,18 @@ impl Job<'_> {
             let span = self.batch.span;
             let client = self.client;
             let billed = self.billed(positions);
-            self.budget.reserve(billed)?;
+            let toll = Price {
+                budget: self.budget,
+                metrics: billed,
+            };
+            let unanswered = self.fetched.stats.calls.unanswered;
             let page = client
-                .call(
+                .call_paid(
                     Api::GetMetricData,
                     cost,
                     paced,
                     &mut self.fetched.stats.calls,
+                    &toll,
                     || {
                         client
                             .cloudwatch()
@@ -334,8 +377,10 @@ impl Job<'_> {
                             .send()
                     },
                 )
-                .await
-                .inspect_err(|_| self.budget.refund(billed))?;
+                .await;
+            let unanswered = self.fetched.stats.calls.unanswered - unanswered;
+            self.fetched.stats.billed_metrics += billed * unanswered;
+            let page = page?;
             self.fetched.stats.pages += 1;
             self.fetched.stats.billed_metrics += billed;
             let next = page.next_token.clone().filter(|t| !t.is_empty());

@@ -12,4 +12,4 @@ pub use budget::Budget;
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
-pub use spool::{Spool, sweep as sweep_spool};
+pub use spool::{Kept, Spool, sweep as sweep_spool};

@@ -1,63 +1,131 @@
 //! Answers kept on local disk until their lane is in the lake: an interrupted run resumes without asking, or paying, for them again.
 //!
-//! One file a request, named by what was asked. A file that is cut short, was written for another request or has grown stale is not
-//! used; it is never an error, only a request more. No fsync: after a power cut the checksum tells.
+//! One file a request, and an answer is found by its query: series that came or went since then change how queries are packed into
+//! requests, and not what is known. A file that is cut short is not used; it is never an error, only a request more. No fsync: after a
+//! power cut the checksum tells.
 
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::get_metric_data::Fetched;
-use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage, TimeWindow};
-use crate::plan::{Batch, LanePlan};
+use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage};
+use crate::plan::{Batch, BatchQuery, LanePlan};
 
-const MAGIC: &[u8; 8] = b"cwspool1";
+const MAGIC: &[u8; 8] = b"cwspool3";
 
-/// Age up to which an answer about recent time still stands: late points would be missed by an older one.
-const FRESH_SECONDS: i64 = 6 * 3_600;
+/// Age up to which an answer is used. An old answer is as true as a new one about the time until it was read, and what is covered ends
+/// there; after this it is swept.
+const KEPT_SECONDS: i64 = 14 * DAY_SECONDS;
 
-/// An answer about time so long before it that nothing more comes stands as long as it lies here.
-const SETTLED_SECONDS: i64 = 2 * DAY_SECONDS;
+/// A clock that was set back a little does no harm; one that was far ahead says nothing about when an answer was read.
+const CLOCK_TOLERANCE: i64 = 6 * 3_600;
 
 /// Files nobody came back for.
-const ABANDONED: Duration = Duration::from_hours(14 * 24);
+const ABANDONED: Duration = Duration::from_secs(KEPT_SECONDS.cast_unsigned());
 
-/// The kept answers of one lane.
+/// Names a query: everything its answer depends on.
+type QueryKey = [u8; 16];
+
+/// A kept answer to one query.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The answer.
+    pub outcome: QueryOutcome,
+    /// When it was read, seconds since the epoch.
+    pub read_at: i64,
+}
+
+/// The kept answers of one lane, as they were when it was opened. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Spool {
     folder: PathBuf,
+    found: Arc<HashMap<QueryKey, (Arc<Path>, u32)>>,
+    planned: Arc<BTreeSet<i64>>,
 }
 
 impl Spool {
-    /// Below `root`, for one lane. Nothing is created yet.
+    /// Below `root`, for one lane. Nothing is created yet; files that cannot be read hold nothing.
     pub fn of_lane(root: &Path, lane: &Lane) -> Self {
+        let folder = root.join(format!("{}_{}", lane.account, lane.region));
+        let (mut found, mut planned) = (HashMap::new(), BTreeSet::new());
+        for path in files(&folder) {
+            let path: Arc<Path> = Arc::from(path);
+            let Some(head) = head_of(&path) else { continue };
+            planned.insert(head.planned_at);
+            for (key, n) in head.keys.into_iter().zip(0..) {
+                found.insert(key, (Arc::clone(&path), n));
+            }
+        }
         Self {
-            folder: root.join(format!("{}_{}", lane.account, lane.region)),
+            folder,
+            found: Arc::new(found),
+            planned: Arc::new(planned),
         }
     }
 
-    /// Whether an interrupted run left answers here.
+    /// When the runs that left answers here were planned: their windows were cut for those times.
+    pub fn planned_at(&self) -> impl DoubleEndedIterator<Item = i64> {
+        self.planned.iter().copied()
+    }
+
+    /// The series of a plan, by position, whose queries all have an answer here.
+    pub fn answered(&self, plan: &LanePlan) -> Vec<bool> {
+        let mut counts = vec![(0_u32, 0_u32); plan.series.len()];
+        for batch in &plan.batches {
+            for query in &batch.queries {
+                let (asked, held) = &mut counts[query.series as usize];
+                *asked += 1;
+                *held += u32::from(self.may_hold(plan, batch, query));
+            }
+        }
+        let all = |(asked, held): (u32, u32)| asked > 0 && asked == held;
+        counts.into_iter().map(all).collect()
+    }
+
+    /// Whether an interrupted run left no answers here.
     pub fn is_empty(&self) -> bool {
-        fs::read_dir(&self.folder).map_or(true, |mut files| files.next().is_none())
+        self.found.is_empty()
     }
 
-    /// Whether there is a file for a request; it may still turn out unusable.
-    pub fn may_hold(&self, plan: &LanePlan, batch: &Batch) -> bool {
-        self.file(plan, batch).exists()
+    /// Whether there is a kept answer to a query of a batch; it may still turn out unusable.
+    pub fn may_hold(&self, plan: &LanePlan, batch: &Batch, query: &BatchQuery) -> bool {
+        !self.is_empty() && self.found.contains_key(&key(plan, batch, query))
     }
 
-    /// The kept answer to a request, when it still stands at `now`.
-    pub fn take(&self, plan: &LanePlan, batch: &Batch, now: i64) -> Option<Vec<QueryOutcome>> {
-        let bytes = fs::read(self.file(plan, batch)).ok()?;
-        let (read_at, outcomes) = decode(&bytes)?;
-        let usable = outcomes.len() == batch.queries.len() && stands(batch.span, read_at, now);
-        usable.then_some(outcomes)
+    /// The kept answers to a batch that are used at `now`: one for each query, or none.
+    pub fn take(&self, plan: &LanePlan, batch: &Batch, now: i64) -> Vec<Option<Kept>> {
+        let mut taken: Vec<Option<Kept>> = vec![None; batch.queries.len()];
+        let mut wanted: BTreeMap<&Path, Vec<(usize, u32)>> = BTreeMap::new();
+        if !self.is_empty() {
+            for (position, query) in batch.queries.iter().enumerate() {
+                if let Some((path, n)) = self.found.get(&key(plan, batch, query)) {
+                    wanted.entry(path).or_default().push((position, *n));
+                }
+            }
+        }
+        for (path, places) in wanted {
+            let Some((read_at, outcomes)) = fs::read(path).ok().and_then(|b| decode(&b)) else {
+                continue;
+            };
+            if !(-CLOCK_TOLERANCE..=KEPT_SECONDS).contains(&(now - read_at)) {
+                continue;
+            }
+            for (position, n) in places {
+                taken[position] = outcomes.get(n as usize).map(|outcome| Kept {
+                    outcome: outcome.clone(),
+                    read_at,
+                });
+            }
+        }
+        taken
     }
 
-    /// Keeps the answer to a request, read at `now`, when all of it arrived.
+    /// Keeps `answers`, each with its position in the batch, read at `now` by a run planned at `planned_at`. Only whole answers are kept.
     ///
     /// # Errors
     /// The file system's. What was kept so far is not harmed.
@@ -65,38 +133,54 @@ impl Spool {
         &self,
         plan: &LanePlan,
         batch: &Batch,
-        fetched: &Fetched,
-        now: i64,
+        answers: &[(usize, &QueryOutcome)],
+        (planned_at, now): (i64, i64),
     ) -> io::Result<()> {
-        let whole = fetched.messages.is_empty()
-            && fetched
-                .outcomes
-                .iter()
-                .all(|o| matches!(o, QueryOutcome::Complete { .. }));
-        if !whole {
+        let whole: Vec<(QueryKey, &QueryOutcome)> = answers
+            .iter()
+            .filter(|(_, o)| matches!(o, QueryOutcome::Complete { .. }))
+            .map(|(position, o)| (key(plan, batch, &batch.queries[*position]), *o))
+            .collect();
+        if whole.is_empty() {
             return Ok(());
         }
         fs::create_dir_all(&self.folder)?;
-        let path = self.file(plan, batch);
+        let bytes = encode(&whole, planned_at, now)?;
+        let path = self
+            .folder
+            .join(format!("{}.batch", hex(&Sha256::digest(&bytes)[..16])));
         let part = path.with_extension("part");
-        fs::write(&part, encode(&fetched.outcomes, now)?)?;
+        fs::write(&part, bytes)?;
         fs::rename(part, path)
     }
 
-    /// Forgets everything: the lane is in the lake.
+    /// Forgets what is in the lake now: every file of answers to this plan. Those of another run's plan stay.
     ///
     /// # Errors
     /// The file system's.
-    pub fn clear(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
+    pub fn forget(&self, plan: &LanePlan) -> io::Result<()> {
+        let mut ours = HashSet::new();
+        for batch in &plan.batches {
+            ours.extend(batch.queries.iter().map(|query| key(plan, batch, query)));
         }
+        for path in files(&self.folder) {
+            let keys = head_of(&path).map(|head| head.keys).unwrap_or_default();
+            if keys.iter().all(|key| ours.contains(key)) {
+                fs::remove_file(path)?;
+            }
+        }
+        // Only an empty folder goes.
+        let _ = fs::remove_dir(&self.folder);
+        Ok(())
     }
+}
 
-    fn file(&self, plan: &LanePlan, batch: &Batch) -> PathBuf {
-        self.folder.join(format!("{}.batch", key(plan, batch)))
-    }
+fn files(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// Removes what no run came back for in two weeks.
@@ -126,33 +210,46 @@ pub fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn stands(span: TimeWindow, read_at: i64, now: i64) -> bool {
-    // A clock that was set back a little does no harm; one that was far ahead may have called anything settled.
-    let age = now - read_at;
-    let settled = span.end + SETTLED_SECONDS <= read_at;
-    age >= -FRESH_SECONDS && (settled || age <= FRESH_SECONDS)
-}
-
-/// Everything the answer depends on.
-fn key(plan: &LanePlan, batch: &Batch) -> String {
+fn key(plan: &LanePlan, batch: &Batch, query: &BatchQuery) -> QueryKey {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
+    let series = &plan.series[query.series as usize];
+    let ask = &series.asks[query.ask as usize];
     field(plan.lane.account.as_str().as_bytes());
     field(plan.lane.region.as_str().as_bytes());
     field(&batch.span.start.to_le_bytes());
     field(&batch.span.end.to_le_bytes());
-    for query in &batch.queries {
-        let series = &plan.series[query.series as usize];
-        let ask = &series.asks[query.ask as usize];
-        field(&series.series.id.to_le_bytes());
-        field(ask.statistic.as_str().as_bytes());
-        field(&query.period.seconds().to_le_bytes());
-        field(ask.unit.as_deref().unwrap_or("").as_bytes());
+    field(&series.series.id.to_le_bytes());
+    field(ask.statistic.as_str().as_bytes());
+    field(&query.period.seconds().to_le_bytes());
+    field(ask.unit.as_deref().unwrap_or("").as_bytes());
+    let mut key = QueryKey::default();
+    key.copy_from_slice(&hash.finalize()[..16]);
+    key
+}
+
+/// What a file says of itself before its answers.
+struct Head {
+    planned_at: i64,
+    keys: Vec<QueryKey>,
+}
+
+fn head_of(path: &Path) -> Option<Head> {
+    let mut file = File::open(path).ok()?;
+    let mut head = [0; 32];
+    file.read_exact(&mut head).ok()?;
+    let mut fields = Reader(head.strip_prefix(MAGIC)?);
+    let (_read_at, planned_at, count) = (fields.i64()?, fields.i64()?, fields.len()?);
+    let length = file.metadata().ok()?.len();
+    if count as u64 > length / 16 {
+        return None;
     }
-    hex(&hash.finalize()[..16])
+    let mut keys = vec![QueryKey::default(); count];
+    file.read_exact(keys.as_flattened_mut()).ok()?;
+    Some(Head { planned_at, keys })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -161,12 +258,15 @@ fn hex(bytes: &[u8]) -> String {
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Magic, zstd of the columns, SHA-256 of both. Timestamps at a constant step, as nearly all are, take twenty bytes.
-fn encode(outcomes: &[QueryOutcome], read_at: i64) -> io::Result<Vec<u8>> {
+/// Magic, time of reading and of planning, number of queries, their keys; zstd of the columns; SHA-256 of all that. Timestamps at a constant step, as nearly all
+/// are, take twenty bytes.
+fn encode(
+    answers: &[(QueryKey, &QueryOutcome)],
+    planned_at: i64,
+    read_at: i64,
+) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
-    plain.extend(read_at.to_le_bytes());
-    put_len(&mut plain, outcomes.len());
-    for outcome in outcomes {
+    for (_, outcome) in answers {
         let QueryOutcome::Complete { points, messages } = outcome else {
             return Err(io::Error::other("only whole answers are kept"));
         };
@@ -178,6 +278,10 @@ fn encode(outcomes: &[QueryOutcome], read_at: i64) -> io::Result<Vec<u8>> {
         }
     }
     let mut bytes = MAGIC.to_vec();
+    bytes.extend(read_at.to_le_bytes());
+    bytes.extend(planned_at.to_le_bytes());
+    put_len(&mut bytes, answers.len());
+    answers.iter().for_each(|(key, _)| bytes.extend(key));
     bytes.extend(zstd::bulk::compress(&plain, 1)?);
     let checksum = Sha256::digest(&bytes);
     bytes.extend(checksum);
@@ -219,10 +323,12 @@ fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
     if Sha256::digest(body)[..] != checksum[..] {
         return None;
     }
-    let plain = zstd::stream::decode_all(body.strip_prefix(MAGIC)?).ok()?;
+    let mut head = Reader(body.strip_prefix(MAGIC)?);
+    let (read_at, _planned_at) = (head.i64()?, head.i64()?);
+    let count = head.len()?;
+    head.take(count.checked_mul(16)?)?;
+    let plain = zstd::stream::decode_all(head.0).ok()?;
     let mut reader = Reader(&plain);
-    let read_at = reader.i64()?;
-    let count = reader.len()?;
     let mut outcomes = Vec::new();
     for _ in 0..count {
         let points = reader.points()?;
@@ -306,7 +412,8 @@ mod tests {
                 .collect();
             let regular = (0..n).map(|i| i64::from(start) + i * step).collect();
             outcomes.push(outcome(regular, (0..n).map(|i| i as f64).collect()));
-            let bytes = encode(&outcomes, read_at).expect("encoded");
+            let keyed: Vec<(QueryKey, &QueryOutcome)> = outcomes.iter().map(|o| ([7; 16], o)).collect();
+            let bytes = encode(&keyed, 5, read_at).expect("encoded");
             let (at, back) = decode(&bytes).expect("decoded");
             prop_assert_eq!(at, read_at);
             let bits = |outcomes: &[QueryOutcome]| -> Vec<(Vec<i64>, Vec<u64>)> {
@@ -325,7 +432,8 @@ mod tests {
 
         #[test]
         fn a_damaged_file_is_not_used(cut in 0_usize..200, flip in 0_usize..200) {
-            let bytes = encode(&[outcome((0..30).collect(), vec![0.5; 30])], 7).expect("encoded");
+            let whole = outcome((0..30).collect(), vec![0.5; 30]);
+            let bytes = encode(&[([7; 16], &whole)], 5, 7).expect("encoded");
             prop_assert!(decode(&bytes[..cut.min(bytes.len() - 1)]).is_none());
             let mut flipped = bytes.clone();
             let at = flip % flipped.len();
@@ -334,24 +442,109 @@ mod tests {
         }
     }
 
-    #[test]
-    fn old_answers_stand_when_they_were_about_settled_time() {
+    /// A plan of hourly queries for these series, in requests of at most `width`.
+    fn plan(series: &[u32], width: usize) -> LanePlan {
+        use crate::model::{AccountId, MetricId, Period, Region, Series, Statistic, TimeWindow};
+        use crate::plan::{Ask, PlannedSeries};
+        let lane = Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let period = Period::new(3_600).expect("legal");
+        let asks: Arc<[Ask]> = Arc::from([Ask {
+            statistic: Statistic::parse("Sum").expect("statistic"),
+            period: crate::config::PeriodChoice::AtLeast(period),
+            unit: None,
+        }]);
         let span = TimeWindow {
             start: 0,
             end: DAY_SECONDS,
         };
-        let soon = DAY_SECONDS + 3_600;
-        assert!(stands(span, soon, soon + FRESH_SECONDS));
-        assert!(!stands(span, soon, soon + FRESH_SECONDS + 1));
-        let late = span.end + SETTLED_SECONDS;
-        assert!(stands(span, late, late + 300 * DAY_SECONDS));
-        assert!(
-            !stands(span, late, late - FRESH_SECONDS - 1),
-            "not from the future"
-        );
-        assert!(
-            stands(span, soon, soon - 2),
+        let queries: Vec<BatchQuery> = (0..)
+            .zip(series)
+            .map(|(n, _)| BatchQuery {
+                series: n,
+                ask: 0,
+                period,
+            })
+            .collect();
+        LanePlan {
+            series: series
+                .iter()
+                .map(|n| PlannedSeries {
+                    series: Series::new(&lane, MetricId::new("N", format!("m{n}"), Vec::new())),
+                    asks: Arc::clone(&asks),
+                })
+                .collect(),
+            lane,
+            overruled: 0,
+            groups: Vec::new(),
+            batches: queries
+                .chunks(width)
+                .map(|queries| Batch {
+                    span,
+                    queries: queries.to_vec(),
+                    billed_metrics: 1,
+                    points: 24,
+                })
+                .collect(),
+            covered: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn answers_are_found_by_query_however_requests_are_packed() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let before = plan(&[1, 2, 3, 5, 6], 2);
+        let lane = before.lane.clone();
+        let spool = Spool::of_lane(dir.path(), &lane);
+        for batch in &before.batches {
+            let answers: Vec<QueryOutcome> = batch
+                .queries
+                .iter()
+                .map(|q| outcome(vec![i64::from(q.series)], vec![1.0]))
+                .collect();
+            let keyed: Vec<(usize, &QueryOutcome)> = answers.iter().enumerate().collect();
+            spool
+                .keep(&before, batch, &keyed, (900, 1_000))
+                .expect("kept");
+        }
+        // A series came, one went, and requests are wider.
+        let after = plan(&[1, 2, 4, 5, 6], 3);
+        let spool = Spool::of_lane(dir.path(), &lane);
+        let found = |now: i64| -> Vec<bool> {
+            let taken = after
+                .batches
+                .iter()
+                .flat_map(|b| spool.take(&after, b, now));
+            taken
+                .map(|kept| kept.is_some_and(|k| k.read_at == 1_000))
+                .collect()
+        };
+        assert_eq!(found(2_000), [true, true, false, true, true]);
+        assert_eq!(spool.answered(&after), [true, true, false, true, true]);
+        assert_eq!(spool.planned_at().collect::<Vec<_>>(), [900]);
+        assert_eq!(
+            found(990),
+            found(2_000),
             "a clock that was set back a little"
         );
+        assert_eq!(found(1_001 + KEPT_SECONDS), [false; 5], "too old");
+        // Another plan's answers stay when this one is done.
+        spool.forget(&plan(&[1, 2], 2)).expect("forgotten");
+        let left = Spool::of_lane(dir.path(), &lane);
+        assert!(
+            left.take(&before, &before.batches[0], 2_000)
+                .iter()
+                .all(Option::is_none)
+        );
+        assert!(
+            left.take(&before, &before.batches[1], 2_000)
+                .iter()
+                .all(Option::is_some)
+        );
+        left.forget(&before).expect("forgotten");
+        assert!(Spool::of_lane(dir.path(), &lane).is_empty());
+        assert!(files(dir.path()).is_empty());
     }
 }

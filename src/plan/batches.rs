@@ -126,38 +126,46 @@ pub fn plan_lane(
     scope: &Scope,
     now: i64,
 ) -> LanePlan {
+    let as_of = vec![now; found.len()];
+    plan_lane_as_of(lane, found, asks, scope, now, &as_of)
+}
+
+/// The same, with the time each series' windows are cut for: answers of an interrupted run are to the windows of its time.
+///
+/// # Panics
+/// When `as_of` is shorter than `found`.
+pub fn plan_lane_as_of(
+    lane: &Lane,
+    found: Vec<(Series, Vec<usize>)>,
+    asks: &[Arc<Asks>],
+    scope: &Scope,
+    now: i64,
+    as_of: &[i64],
+) -> LanePlan {
     let mut profiles: Vec<Profile> = Vec::new();
-    let mut covered: BTreeMap<String, TimeWindow> = scope
-        .iter()
-        .map(|(namespace, (window, delay))| {
-            let published = TimeWindow {
-                start: i64::MIN,
-                end: now - delay,
-            };
-            (
-                namespace.clone(),
-                kept(*window, now).intersection(published),
-            )
-        })
-        .collect();
-    let mut by_selections: HashMap<Vec<usize>, usize> = HashMap::new();
+    let mut asked: BTreeMap<String, TimeWindow> = BTreeMap::new();
+    let mut by_selections: HashMap<(Vec<usize>, i64), usize> = HashMap::new();
     let mut series = Vec::with_capacity(found.len());
     let mut profile_of = Vec::with_capacity(found.len());
-    for (one, selections) in found {
-        let index = *by_selections
-            .entry(selections)
-            .or_insert_with_key(|selections| {
-                // Selections that match one series are all of its namespace.
-                let namespace = one.metric.namespace();
-                let nothing = TimeWindow { start: 0, end: 0 };
-                let range = scope.get(namespace).map_or(nothing, |(window, _)| *window);
-                let profile = Profile::new(selections.iter().map(|&i| &*asks[i]), range, now);
-                if let Some(covered) = covered.get_mut(namespace) {
-                    *covered = profile.covered().fold(*covered, |a, b| a.intersection(b));
-                }
-                profiles.push(profile);
-                profiles.len() - 1
-            });
+    for ((one, selections), &at) in found.into_iter().zip(as_of) {
+        let index =
+            *by_selections
+                .entry((selections, at))
+                .or_insert_with_key(|(selections, at)| {
+                    // Selections that match one series are all of its namespace.
+                    let namespace = one.metric.namespace();
+                    let nothing = TimeWindow { start: 0, end: 0 };
+                    let range = scope.get(namespace).map_or(nothing, |(window, _)| *window);
+                    let profile = Profile::new(selections.iter().map(|&i| &*asks[i]), range, *at);
+                    for window in profile.covered() {
+                        asked
+                            .entry(namespace.to_owned())
+                            .and_modify(|all| *all = all.intersection(window))
+                            .or_insert(window);
+                    }
+                    profiles.push(profile);
+                    profiles.len() - 1
+                });
         series.push(PlannedSeries {
             series: one,
             asks: Arc::clone(&profiles[index].asks),
@@ -170,9 +178,18 @@ pub fn plan_lane(
         overruled: profile_of.iter().map(|&p| profiles[p].overruled).sum(),
         groups: Vec::new(),
         batches: Vec::new(),
-        covered: covered
-            .into_iter()
-            .map(|(namespace, window)| (namespace, Spans::of(window)))
+        covered: scope
+            .iter()
+            .map(|(namespace, (window, delay))| {
+                // Where there is no series, the listing was the answer.
+                let asked = asked.get(namespace).copied();
+                let published = TimeWindow {
+                    start: i64::MIN,
+                    end: now - delay,
+                };
+                let known = asked.unwrap_or_else(|| kept(*window, now));
+                (namespace.clone(), Spans::of(known.intersection(published)))
+            })
             .collect(),
     };
     let mut start = 0;
@@ -216,7 +233,7 @@ impl Profile {
             for chunk in same.chunks(MAX_STATISTICS_PER_BILLED_METRIC) {
                 units.push(Unit {
                     asks: chunk.to_vec(),
-                    windows: windows(aligned(range, period), period, chunk.len(), now),
+                    windows: windows(range, period, chunk.len(), now),
                 });
             }
         }
@@ -254,18 +271,6 @@ impl Profile {
         self.units
             .iter()
             .filter_map(move |u| u.windows.iter().find(|w| w.span == span).map(|w| (u, *w)))
-    }
-}
-
-/// A window that begins inside a period begins with that period: its point is worth nothing in halves.
-fn aligned(range: TimeWindow, choice: PeriodChoice) -> TimeWindow {
-    let period = match choice {
-        PeriodChoice::AtLeast(period) => period,
-        PeriodChoice::Auto => Period::MINUTE,
-    };
-    TimeWindow {
-        start: period.floor(range.start),
-        end: range.end,
     }
 }
 
@@ -537,12 +542,13 @@ mod tests {
         assert_eq!(covered(days(0, 1), 300, NOW), [(0, 6_300)]);
         assert_eq!(covered(days(0, 1), 3_600, NOW), [(0, 6_300)]);
         assert_eq!(covered(days(0, 1), 3_600, NOW - 60), [(0, 3_600)]);
-        // 00:07 to 01:00 begins with the period it falls into.
+        // 00:07 to 00:59 has the periods it begins and ends in.
         let inside = TimeWindow {
             start: days(0, 1).start + 420,
-            end: days(0, 1).start + 3_600,
+            end: days(0, 1).start + 3_540,
         };
-        assert_eq!(covered(inside, 300, NOW), [(420, 3_600)]);
+        assert_eq!(covered(inside, 300, NOW), [(300, 3_600)]);
+        assert_eq!(covered(inside, 3_600, NOW), [(0, 3_600)]);
         let plan = plan(1, &["Sum"], 300, inside);
         assert_eq!(plan.batches[0].span.start, days(0, 1).start + 300);
     }

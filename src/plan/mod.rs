@@ -7,6 +7,8 @@ mod batches;
 mod cost;
 mod windows;
 
-pub use batches::{Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane};
+pub use batches::{
+    Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane, plan_lane_as_of,
+};
 pub use cost::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
-pub use windows::{Window, is_legal, kept, windows};
+pub use windows::{Window, edges, is_legal, kept, windows};

@@ -23,6 +23,11 @@ const DAY_EDGE_MARGIN: i64 = 8 * 3_600;
 /// The same for the three-hour edge.
 const RECENT_EDGE_MARGIN: i64 = 15 * 60;
 
+/// Names the cuts that windows of `now` have by age: two times of the same name cut alike whatever ended before them.
+pub fn edges(now: i64) -> i64 {
+    ceil_to(now + DAY_EDGE_MARGIN, DAY_SECONDS)
+}
+
 /// The part of `range` that CloudWatch still has: whole days, not older than 455 days and not about to be.
 pub fn kept(range: TimeWindow, now: i64) -> TimeWindow {
     let oldest = ceil_to(now - OLDEST_SECONDS + DAY_EDGE_MARGIN, DAY_SECONDS);
@@ -110,9 +115,10 @@ fn finest_legal(choice: PeriodChoice, finest: u32) -> Period {
 fn pages(segment: Window, statistics: usize, now: i64) -> Vec<Window> {
     let Window { span, period } = segment;
     let seconds = i64::from(period.seconds());
+    // A window that begins or ends inside a period has all of that period: half a point is worth nothing.
     let span = TimeWindow {
-        start: period.ceil(span.start),
-        end: period.floor(span.end.min(now)),
+        start: period.floor(span.start),
+        end: period.ceil(span.end).min(period.floor(now)),
     };
     if span.is_empty() {
         return Vec::new();

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::day::with_sources;
 use crate::commit::Lake;
-use crate::model::{Cause, CauseKind, DAY_SECONDS, Lane, TimeWindow};
+use crate::config::{Selection, Source};
+use crate::model::{Cause, CauseKind, DAY_SECONDS, Lane, MetricId, TimeWindow};
 use crate::normalize::{
-    Catalog, SCHEMA_VERSION, SERIES_SORT, decode_series, series_batch, series_schema,
+    Catalog, SCHEMA_VERSION, SERIES_SORT, Seen, decode_series, series_batch, series_schema,
 };
 use crate::write::{FooterKeys, Store, UnitFile, layout, read_rows_of};
 
@@ -16,9 +17,41 @@ use crate::write::{FooterKeys, Store, UnitFile, layout, read_rows_of};
 /// botocore `data/cloudwatch/2010-08-01/service-2.json`, `ListMetrics`.
 const LISTED_SECONDS: i64 = 13 * DAY_SECONDS;
 
-/// Whether a window reaches back to where discovery does not.
-pub(super) fn needs_catalog(window: TimeWindow, now: i64) -> bool {
-    !window.is_empty() && window.start < now - LISTED_SECONDS
+/// Which known series a run asks for beside those it discovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// None: discovery sees all that can have a point in the window.
+    None,
+    /// Those with a point since this second: `DescribeInstances` forgets an instance within the hour, its points are a day's.
+    Since(i64),
+    /// All: the window reaches back to where no discovery does.
+    All,
+}
+
+/// What discovery cannot see of a window.
+pub(super) fn known_beside(window: TimeWindow, selections: &[Selection], now: i64) -> Known {
+    let by_instances = |s: &Selection| matches!(s.source, Source::Ec2(_));
+    if window.is_empty() {
+        Known::None
+    } else if window.start < now - LISTED_SECONDS {
+        Known::All
+    } else if selections.iter().any(by_instances) {
+        // A day more: the catalog knows of points as far as they were exported.
+        Known::Since(window.start - DAY_SECONDS)
+    } else {
+        Known::None
+    }
+}
+
+/// The metrics of a catalog that a run asks for.
+pub(super) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
+    let wanted = |seen: Seen| match known {
+        Known::None => false,
+        Known::Since(start) => seen.is_some_and(|(_, last)| last >= start * 1_000_000),
+        Known::All => true,
+    };
+    let metrics = catalog.into_iter().filter(|(_, seen)| wanted(*seen));
+    metrics.map(|(metric, _)| metric).collect()
 }
 
 /// The catalog of a lane, with the bytes it was read from; empty when there is none.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::model::{AccountId, Day, Lane, Region, TimeWindow, UnitOutcome};
+use crate::report::is_short;
 
 /// Lanes, each with the time it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,19 @@ struct Report {
     from: String,
     to: String,
     accounts: Vec<Account>,
+    #[serde(default)]
+    lanes: Vec<LaneEntry>,
     units: Vec<Unit>,
+}
+
+#[derive(Deserialize)]
+struct LaneEntry {
+    #[serde(rename = "account_id")]
+    account: String,
+    region: String,
+    #[serde(default)]
+    skipped: bool,
+    cause: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +61,10 @@ struct Unit {
     region: String,
     outcome: UnitOutcome,
     complete: bool,
+    #[serde(default)]
+    series_asked: u64,
+    #[serde(default)]
+    refused_queries: u64,
 }
 
 impl LaneChoice {
@@ -59,10 +76,16 @@ impl LaneChoice {
         let report: Report = serde_json::from_str(report).map_err(ChoiceError::Shape)?;
         let value = |text: &str| ChoiceError::Value(text.escape_debug().to_string());
         let mut choice = Self::default();
+        let lane_failed = |unit: &Unit| {
+            report.lanes.iter().any(|lane| {
+                (&lane.account, &lane.region) == (&unit.account_id, &unit.region)
+                    && lane.cause.is_some()
+                    && !lane.skipped
+            })
+        };
         for unit in &report.units {
-            let failed = matches!(unit.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden)
-                || !unit.complete && unit.outcome == UnitOutcome::Written;
-            if !failed {
+            let asked = (unit.series_asked, unit.refused_queries);
+            if !is_short(unit.outcome, unit.complete, asked.0, asked.1) && !lane_failed(unit) {
                 continue;
             }
             let day = Day::parse(&unit.date).ok_or_else(|| value(&unit.date))?;
@@ -82,13 +105,29 @@ impl LaneChoice {
         for account in &report.accounts {
             if account.cause.is_some() && account.regions.is_empty() {
                 let id = AccountId::parse(&account.id).ok_or_else(|| value(&account.id))?;
-                let (first, last) = (days(&report.from)?, days(&report.to)?);
+                let (first, end) = (days(&report.from)?, days(&report.to)?);
+                // An end inside a day means that day as well.
+                let end = if report.to.len() > 10 {
+                    end.plus(1)
+                } else {
+                    end
+                };
                 choice
                     .accounts
-                    .insert(id, TimeWindow::days(first, last.max(first.plus(1))));
+                    .insert(id, TimeWindow::days(first, end.max(first.plus(1))));
             }
         }
         Ok(choice)
+    }
+
+    /// Only what lies in `window`: what CloudWatch still has.
+    pub fn clip(&mut self, window: TimeWindow) {
+        let clip = |w: &mut TimeWindow| {
+            *w = w.intersection(window);
+            !w.is_empty()
+        };
+        self.lanes.retain(|_, w| clip(w));
+        self.accounts.retain(|_, w| clip(w));
     }
 
     /// Whether nothing failed.

@@ -59,8 +59,23 @@ pub(super) struct SealedDay {
     pub(super) complete: bool,
     /// What was asked and answered, by namespace.
     pub(super) covered: BTreeMap<String, Spans>,
+    /// When the oldest answer in it was read.
+    pub(super) read_at: i64,
     /// As far as it is known before publishing.
     pub(super) report: UnitReport,
+}
+
+/// What all days of a lane share when they are sealed.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    /// What was asked and answered, by namespace.
+    pub(super) covered: &'a BTreeMap<String, Spans>,
+    /// When the oldest answer was read.
+    pub(super) read_at: i64,
+    /// The run's clock.
+    pub(super) now: i64,
+    /// When the lane began.
+    pub(super) started: Instant,
 }
 
 impl SealedDay {
@@ -69,6 +84,7 @@ impl SealedDay {
         self.staged.as_ref().map(|staged| NewFile {
             staged,
             complete: self.complete,
+            series: self.report.series_returned,
         })
     }
 }
@@ -286,9 +302,7 @@ impl DayBook {
         mut self,
         lane: &Lane,
         series_asked: u64,
-        covered: &BTreeMap<String, Spans>,
-        now: i64,
-        started: Instant,
+        reading: &Reading<'_>,
     ) -> SealedDay {
         let old_complete = self.old.as_ref().is_none_or(OldRuns::is_complete);
         let mut staged = None;
@@ -306,14 +320,16 @@ impl DayBook {
         let day = self.day.window();
         let inside = |(namespace, spans): (&String, &Spans)| (namespace.clone(), spans.inside(day));
         let complete = self.complete() && old_complete;
-        let mut report = self.report(lane, series_asked, staged.is_some(), now);
-        report.seconds = started.elapsed().as_secs_f64();
+        let mut report = self.report(lane, series_asked, staged.is_some(), reading.now);
+        report.complete &= old_complete;
+        report.seconds = reading.started.elapsed().as_secs_f64();
         SealedDay {
             day: self.day,
             mode: self.mode,
             staged,
             complete,
-            covered: covered.iter().map(inside).collect(),
+            covered: reading.covered.iter().map(inside).collect(),
+            read_at: reading.read_at,
             report,
         }
     }

@@ -52,6 +52,8 @@ pub struct ShortUnit {
     pub region: String,
     /// What it is.
     pub state: UnitState,
+    /// Queries refused when it was written.
+    pub refused_queries: u64,
     /// How the last run that did not commit it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
@@ -95,6 +97,14 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
             days: BTreeMap::new(),
             short: Vec::new(),
         };
+        if lanes.is_empty() {
+            // Not even its regions are known: all of it is missing.
+            for day in range.touched_days() {
+                let missing = UnitState::Missing;
+                status.days.insert(day.to_string(), missing);
+                *report.totals.entry(missing.as_str()).or_default() += 1;
+            }
+        }
         for lane in lanes {
             add_lane(
                 context,
@@ -136,6 +146,7 @@ async fn add_lane(
                 date: day.to_string(),
                 region: lane.region.to_string(),
                 state,
+                refused_queries: records.committed(day).map_or(0, |c| c.refused_queries),
                 attempt: records.get(day).and_then(|r| r.attempt.clone()),
             });
         }
@@ -175,11 +186,6 @@ impl StatusReport {
         for account in &self.accounts {
             let name = account.account_name.as_deref().unwrap_or("");
             let signs: String = account.days.values().map(|s| sign(*s)).collect();
-            let signs = if signs.is_empty() {
-                "no region is known yet"
-            } else {
-                &signs
-            };
             let _ = writeln!(
                 out,
                 "{} {:<16} {signs}",
@@ -194,7 +200,12 @@ impl StatusReport {
                 .filter(|s| s.state > UnitState::Provisional)
             {
                 let unit = format!("{} {}/{}", short.date, account.account_id, short.region);
-                let why = short.attempt.as_ref().map_or(String::new(), |a| {
+                let refused = if short.refused_queries > 0 {
+                    format!(": {} queries were refused", grouped(short.refused_queries))
+                } else {
+                    String::new()
+                };
+                let why = short.attempt.as_ref().map_or(refused, |a| {
                     format!(
                         ": last {}: {}",
                         a.outcome.as_str(),
@@ -233,6 +244,8 @@ fn sign(state: UnitState) -> char {
 pub struct VerifyReport {
     /// The lake's root.
     pub destination: String,
+    /// Units recorded, empty ones included.
+    pub units: u64,
     /// Files opened.
     pub files: u64,
     /// Rows read.
@@ -241,6 +254,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong with files, each by its key.
     pub faults: Vec<Fault>,
+    /// Units that were written without all that was asked for.
+    pub incomplete: Vec<Fault>,
     /// Time that no unit covers, between a lane's first and last.
     pub gaps: Vec<Gap>,
 }
@@ -282,10 +297,12 @@ pub async fn verify(
     let store = &*place.store;
     let mut report = VerifyReport {
         destination: store.describe(),
+        units: 0,
         files: 0,
         rows: 0,
         bytes: 0,
         faults: Vec::new(),
+        incomplete: Vec::new(),
         gaps: Vec::new(),
     };
     let scratch = place.scratch.verify_folder();
@@ -298,6 +315,16 @@ pub async fn verify(
                 continue;
             };
             covered.insert(day, committed);
+            report.units += 1;
+            if !committed.complete {
+                report.incomplete.push(Fault {
+                    file: layout::unit(layout::METRICS, day, &lane),
+                    what: format!(
+                        "it is not complete: {} queries were refused when it was written",
+                        committed.refused_queries
+                    ),
+                });
+            }
             for file in &committed.files {
                 expected.insert(file.name.clone());
                 let faults = verify_file(store, &scratch, day, &lane, file, &mut report).await?;
@@ -482,8 +509,12 @@ fn gaps(lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
         let end = covered.windows().last().map_or(whole.start, |w| w.end);
         let start = covered.windows().first().map_or(whole.start, |w| w.start);
         let known = TimeWindow { start, end };
-        let inner = holes(&covered, known).filter(|w| present.covers(*w));
-        gaps.extend(inner.map(|w| gap(Some(namespace), w.start, w.end)));
+        // Whole units that are missing were told above.
+        for hole in holes(&covered, known) {
+            for there in present.inside(hole).windows() {
+                gaps.push(gap(Some(namespace), there.start, there.end));
+            }
+        }
     }
     gaps
 }
@@ -508,12 +539,14 @@ fn holes(spans: &Spans, window: TimeWindow) -> impl Iterator<Item = TimeWindow> 
 }
 
 impl VerifyReport {
-    /// 0 when nothing is wrong and nothing is missing, else 3.
+    /// 0 when nothing is wrong and nothing is missing, 3 otherwise, 4 when there is no unit at all.
     pub fn exit_code(&self) -> u8 {
-        if self.faults.is_empty() && self.gaps.is_empty() {
-            0
-        } else {
+        if !self.faults.is_empty() || !self.gaps.is_empty() || !self.incomplete.is_empty() {
             3
+        } else if self.units == 0 {
+            4
+        } else {
+            0
         }
     }
 
@@ -522,12 +555,14 @@ impl VerifyReport {
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{}: {} files, {} rows, {} bytes read; {} faults, {} gaps",
+            "{}: {} units, {} files, {} rows, {} bytes read; {} faults, {} incomplete, {} gaps",
             self.destination,
+            grouped(self.units),
             grouped(self.files),
             grouped(self.rows),
             grouped(self.bytes),
             grouped(self.faults.len() as u64),
+            grouped(self.incomplete.len() as u64),
             grouped(self.gaps.len() as u64)
         );
         for fault in &self.faults {
@@ -537,6 +572,9 @@ impl VerifyReport {
                 printable(&fault.file),
                 printable(&fault.what)
             );
+        }
+        for unit in &self.incomplete {
+            let _ = writeln!(out, "  incomplete {}: {}", unit.file, unit.what);
         }
         for gap in &self.gaps {
             let namespace = gap.namespace.as_deref().unwrap_or("everything");

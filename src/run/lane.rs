@@ -18,6 +18,7 @@ use crate::accounts::LaneClient;
 use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Budget, Fetched, InFlight, InOrder, Spool};
 use crate::model::{Cause, CauseKind, Day, UnitOutcome};
+use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
 use crate::report::UnitReport;
 use crate::write::{StoreError, layout};
@@ -151,12 +152,12 @@ async fn record(
     units: &[UnitReport],
 ) -> Result<(), Cause> {
     let (lake, lane) = (Arc::clone(&job.lake), job.client.lane().clone());
+    // The catalog first: a day that the manifest calls settled is not read again. A broken one keeps nothing else from being recorded.
+    let mut catalog = Ok(());
     if whole && !job.plan.series.is_empty() && !lake.lost().is_cancelled() {
         let name = job.account_name.as_deref();
-        widen_catalog(&lake, &lane, name, |catalog| {
-            locked(sink).note_series(catalog);
-        })
-        .await?;
+        let note = |catalog: &mut Catalog| locked(sink).note_series(catalog);
+        catalog = widen_catalog(&lake, &lane, name, note).await;
     }
     if !lake.lost().is_cancelled() {
         job.scope.records.write(&**lake.store()).await?;
@@ -164,12 +165,12 @@ async fn record(
     let finished =
         |u: &UnitReport| !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden);
     if whole && units.iter().all(finished) {
-        let spool = Spool::of_lane(&lake.spool(), &lane);
-        if let Err(error) = spool.clear() {
+        let (spool, plan) = (Spool::of_lane(&lake.spool(), &lane), &job.plan);
+        if let Err(error) = spool.forget(plan) {
             tracing::warn!(%error, "removing kept answers");
         }
     }
-    Ok(())
+    catalog
 }
 
 fn locked(sink: &Mutex<LaneSink>) -> MutexGuard<'_, LaneSink> {
@@ -199,6 +200,7 @@ async fn fetch_and_write(
         plan: Arc::clone(plan),
         budget: Arc::clone(&job.budget),
         spool: Spool::of_lane(&job.lake.spool(), job.client.lane()),
+        planned_at: now,
     };
     let admit = {
         let asker = asker.clone();

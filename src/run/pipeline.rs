@@ -8,21 +8,21 @@ use futures_util::stream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::catalog::{needs_catalog, read_catalog};
+use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
 use super::place::Place;
-use super::scope::{LaneScope, lane_scope};
+use super::scope::{DayMode, LaneScope, lane_scope};
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
 use crate::commit::{Attempt, Lake, LakeError, LaneRecords};
-use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
-use crate::discover::discover;
+use crate::config::{AccountConfig, Asks, ExportConfig, Range, RegionChoice, Selection, point};
+use crate::discover::{Found, discover};
 use crate::fetch::{BatchStats, Budget, Spool, sweep_spool};
 use crate::model::{
     AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, UnitOutcome, iso_seconds,
 };
-use crate::plan::{Cost, LanePlan, plan_lane};
+use crate::plan::{Cost, LanePlan, Scope, edges, plan_lane_as_of};
 use crate::report::{AccountReport, LaneReport, RunReport, Totals, UnitReport};
 use crate::telemetry::Progress;
 use crate::write::{Store, StoreError, layout};
@@ -85,7 +85,7 @@ pub enum RunError {
     #[error("{0}")]
     Credentials(Cause),
     /// The plan costs more than allowed; nothing was spent.
-    #[error("the plan costs ${dollars:.2}, more than the ${cap:.2} allowed")]
+    #[error("the plan costs ${dollars:.5}, more than the ${cap:.5} allowed")]
     OverBudget {
         /// What it costs.
         dollars: f64,
@@ -95,6 +95,9 @@ pub enum RunError {
     /// The report could not be written; the data is in place.
     #[error("writing the run report: {0}")]
     Report(StoreError),
+    /// A signal came before the destination was ours.
+    #[error("stopped by {0} before anything was asked")]
+    Stopped(&'static str),
     /// What the lake knows about itself could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -202,8 +205,12 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
     let place = Place::of(context).await?;
-    let lake = Lake::open(Arc::clone(&place.store), place.scratch.clone(), &run_id).await?;
-    let lake = Arc::new(lake);
+    let opening = Lake::open(Arc::clone(&place.store), place.scratch.clone(), &run_id);
+    let lake = tokio::select! {
+        lake = opening => Arc::new(lake?),
+        // A lease that was just taken is free for whoever comes: this process ends.
+        () = context.stop.cancelled() => return Err(RunError::Stopped(crate::telemetry::stop_signal())),
+    };
     let result = export_into(context, &place, &lake, started, run_id).await;
     // Every lane has ended; a task that broke down may still hold the lake, then the lock ends with the process.
     if let Some(lake) = Arc::into_inner(lake) {
@@ -512,31 +519,73 @@ async fn ready_lane(
 ) -> Result<ReadyLane, Cause> {
     let (config, store) = (&context.config, &*place.store);
     let lane = client.lane().clone();
-    let resuming = !Spool::of_lane(&place.scratch.spool(), &lane).is_empty();
+    let spool = Spool::of_lane(&place.scratch.spool(), &lane);
+    let resuming = !spool.is_empty();
     let scope = lane_scope(context, store, &lane, account_name, resuming).await?;
+    // A namespace of which nothing is asked is not listed either.
+    let asked = |s: &Selection| {
+        let window = scope.windows.get(&s.namespace);
+        window.is_some_and(|(w, _)| !w.is_empty())
+    };
+    let selections: Vec<Selection> = config
+        .selections
+        .iter()
+        .filter(|s| asked(s))
+        .cloned()
+        .collect();
     let series = if scope.hull().is_empty() {
         // Everything is there: nothing is listed either.
         Vec::new()
     } else {
-        let known = if needs_catalog(scope.hull(), context.now) {
-            let (catalog, _) = read_catalog(store, &lane).await?;
-            catalog.into_keys().collect()
-        } else {
+        let known = known_beside(scope.hull(), &selections, context.now);
+        let known = if known == Known::None {
             Vec::new()
+        } else {
+            chosen(read_catalog(store, &lane).await?.0, known)
         };
-        discover(&client, &config.selections, known, stats).await?
+        discover(&client, &selections, known, stats).await?
     };
-    let asks: Vec<_> = config
-        .selections
-        .iter()
-        .map(|s| Arc::clone(&s.asks))
-        .collect();
-    let plan = plan_lane(&lane, series, &asks, &scope.windows, context.now);
+    let asks: Vec<_> = selections.iter().map(|s| Arc::clone(&s.asks)).collect();
+    let as_of = as_of(&spool, &lane, &series, &asks, &scope.windows, context.now);
+    let plan = plan_lane_as_of(&lane, series, &asks, &scope.windows, context.now, &as_of);
     Ok(ReadyLane {
         client,
         scope,
         plan: Arc::new(plan),
     })
+}
+
+/// Runs that are resumed at once, at most: each plan is tried.
+const RESUMED_PLANS: usize = 4;
+
+/// For which time each series' windows are cut: for now, unless an interrupted run's answers to all of a series' queries are at hand. Its
+/// windows were cut by the age of the data then, and are kept for that series.
+fn as_of(
+    spool: &Spool,
+    lane: &Lane,
+    series: &Found,
+    asks: &[Arc<Asks>],
+    windows: &Scope,
+    now: i64,
+) -> Vec<i64> {
+    let mut as_of = vec![now; series.len()];
+    let mut tried = vec![edges(now)];
+    for planned_at in spool.planned_at().rev() {
+        // What has happened since is asked for as well.
+        let over = windows.values().all(|(window, _)| window.end <= planned_at);
+        if !over || tried.len() > RESUMED_PLANS || tried.contains(&edges(planned_at)) {
+            continue;
+        }
+        tried.push(edges(planned_at));
+        let times = vec![planned_at; series.len()];
+        let then = plan_lane_as_of(lane, series.clone(), asks, windows, now, &times);
+        for (at, answered) in as_of.iter_mut().zip(spool.answered(&then)) {
+            if answered && *at == now {
+                *at = planned_at;
+            }
+        }
+    }
+    as_of
 }
 
 /// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
@@ -581,7 +630,9 @@ async fn export_lanes(
                         return unread_lane(report, &lane, &context);
                     }
                 };
-                let days = u32::try_from(scope.days.len())
+                // A day that is added to has its old file open as well.
+                let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
+                let days = u32::try_from(scope.days.len() + added.count())
                     .unwrap_or(OPEN_DAYS)
                     .clamp(1, OPEN_DAYS);
                 let _days = open_days
@@ -636,7 +687,9 @@ async fn export_lanes(
 /// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
 /// of the units that need one.
 async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    if matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination) {
+    if lake.lost().is_cancelled()
+        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
+    {
         return;
     }
     let mut records = LaneRecords::new(layout::METRICS, lane.clone());

@@ -1,6 +1,6 @@
 //! The destination of a configuration as a store, with the local folders beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -24,7 +24,6 @@ impl Place {
     /// A local destination calls nothing; a bucket needs the base credentials.
     pub(super) async fn of(context: &RunContext) -> Result<Self, RunError> {
         let config = &context.config;
-        let own = config.run.spool_dir.as_deref().map(Scratch::new);
         match &config.destination {
             Destination::Local(root) => Ok(Self {
                 store: Arc::new(LocalStore::new(root)),
@@ -36,7 +35,9 @@ impl Place {
                 let session = load(context).await?;
                 let client = StorageClient::new(&session, settings, &config.limits);
                 let store = S3Store::new(client, (**settings).clone());
-                let scratch = own.unwrap_or_else(|| Scratch::new(&cache_folder(&store.describe())));
+                let own = config.run.spool_dir.clone();
+                let name = folder_of(&format!("{} {:?}", store.describe(), settings.endpoint_url));
+                let scratch = Scratch::new(&own.unwrap_or_else(cache_folder).join(name));
                 Ok(Self {
                     store: Arc::new(store),
                     scratch,
@@ -61,19 +62,23 @@ async fn load(context: &RunContext) -> Result<BaseSession, RunError> {
         .map_err(RunError::Credentials)
 }
 
-/// `$XDG_CACHE_HOME`, `~/.cache` or the folder for temporary files, then a name of the lake's own.
+/// `$XDG_CACHE_HOME`, `~/.cache` or the folder for temporary files.
 ///
 /// # Source
 /// XDG Base Directory Specification.
-fn cache_folder(lake: &str) -> PathBuf {
+fn cache_folder() -> PathBuf {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let variable = |name| std::env::var_os(name).map(PathBuf::from).and_then(absolute);
     let base = variable("XDG_CACHE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(std::env::temp_dir);
-    let hash = Sha256::digest(lake);
-    let name = hash[..8]
+    base.join("cwlake")
+}
+
+/// A name of the lake's own: lakes share no file on its way.
+fn folder_of(lake: &str) -> String {
+    Sha256::digest(lake)
         .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    Path::new(&base).join("cwlake").join(name)
+        .take(8)
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

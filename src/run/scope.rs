@@ -1,11 +1,11 @@
 //! What one lane is asked about, and what becomes of each of its days: decided from the manifest before anything is asked.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::pipeline::RunContext;
 use crate::commit::{Committed, LaneRecords, old_file};
-use crate::config::Range;
-use crate::model::{DAY_SECONDS, Day, Lane, TimeWindow};
+use crate::config::{OLDEST_SECONDS, PeriodChoice, Range};
+use crate::model::{DAY_SECONDS, Day, Lane, Period, TimeWindow};
 use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
 use crate::write::{Store, StoreError, layout};
@@ -114,12 +114,26 @@ pub(super) async fn lane_scope(
                 start: context.now - LOOK_BACK_DAYS * DAY_SECONDS,
                 end: context.now,
             };
-            let days = || recent.touched_days().chain(fresh.touched_days());
-            scope.records.read(store, days()).await?;
+            let now = context.now;
+            let first = first_known(store, &mut scope.records, recent, now).await?;
+            let since_first = TimeWindow {
+                start: first.map_or(fresh.start, Day::start),
+                end: now,
+            };
+            // A day more for the overlap.
+            let days = Day::containing(since_first.start).plus(-1);
+            let days = std::iter::once(days).chain(since_first.touched_days());
+            scope.records.read(store, days).await?;
             for namespace in selected() {
-                let window = TimeWindow {
-                    start: since(&scope, namespace, recent, fresh.start),
-                    end: context.now,
+                let start = first.map(|first| since(&scope, namespace, first, now));
+                let window = match start {
+                    // Asked again, it would be billed again for what is there.
+                    Some(start) if !has_news(context, namespace, start.gap) => continue,
+                    Some(start) => TimeWindow {
+                        start: start.back,
+                        end: now,
+                    },
+                    None => fresh,
                 };
                 let delay = config.namespaces[namespace];
                 scope.windows.insert(namespace.to_owned(), (window, delay));
@@ -208,42 +222,97 @@ fn mode(context: &RunContext, scope: &LaneScope, day: Day) -> DayMode {
     }
 }
 
-/// From where `--since last` asks: the first second after the last whole day that is not covered, less the overlap. A lane without
-/// records begins at `fresh`; one whose last unit was meant to hold something else begins with that unit's day.
-fn since(scope: &LaneScope, namespace: &str, recent: TimeWindow, fresh: i64) -> i64 {
-    let committed: BTreeMap<Day, &Committed> = scope
-        .records
-        .all()
-        .filter(|(day, _)| recent.contains(day.start()))
-        .filter_map(|(day, record)| Some((day, record.committed.as_ref()?)))
-        .collect();
-    let Some((&last, newest)) = committed.last_key_value() else {
-        return fresh;
+/// The day from which `--since last` looks for gaps: fifteen days back, or the last day with a unit when that is longer ago.
+async fn first_known(
+    store: &dyn Store,
+    records: &mut LaneRecords,
+    recent: TimeWindow,
+    now: i64,
+) -> Result<Option<Day>, StoreError> {
+    records.read(store, recent.touched_days()).await?;
+    let committed = |records: &LaneRecords, from: i64| {
+        records
+            .all()
+            .filter(|(_, record)| record.committed.is_some())
+            .map(|(day, _)| day)
+            .filter(|day| day.start() >= from)
+            .collect::<BTreeSet<Day>>()
     };
-    if newest.plan_hash != scope.plan_hash {
-        return last.start();
+    if let Some(first) = committed(records, recent.start).first() {
+        return Ok(Some(*first));
     }
-    let missing = |day: Day, c: &Committed| {
-        c.covered
-            .get(namespace)
-            .map_or(day.start(), |spans| spans.first_missing(day.start()))
-            .min(day.end())
-    };
-    let mut start = missing(last, newest);
-    let mut day = last;
-    while let Some(before) = committed.get(&day.plus(-1)) {
-        day = day.plus(-1);
-        let gap = missing(day, before);
-        if before.plan_hash != scope.plan_hash || gap >= day.end() {
-            break;
+    let mut day = Day::containing(recent.start);
+    while day.start() > now - OLDEST_SECONDS {
+        records.read(store, std::iter::once(day)).await?;
+        if let Some(last) = committed(records, i64::MIN).last() {
+            return Ok(Some(*last));
         }
-        start = gap;
+        day = day.plus(-28);
     }
-    // Not into a day that no run has begun.
+    Ok(None)
+}
+
+/// From where `--since last` asks in a namespace: the first second from day `first` on that is not covered, less the overlap. A day that
+/// was meant to hold something else and is not whole begins anew.
+fn since(scope: &LaneScope, namespace: &str, first: Day, now: i64) -> Since {
+    let gap_of = |day: Day| {
+        let Some(committed) = scope.records.committed(day) else {
+            return day.start();
+        };
+        let covered = committed.covered.get(namespace);
+        let gap = covered.map_or(day.start(), |s| s.first_missing(day.start()));
+        if gap < day.end() && committed.plan_hash != scope.plan_hash {
+            day.start()
+        } else {
+            gap.min(day.end())
+        }
+    };
+    let days = TimeWindow {
+        start: first.start(),
+        end: now.max(first.end()),
+    };
+    let start = days
+        .touched_days()
+        .map(|day| (gap_of(day), day.end()))
+        .find_map(|(gap, end)| (gap < end).then_some(gap))
+        .unwrap_or(days.end);
+    // Not into a day that no run has begun, nor into one of another configuration.
     let back = start - OVERLAP;
-    if committed.contains_key(&Day::containing(back)) {
-        back
+    let joins = |c: &Committed| c.plan_hash == scope.plan_hash;
+    if scope
+        .records
+        .committed(Day::containing(back))
+        .is_some_and(joins)
+    {
+        Since { gap: start, back }
     } else {
-        Day::containing(start).start().max(back)
+        let back = Day::containing(start).start().max(back);
+        Since { gap: start, back }
     }
+}
+
+/// Where `--since last` begins.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    /// The first second that is not covered.
+    gap: i64,
+    /// From where it asks.
+    back: i64,
+}
+
+/// Whether anything of a namespace can have come since `gap`: a whole period that is published by now.
+fn has_news(context: &RunContext, namespace: &str, gap: i64) -> bool {
+    let of_namespace = context
+        .config
+        .selections
+        .iter()
+        .filter(|s| s.namespace == namespace);
+    let period = |choice: PeriodChoice| match choice {
+        PeriodChoice::AtLeast(period) => period,
+        PeriodChoice::Auto => Period::MINUTE,
+    };
+    let published = context.now - context.config.namespaces[namespace];
+    of_namespace
+        .map(|s| period(s.asks.period))
+        .any(|period| period.floor(published) > gap)
 }

@@ -1,17 +1,17 @@
 //! Where a lane's points end: cut at midnights and given to the books of their days.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::day::{DayBook, SealedDay, other_plan, with_sources};
+use super::day::{DayBook, Reading, SealedDay, other_plan, with_sources};
 use super::old::OldRuns;
 use super::pipeline::RunContext;
 use super::scope::LaneScope;
 use crate::fetch::{BatchStats, Fetched};
 use crate::model::{
-    Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, TimeWindow,
+    Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, Spans, TimeWindow,
 };
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
@@ -27,6 +27,10 @@ pub(super) struct LaneSink {
     seen: Vec<Seen>,
     stats: BatchStats,
     now: i64,
+    /// When the oldest answer was read: an interrupted run's may be of another day.
+    read_at: i64,
+    /// Publication delays by namespace.
+    delays: BTreeMap<String, i64>,
 }
 
 /// Points of one (series, statistic): a piece a window, oldest first.
@@ -66,6 +70,12 @@ impl LaneSink {
             seen: vec![None; plan.series.len()],
             stats: BatchStats::default(),
             now: context.now,
+            read_at: context.now,
+            delays: scope
+                .windows
+                .iter()
+                .map(|(namespace, (_, delay))| (namespace.clone(), *delay))
+                .collect(),
         }
     }
 
@@ -89,6 +99,7 @@ impl LaneSink {
             .map(|s| vec![Pieces::new(); s.asks.len()])
             .collect();
         for (batch, fetched) in plan.batches[group.batches.clone()].iter().zip(fetched) {
+            self.read_at = self.read_at.min(fetched.read_at);
             self.account(batch.span, &fetched);
             for (query, outcome) in batch.queries.iter().zip(fetched.outcomes) {
                 let series = query.series as usize;
@@ -208,9 +219,25 @@ impl LaneSink {
     pub(super) fn seal(&mut self, started: Instant) -> Vec<SealedDay> {
         let asked = self.plan.series.len() as u64;
         let plan = Arc::clone(&self.plan);
+        // What was not published when the oldest answer was read is not known.
+        let known = |(namespace, spans): (&String, &Spans)| {
+            let delay = self.delays.get(namespace).copied().unwrap_or(0);
+            let published = TimeWindow {
+                start: i64::MIN,
+                end: self.read_at - delay,
+            };
+            (namespace.clone(), spans.inside(published))
+        };
+        let covered: BTreeMap<String, Spans> = plan.covered.iter().map(known).collect();
+        let reading = Reading {
+            covered: &covered,
+            read_at: self.read_at,
+            now: self.now,
+            started,
+        };
         std::mem::take(&mut self.days)
             .into_iter()
-            .map(|book| book.seal(&plan.lane, asked, &plan.covered, self.now, started))
+            .map(|book| book.seal(&plan.lane, asked, &reading))
             .collect()
     }
 }

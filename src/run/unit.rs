@@ -9,9 +9,9 @@ use super::old::OldRuns;
 use super::pipeline::RunContext;
 use super::scope::{DayMode, LaneScope};
 use crate::commit::{
-    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, decide, old_file,
+    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
 };
-use crate::model::{Cause, CauseKind, Lane, UnitOutcome, iso_seconds};
+use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
 use crate::normalize::SCHEMA_VERSION;
 use crate::report::UnitReport;
 use crate::write::{StoreError, checksum, layout};
@@ -97,14 +97,27 @@ async fn place(
     let key = layout::unit(layout::METRICS, sealed.day, lane);
     let before = scope.records.committed(sealed.day);
     let old = old_file(&**store, &key).await?;
-    let recorded = before.and_then(|c| c.files.iter().find(|f| f.name == key));
-    let old_sha256 = recorded.map(|f| f.sha256.as_str());
     if !context.force
         && let (Some(_), Some(cause)) = (&old, dropped_namespaces(context, scope, before))
     {
         return Err(cause);
     }
-    let decision = decide(old.as_ref(), old_sha256, sealed.new_file(), context.force);
+    let same_plan = before.filter(|c| c.plan_hash == scope.plan_hash);
+    let record = same_plan.and_then(|c| {
+        let covers = |(namespace, new): (&String, &Spans)| {
+            let there = c.covered.get(namespace);
+            new.windows()
+                .iter()
+                .all(|w| there.is_some_and(|t| t.covers(*w)))
+        };
+        Some(OldRecord {
+            sha256: &c.files.iter().find(|f| f.name == key)?.sha256,
+            series: c.series_returned,
+            covers_new: sealed.covered.iter().all(covers),
+        })
+    });
+    let adds = sealed.mode == DayMode::Merge;
+    let decision = decide(old.as_ref(), record, sealed.new_file(), adds, context.force);
     match decision {
         Decision::Keep(kept) => {
             let other_plan = old
@@ -112,6 +125,10 @@ async fn place(
                 .and_then(|o| o.facts.plan_hash.as_deref())
                 .is_some_and(|hash| hash != scope.plan_hash);
             keep(unit, &kept, other_plan, key.clone());
+            if other_plan {
+                // What was asked for now is not in the lake: that is for somebody to decide.
+                unit.complete = false;
+            }
             if let Some(staged) = &sealed.staged {
                 let _ = tokio::fs::remove_file(&staged.path).await;
             }
@@ -140,10 +157,13 @@ async fn place(
             guarded(work, lake, &context.stop).await?;
         }
     }
-    let record = record(context, scope, sealed, &key, unit);
+    let record = new_record(context, scope, sealed, &key, unit);
     // Surplus files go last: until then the unit's rows are there twice rather than not at all.
     for file in before.into_iter().flat_map(|c| &c.files) {
-        if file.name != key && layout::parse_unit(layout::METRICS, &file.name).is_some() {
+        if !lake.lost().is_cancelled()
+            && file.name != key
+            && layout::parse_unit(layout::METRICS, &file.name).is_some()
+        {
             store.delete(&file.name).await?;
         }
     }
@@ -215,7 +235,7 @@ async fn guarded(
     }
 }
 
-fn record(
+fn new_record(
     context: &RunContext,
     scope: &LaneScope,
     sealed: &SealedDay,
@@ -264,8 +284,8 @@ fn record(
     };
     let namespaces = context.config.namespaces.keys().map(String::as_str);
     // A day that was added to piece by piece was settled only if each piece was: a whole reading says so.
-    record.settled =
-        sealed.mode == DayMode::Replace && record.is_settled(sealed.day, context.now, namespaces);
+    record.settled = sealed.mode == DayMode::Replace
+        && record.is_settled(sealed.day, sealed.read_at, namespaces);
     record
 }
 
@@ -325,10 +345,10 @@ fn keep(unit: &mut UnitReport, kept: &Kept, other_plan: bool, file: String) {
     let found = kept
         .new_rows
         .map_or("nothing".to_owned(), |n| format!("{n} rows"));
-    let why = if kept.new_is_incomplete {
-        ", not all of them"
-    } else {
-        ""
+    let why = match kept.fewer_series {
+        0 if kept.new_is_incomplete => ", not all of them".to_owned(),
+        0 => String::new(),
+        n => format!(", without {n} of the series that are there"),
     };
     let plan = if other_plan {
         "; it was written with another configuration"

@@ -271,7 +271,7 @@ fn facts(metadata: &ParquetMetaData) -> FileFacts {
     }
 }
 
-/// Reads a file's rows, some thousands at a time.
+/// Reads a file's rows, a thousand at a time: hundreds of files are open at once when a long range is added to.
 ///
 /// # Errors
 /// [`WriteError`] when it is missing, cut short or not Parquet; of a batch, when its pages are broken.
@@ -279,7 +279,7 @@ pub fn read_rows(
     path: &Path,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(open(path)?)
-        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .and_then(|builder| builder.with_batch_size(1_024).build())
         .map_err(|source| refused(path, source))?;
     let path = path.to_owned();
     Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))

@@ -14,7 +14,7 @@ const DAY: i64 = 86_400;
 const MIDNIGHT: i64 = NOW - 2 * 3_600;
 
 /// One account, one region, two instances: small enough for hundreds of runs.
-const SMALL_CONFIG: &str = r#"version = 1
+pub(crate) const SMALL_CONFIG: &str = r#"version = 1
 [destination]
 url = "lake"
 [run]
@@ -46,7 +46,7 @@ async fn small_lab(extra: &str) -> Lab {
     Lab::new(world(extra)).await.with_config(SMALL_CONFIG)
 }
 
-fn dates(from: &str, to: &str) -> RangeRequest {
+pub(crate) fn dates(from: &str, to: &str) -> RangeRequest {
     RangeRequest {
         from: Some(from.to_owned()),
         to: Some(to.to_owned()),
@@ -54,14 +54,14 @@ fn dates(from: &str, to: &str) -> RangeRequest {
     }
 }
 
-fn since_last() -> RangeRequest {
+pub(crate) fn since_last() -> RangeRequest {
     RangeRequest {
         since: Some("last".to_owned()),
         ..RangeRequest::default()
     }
 }
 
-async fn run_at(lab: &Lab, range: &RangeRequest, now: i64) -> RunReport {
+pub(crate) async fn run_at(lab: &Lab, range: &RangeRequest, now: i64) -> RunReport {
     export(&lab.context_at(range, now, &Overrides::default()))
         .await
         .expect("a report")
@@ -118,7 +118,8 @@ async fn settled_days_are_not_asked_again_and_gone_files_are() {
     let mut lab = lab;
     lab.force = true;
     let forced = run_at(&lab, &settled, NOW).await;
-    assert_eq!((forced.totals.unchanged, forced.totals.skipped), (3, 0));
+    assert_eq!((forced.totals.written, forced.totals.skipped), (3, 0));
+    assert_eq!(lab.tree(), tree);
     lab.force = false;
     let gone = lab
         .lake()
@@ -140,7 +141,7 @@ async fn another_configuration_is_read_anew_and_says_what_it_kept() {
     let narrower = SMALL_CONFIG.replace("\"Average\", \"Sum\", \"p90\"", "\"Average\"");
     let lab = lab.with_config(&narrower);
     let report = run_at(&lab, &range, NOW).await;
-    assert_eq!((report.exit_code(), report.totals.skipped), (0, 2));
+    assert_eq!((report.exit_code(), report.totals.skipped), (3, 2));
     let cause = report.units[0].cause.as_ref().expect("a cause");
     assert!(
         cause.message.contains("written with another configuration"),
@@ -416,7 +417,7 @@ async fn terminated_resources_stay_exportable() {
 }
 
 /// One value for a service at a second.
-async fn put(lab: &Lab, service: &str, second: i64) {
+pub(crate) async fn put(lab: &Lab, service: &str, second: i64) {
     use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
     lab.emulator.set_now(second.max(NOW));
     let credentials =

@@ -8,4 +8,5 @@ mod lab;
 mod lake;
 mod pipeline;
 mod recorded;
+mod resume;
 mod store;

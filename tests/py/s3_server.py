@@ -69,6 +69,8 @@ class S3Server:
         words += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
         words += ["-s3", f"-s3.port={s3}", f"-s3.config={root}/s3.json"]
         words += ["-volume.max=100", "-master.volumeSizeLimitMB=64"]
+        # Ports of services nobody asks for here, which are fixed otherwise.
+        words += ["-s3.port.lance=0", "-s3.port.iceberg=0"]
         self.log = (root / "log").open("w")
         self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, cwd=root)
         self.url = f"http://127.0.0.1:{s3}"
