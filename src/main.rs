@@ -92,11 +92,7 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
     let planned = cwlake::run::plan(&context).await?;
     context.progress.finish();
     let report = planned.report(&context);
-    print(&if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        plan_text(&report, None)
-    })?;
+    print_result(args.json, &report, || plan_text(&report, None))?;
     Ok(report.exit_code())
 }
 
@@ -105,11 +101,7 @@ async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context(config, run, range, args.force, progress)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let report = cwlake::run::export(&context).await?;
-    print(&if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        report.text()
-    })?;
+    print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
 }
 
@@ -122,11 +114,7 @@ async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
     }
     let report = cwlake::run::status(&context).await?;
     context.progress.finish();
-    print(&if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        report.text()
-    })?;
+    print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
 }
 
@@ -137,11 +125,7 @@ async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
     let range = dated.then(|| context.range.window());
     let report = cwlake::run::verify(&context, range).await?;
     context.progress.finish();
-    print(&if args.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        report.text()
-    })?;
+    print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
 }
 
@@ -271,6 +255,19 @@ fn failed_in(report: &std::path::Path, now: i64) -> Result<LaneChoice, RangeErro
 /// The one place that reads the clock for data.
 fn clock() -> i64 {
     jiff::Timestamp::now().as_second()
+}
+
+/// The result as JSON or as text.
+fn print_result(
+    json: bool,
+    result: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    print(&if json {
+        serde_json::to_string_pretty(result)? + "\n"
+    } else {
+        text()
+    })
 }
 
 /// A closed stdout is no reason to fail: the work is done. One that is full loses the result, and that is said.

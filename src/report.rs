@@ -255,9 +255,15 @@ impl RunReport {
         self.totals = totals;
     }
 
-    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 8 when the budget ended it,
+    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when no lane's part of the lake
+    /// could be read, 8 when the budget ended it,
     /// 130 or 143 when a signal did.
     pub fn exit_code(&self) -> u8 {
+        // What the lake holds could not be read for any lane.
+        let unreachable = |l: &LaneReport| {
+            let kind = l.cause.as_ref().map(|c| c.kind);
+            kind == Some(CauseKind::Destination) && self.totals.written == 0
+        };
         // Everything is there: nothing was even listed.
         let nothing_to_look_for =
             !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
@@ -269,6 +275,7 @@ impl RunReport {
             Some("SIGTERM") => 143,
             Some(_) => 130,
             None if self.units.iter().any(over_budget) => 8,
+            None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
             None if self.units.iter().any(UnitReport::is_short)
                 || self.accounts.iter().any(|a| a.cause.is_some())
                 || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped) =>

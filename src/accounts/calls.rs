@@ -10,6 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::Serialize;
 
 use super::classify::cause_of;
+use super::credentials::AccountCredentials;
 use super::lane::LaneClient;
 use crate::model::{Cause, CauseKind};
 
@@ -115,6 +116,20 @@ pub(super) fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
     longest.mul_f64(random)
 }
 
+/// Whether another try can help. An expired token is refreshed once; a second one is final.
+pub(super) fn may_try_again(
+    cause: &Cause,
+    credentials: &AccountCredentials,
+    generation: u64,
+    refreshed: &mut bool,
+) -> bool {
+    if cause.kind != CauseKind::ExpiredToken {
+        return cause.kind.is_retryable();
+    }
+    credentials.invalidate(generation);
+    !std::mem::replace(refreshed, true)
+}
+
 impl LaneClient {
     /// Sends a call until it succeeds, is refused for good, or its tries are used up.
     ///
@@ -178,15 +193,7 @@ impl LaneClient {
             } else {
                 stats.unanswered += 1;
             }
-            let again = match cause.kind {
-                CauseKind::ExpiredToken if refreshed => false,
-                CauseKind::ExpiredToken => {
-                    self.credentials().invalidate(generation);
-                    refreshed = true;
-                    true
-                }
-                kind => kind.is_retryable(),
-            };
+            let again = may_try_again(&cause, self.credentials(), generation, &mut refreshed);
             if !again || attempt >= self.attempts() {
                 return Err(self.with_hint(api, cause));
             }

@@ -13,11 +13,11 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::base::BaseSession;
-use super::calls::pause;
+use super::calls::{may_try_again, pause};
 use super::classify::cause_of;
 use super::credentials::{AccountCredentials, Handle, Source};
 use crate::config::{Limits, S3Destination};
-use crate::model::{AccountId, Cause, CauseKind, Region};
+use crate::model::{AccountId, Cause, Region};
 
 /// Everything needed to call S3 for one destination. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -104,15 +104,7 @@ impl StorageClient {
                 Err(error) => error,
             };
             let cause = cause_of(doing, &error);
-            let again = match cause.kind {
-                CauseKind::ExpiredToken if refreshed => false,
-                CauseKind::ExpiredToken => {
-                    self.credentials.invalidate(generation);
-                    refreshed = true;
-                    true
-                }
-                kind => kind.is_retryable(),
-            };
+            let again = may_try_again(&cause, &self.credentials, generation, &mut refreshed);
             if !again || attempt >= self.attempts {
                 return Err((cause, Box::new(error)));
             }

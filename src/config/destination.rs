@@ -426,7 +426,7 @@ fn check_bucket(bucket: &str) -> Result<(), Refusal> {
 
 /// What every reader takes without escaping.
 fn check_prefix(prefix: &str) -> Result<(), Refusal> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "!_.*'()-=/".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-=/".contains(c);
     if !prefix.chars().all(plain) || prefix.len() > 512 {
         return refusal(
             format!(

@@ -5,27 +5,23 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::choice::LaneChoice;
 use super::day::unread_units;
-use super::lane::{LaneJob, export_lane};
+use super::fleet::{export_lanes, lanes_of_account, note_unread};
 use super::place::Place;
-use super::scope::{DayMode, LaneScope, lane_scope};
-use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Origin, Reader, enter};
-use crate::commit::{Attempt, Lake, LakeError, LaneRecords};
-use crate::config::{AccountConfig, Asks, ExportConfig, Range, RegionChoice, Selection, point};
-use crate::discover::{Found, discover};
-use crate::fetch::{BatchStats, Budget, Spool, sweep_spool};
-use crate::model::{
-    AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, UnitOutcome, iso_seconds,
-};
-use crate::plan::{Cost, LanePlan, Scope, edges, plan_lane_as_of};
-use crate::report::{AccountReport, LaneReport, RunReport, Totals, UnitReport};
+use super::prepare::{all_without_credentials, enter_all, lanes_of, plan_one};
+use super::scope::LaneScope;
+use crate::accounts::{BaseSession, CallStats, LaneClient, Origin};
+use crate::commit::{Lake, LakeError};
+use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
+use crate::fetch::{BatchStats, sweep_spool};
+use crate::model::{AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, iso_seconds};
+use crate::plan::{Cost, LanePlan};
+use crate::report::{AccountReport, LaneReport, RunReport, Totals};
 use crate::telemetry::Progress;
-use crate::write::{Store, StoreError, layout};
+use crate::write::{Store, StoreError};
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]
@@ -68,7 +64,7 @@ impl RunContext {
         self.lanes.as_ref().is_none_or(|l| l.has_account(account))
     }
 
-    fn wants(&self, lane: &Lane) -> bool {
+    pub(super) fn wants(&self, lane: &Lane) -> bool {
         let region = |only: &[Region]| only.is_empty() || only.contains(&lane.region);
         region(&self.config.only_regions)
             && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
@@ -119,8 +115,8 @@ pub struct Planned {
 /// A lane that can be asked.
 #[derive(Debug)]
 pub struct ReadyLane {
-    client: LaneClient,
-    scope: LaneScope,
+    pub(super) client: LaneClient,
+    pub(super) scope: LaneScope,
     /// What it will be asked.
     pub plan: Arc<LanePlan>,
 }
@@ -285,7 +281,7 @@ impl PlannedLane {
     }
 
     /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
-    fn report(&self, context: &RunContext) -> LaneReport {
+    pub(super) fn report(&self, context: &RunContext) -> LaneReport {
         let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
         LaneReport {
             account_id: self.lane.account.to_string(),
@@ -371,376 +367,4 @@ fn run_id(now: i64) -> String {
         iso_seconds(now).replace(':', "-"),
         std::process::id()
     )
-}
-
-async fn enter_all(
-    base: &BaseSession,
-    accounts: Vec<AccountConfig>,
-    config: &ExportConfig,
-) -> Vec<Entered> {
-    stream::iter(accounts)
-        .map(|account| enter(base, account, config.run.sts_region.as_ref()))
-        .buffered(config.run.concurrency as usize)
-        .collect()
-        .await
-}
-
-/// When no account can be entered because the base credentials are refused, the run has no subject.
-fn all_without_credentials(entered: &[Entered]) -> Option<Cause> {
-    let refused = |e: &Entered| {
-        e.reader
-            .as_ref()
-            .err()
-            .filter(|c| c.kind == CauseKind::NoCredentials)
-            .cloned()
-    };
-    let causes: Vec<Cause> = entered.iter().filter_map(refused).collect();
-    if causes.len() == entered.len() {
-        causes.into_iter().next()
-    } else {
-        None
-    }
-}
-
-struct UnplannedLane {
-    reader: Reader,
-    region: Region,
-    by_itself: bool,
-}
-
-impl UnplannedLane {
-    fn lane(&self) -> Lane {
-        Lane {
-            account: self.reader.config().id.clone(),
-            region: self.region.clone(),
-        }
-    }
-}
-
-async fn lanes_of(
-    entered: Vec<Entered>,
-    config: &ExportConfig,
-) -> (Vec<AccountReport>, Vec<UnplannedLane>) {
-    let mut accounts = Vec::new();
-    let mut lanes = Vec::new();
-    let resolved = stream::iter(entered)
-        .map(|entered| async {
-            let regions = match &entered.reader {
-                Ok(reader) => regions_of(reader, config).await,
-                Err(cause) => Err(cause.clone()),
-            };
-            (entered, regions)
-        })
-        .buffered(config.run.concurrency as usize)
-        .collect::<Vec<_>>()
-        .await;
-    for (entered, regions) in resolved {
-        let named = match &entered.config.regions {
-            RegionChoice::Named(named) => named.clone(),
-            RegionChoice::Auto => regions.clone().unwrap_or_default(),
-        };
-        accounts.push(AccountReport {
-            account_id: entered.config.id.to_string(),
-            account_name: entered.config.name.clone(),
-            regions: named.iter().map(ToString::to_string).collect(),
-            cause: regions.as_ref().err().cloned(),
-        });
-        if let (Ok(reader), Ok(regions)) = (entered.reader, regions) {
-            let by_itself = entered.config.regions == RegionChoice::Auto;
-            lanes.extend(regions.into_iter().map(|region| UnplannedLane {
-                reader: reader.clone(),
-                region,
-                by_itself,
-            }));
-        }
-    }
-    (accounts, lanes)
-}
-
-#[cfg_attr(
-    not(feature = "ec2"),
-    expect(clippy::unused_async, reason = "with EC2 it calls")
-)]
-async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region>, Cause> {
-    match &reader.config().regions {
-        RegionChoice::Named(regions) => Ok(regions.clone()),
-        #[cfg(feature = "ec2")]
-        RegionChoice::Auto => {
-            let client = reader.lane(reader.home_region(), &config.limits);
-            crate::accounts::enabled_regions(&client, &mut CallStats::default()).await
-        }
-        #[cfg(not(feature = "ec2"))]
-        RegionChoice::Auto => {
-            let _ = config;
-            Err(Cause::new(
-                CauseKind::Other,
-                "this build cannot find regions by itself",
-            ))
-        }
-    }
-}
-
-async fn plan_one(lane: UnplannedLane, place: &Place, context: &RunContext) -> PlannedLane {
-    let UnplannedLane {
-        reader,
-        region,
-        by_itself,
-    } = lane;
-    let config = &context.config;
-    let client = reader.lane(region, &config.limits);
-    let account_name: Option<Arc<str>> = reader.config().name.as_deref().map(Arc::from);
-    let mut stats = CallStats::default();
-    let limit = config.limits.unit_timeout;
-    let lane = client.lane().clone();
-    let ready = tokio::select! {
-        ready = ready_lane(client, account_name.as_deref(), place, context, &mut stats) => ready,
-        () = tokio::time::sleep(limit) => Err(
-            Cause::new(CauseKind::TimeLimit, format!("discovery is not finished within {} s", limit.as_secs()))
-                .with_hint("raise limits.unit_timeout_secs, or select less"),
-        ),
-        () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
-    };
-    PlannedLane {
-        lane,
-        account_name,
-        discovery: stats,
-        ready,
-        region_by_itself: by_itself,
-    }
-}
-
-/// What is there, what is missing of it, which series there are, and how they are asked.
-async fn ready_lane(
-    client: LaneClient,
-    account_name: Option<&str>,
-    place: &Place,
-    context: &RunContext,
-    stats: &mut CallStats,
-) -> Result<ReadyLane, Cause> {
-    let (config, store) = (&context.config, &*place.store);
-    let lane = client.lane().clone();
-    let spool = Spool::of_lane(&place.scratch.spool(), &lane);
-    let resuming = !spool.is_empty();
-    let scope = lane_scope(context, store, &lane, account_name, resuming).await?;
-    // A namespace of which nothing is asked is not listed either.
-    let asked = |s: &Selection| {
-        let window = scope.windows.get(&s.namespace);
-        window.is_some_and(|(w, _)| !w.is_empty())
-    };
-    let selections: Vec<Selection> = config
-        .selections
-        .iter()
-        .filter(|s| asked(s))
-        .cloned()
-        .collect();
-    let series = if scope.hull().is_empty() {
-        // Everything is there: nothing is listed either.
-        Vec::new()
-    } else {
-        let known = known_beside(scope.hull(), &selections, context.now);
-        let known = if known == Known::None {
-            Vec::new()
-        } else {
-            chosen(read_catalog(store, &lane).await?.0, known)
-        };
-        discover(&client, &selections, known, stats).await?
-    };
-    let asks: Vec<_> = selections.iter().map(|s| Arc::clone(&s.asks)).collect();
-    let as_of = as_of(&spool, &lane, &series, &asks, &scope.windows, context.now);
-    let plan = plan_lane_as_of(&lane, series, &asks, &scope.windows, context.now, &as_of);
-    Ok(ReadyLane {
-        client,
-        scope,
-        plan: Arc::new(plan),
-    })
-}
-
-/// Runs that are resumed at once, at most: each plan is tried.
-const RESUMED_PLANS: usize = 4;
-
-/// For which time each series' windows are cut: for now, unless an interrupted run's answers to all of a series' queries are at hand. Its
-/// windows were cut by the age of the data then, and are kept for that series.
-fn as_of(
-    spool: &Spool,
-    lane: &Lane,
-    series: &Found,
-    asks: &[Arc<Asks>],
-    windows: &Scope,
-    now: i64,
-) -> Vec<i64> {
-    let mut as_of = vec![now; series.len()];
-    let mut tried = vec![edges(now)];
-    for planned_at in spool.planned_at().rev() {
-        // What has happened since is asked for as well.
-        let over = windows.values().all(|(window, _)| window.end <= planned_at);
-        if !over || tried.len() > RESUMED_PLANS || tried.contains(&edges(planned_at)) {
-            continue;
-        }
-        tried.push(edges(planned_at));
-        let times = vec![planned_at; series.len()];
-        let then = plan_lane_as_of(lane, series.clone(), asks, windows, now, &times);
-        for (at, answered) in as_of.iter_mut().zip(spool.answered(&then)) {
-            if answered && *at == now {
-                *at = planned_at;
-            }
-        }
-    }
-    as_of
-}
-
-/// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
-/// days has the run to itself.
-const OPEN_DAYS: u32 = 512;
-
-/// Lanes side by side: as many at work as requests may be in flight and days may be open.
-async fn export_lanes(
-    context: &RunContext,
-    lake: &Arc<Lake>,
-    lanes: Vec<PlannedLane>,
-    planned: Instant,
-    report: &mut RunReport,
-) {
-    let concurrency = context.config.run.concurrency as usize;
-    let bound = Arc::new(Semaphore::new(concurrency));
-    let encoders = Arc::new(Semaphore::new(
-        std::thread::available_parallelism().map_or(2, usize::from),
-    ));
-    let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
-    let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
-    context.progress.lanes(lanes.len());
-    let mut results = stream::iter(lanes)
-        .map(|planned_lane| {
-            let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
-            let (encoders, budget) = (Arc::clone(&encoders), Arc::clone(&budget));
-            let open_days = Arc::clone(&open_days);
-            let context = context.clone();
-            async move {
-                let report = planned_lane.report(&context);
-                let lane = planned_lane.lane;
-                let ReadyLane {
-                    client,
-                    scope,
-                    plan,
-                } = match planned_lane.ready {
-                    Ok(ready) => ready,
-                    Err(cause) => {
-                        if !report.skipped {
-                            note_unread(&lake, &context, &lane, &cause).await;
-                        }
-                        return unread_lane(report, &lane, &context);
-                    }
-                };
-                // A day that is added to has its old file open as well.
-                let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
-                let days = u32::try_from(scope.days.len() + added.count())
-                    .unwrap_or(OPEN_DAYS)
-                    .clamp(1, OPEN_DAYS);
-                let _days = open_days
-                    .acquire_many(days)
-                    .await
-                    .expect("the bound on days is never closed");
-                let job = LaneJob {
-                    client,
-                    plan,
-                    scope,
-                    account_name: planned_lane.account_name,
-                    lake,
-                    bound,
-                    encoders,
-                    budget,
-                    context: context.clone(),
-                    planned,
-                };
-                if let Ok(done) = tokio::spawn(export_lane(job)).await {
-                    let report = LaneReport {
-                        get_metric_data: done.get_metric_data,
-                        seconds: done.seconds,
-                        cause: done.cause,
-                        ..report
-                    };
-                    (report, done.units)
-                } else {
-                    let cause = Cause::new(CauseKind::Other, "a worker of this lane broke down")
-                        .with_hint(
-                            "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
-                        );
-                    let report = LaneReport {
-                        cause: Some(cause),
-                        ..report
-                    };
-                    unread_lane(report, &lane, &context)
-                }
-            }
-        })
-        .buffer_unordered(concurrency);
-    while let Some((lane, units)) = results.next().await {
-        context.progress.lane_done(&lane, &units);
-        report.lanes.push(lane);
-        report.units.extend(units);
-    }
-    report
-        .lanes
-        .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
-    context.progress.finish();
-}
-
-/// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
-/// of the units that need one.
-async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    if lake.lost().is_cancelled()
-        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
-    {
-        return;
-    }
-    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
-    let days = context.days_of(lane);
-    let noted = async {
-        records.read(&**lake.store(), days.iter().copied()).await?;
-        for day in days {
-            let attempt = Attempt {
-                outcome: cause.unit_outcome(),
-                cause: cause.clone(),
-            };
-            records.attempt(day, attempt);
-        }
-        records.write(&**lake.store()).await
-    };
-    if let Err(error) = noted.await {
-        tracing::warn!(%lane, %error, "noting why the lane was not read");
-    }
-}
-
-/// A lane that was not read, with a unit a day that says why.
-fn unread_lane(
-    report: LaneReport,
-    lane: &Lane,
-    context: &RunContext,
-) -> (LaneReport, Vec<UnitReport>) {
-    let units = match &report.cause {
-        Some(cause) => {
-            let outcome = if report.skipped {
-                UnitOutcome::Skipped
-            } else {
-                cause.unit_outcome()
-            };
-            unread_units(lane, outcome, cause, context)
-        }
-        None => Vec::new(),
-    };
-    (report, units)
-}
-
-/// The lanes of an account that could not be entered, as far as its regions are known.
-fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
-    let Some(id) = AccountId::parse(&account.account_id) else {
-        return Vec::new();
-    };
-    let lane = |region: &String| {
-        Some(Lane {
-            account: id.clone(),
-            region: Region::parse(region)?,
-        })
-    };
-    let lanes = account.regions.iter().filter_map(lane);
-    lanes.filter(|lane| context.wants(lane)).collect()
 }

@@ -7,6 +7,7 @@ mod lease;
 mod local;
 mod memory;
 mod s3;
+mod s3_lock;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

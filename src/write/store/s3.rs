@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -23,12 +23,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio_util::sync::CancellationToken;
 
-use super::lease::{Finding, Lease, judge};
-use super::{
-    AcquireError, Entry, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind, Tail,
-};
+use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 use crate::accounts::StorageClient;
 use crate::config::{Encryption, S3Destination};
 use crate::model::{Cause, CauseKind};
@@ -51,8 +47,8 @@ const MOST_PARTS: u64 = 10_000;
 /// A bucket and a prefix. Clones share the client.
 #[derive(Clone, Debug)]
 pub struct S3Store {
-    client: StorageClient,
-    settings: Arc<S3Destination>,
+    pub(super) client: StorageClient,
+    pub(super) settings: Arc<S3Destination>,
     pieces: Arc<Semaphore>,
 }
 
@@ -96,11 +92,11 @@ impl S3Store {
             .map(ToString::to_string)
     }
 
-    fn doing(&self, what: &str, key: &str) -> String {
+    pub(super) fn doing(&self, what: &str, key: &str) -> String {
         format!("{what} s3://{}/{}", self.settings.bucket, self.key(key))
     }
 
-    fn put_request(&self, key: &str, body: Bytes) -> PutObjectFluentBuilder {
+    pub(super) fn put_request(&self, key: &str, body: Bytes) -> PutObjectFluentBuilder {
         let (encryption, kms_key) = self.encryption();
         self.client
             .s3()
@@ -353,7 +349,7 @@ impl S3Store {
     }
 
     /// Reads an object or a range of it; `range` as HTTP writes it.
-    async fn read(
+    pub(super) async fn read(
         &self,
         key: &str,
         range: Option<String>,
@@ -405,7 +401,7 @@ impl S3Store {
     }
 
     /// What S3 refuses for good is told from what may pass, with the remedy.
-    fn error(&self, doing: &str, cause: Cause) -> StoreError {
+    pub(super) fn error(&self, doing: &str, cause: Cause) -> StoreError {
         let message = cause
             .message
             .strip_prefix(&format!("{doing}: "))
@@ -430,6 +426,13 @@ impl S3Store {
             Some(format!(
                 "bucket {bucket} is in another region: set destination.region"
             ))
+        } else if message.contains("SignatureDoesNotMatch")
+            || message.contains("InvalidAccessKeyId")
+        {
+            Some(
+                "S3 does not accept these credentials: renew them, or set destination.role_arn"
+                    .to_owned(),
+            )
         } else if message.to_ascii_lowercase().contains("kms") {
             Some("the writer needs kms:GenerateDataKey and kms:Decrypt on the bucket's key; see destination.kms_key_id".to_owned())
         } else if cause.kind == CauseKind::AccessDenied {
@@ -450,58 +453,6 @@ impl S3Store {
             message,
             hint,
         }
-    }
-
-    /// Writes the lock if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.
-    async fn write_lease(
-        &self,
-        lease: &Lease,
-        seen: Option<&str>,
-    ) -> Result<Option<String>, StoreError> {
-        let doing = self.doing("writing the lock", layout::LOCK);
-        let body: Bytes = serde_json::to_vec_pretty(lease).unwrap_or_default().into();
-        let answer = self
-            .client
-            .call(&doing, || {
-                let put = self.put_request(layout::LOCK, body.clone());
-                match seen {
-                    None => put.if_none_match("*"),
-                    Some(etag) => put.if_match(etag),
-                }
-                .send()
-            })
-            .await;
-        match answer {
-            Ok(answer) => Ok(answer.e_tag),
-            Err((cause, error)) => {
-                let status = error.raw_response().map_or(0, |r| r.status().as_u16());
-                // 412: it changed. 409: it is being changed. 404: it vanished. The answer to an earlier try may have been lost, so
-                // what stands there decides.
-                if !matches!(status, 404 | 409 | 412)
-                    || error.as_service_error().and_then(|e| e.code()) == Some("NoSuchBucket")
-                {
-                    return Err(self.error(&doing, cause));
-                }
-                match self.read_lease().await? {
-                    Some((there, version)) if there == *lease => Ok(Some(version.etag)),
-                    _ => Ok(None),
-                }
-            }
-        }
-    }
-
-    async fn read_lease(&self) -> Result<Option<(Lease, Version)>, StoreError> {
-        let Some((body, version)) = self.read(layout::LOCK, None).await? else {
-            return Ok(None);
-        };
-        let doing = self.doing("reading the lock", layout::LOCK);
-        let lease = serde_json::from_slice(&body).map_err(|e| StoreError {
-            kind: StoreErrorKind::Refused,
-            doing,
-            message: format!("it is not a lock of cwlake: {e}"),
-            hint: Some("remove the object if no run is under way".to_owned()),
-        })?;
-        Ok(Some((lease, version)))
     }
 }
 
@@ -686,140 +637,7 @@ impl Store for S3Store {
     }
 
     async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
-        let times = LeaseTimes {
-            life: self.settings.lease,
-        };
-        let lease = Lease {
-            holder: holder.clone(),
-            released: false,
-            renewals: 0,
-            seconds: times.life.as_secs(),
-        };
-        let mut watched: Option<String> = None;
-        // A few rounds: others may come and go while we look.
-        for _ in 0..8 {
-            let there = self.read_lease().await?;
-            let seen = match &there {
-                None => None,
-                Some((other, version)) => {
-                    let age = unix_now() - version.modified;
-                    match judge(other, age) {
-                        Finding::Free => {}
-                        Finding::Watch if watched.as_ref() == Some(&version.etag) => {}
-                        Finding::Watch if watched.is_none() => {
-                            watched = Some(version.etag.clone());
-                            tokio::time::sleep(times.renewal() * 2).await;
-                            continue;
-                        }
-                        // It lives, or was renewed while we watched.
-                        Finding::Live | Finding::Watch => {
-                            return Err(AcquireError::Taken {
-                                root: self.describe(),
-                                holder: other.holder.to_string(),
-                            });
-                        }
-                    }
-                    Some(version.etag.as_str())
-                }
-            };
-            let Some(etag) = self.write_lease(&lease, seen).await? else {
-                continue;
-            };
-            // A store that ignores conditions would let two in: what stands there now decides.
-            match self.read_lease().await? {
-                Some((there, _)) if there == lease => {
-                    return Ok(Box::new(S3Lock::start(self.clone(), lease, etag, times)));
-                }
-                _ => {}
-            }
-        }
-        let holder = self
-            .read_lease()
-            .await?
-            .map_or(String::new(), |(l, _)| l.holder.to_string());
-        Err(AcquireError::Taken {
-            root: self.describe(),
-            holder,
-        })
-    }
-}
-
-/// A held lease: renewed by a task until it is given back or lost.
-#[derive(Debug)]
-struct S3Lock {
-    stop: CancellationToken,
-    lost: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl S3Lock {
-    fn start(store: S3Store, lease: Lease, etag: String, times: LeaseTimes) -> Self {
-        let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(keep(store, lease, etag, times, stop.clone(), lost.clone()));
-        Self { stop, lost, task }
-    }
-}
-
-#[async_trait]
-impl Held for S3Lock {
-    fn lost(&self) -> CancellationToken {
-        self.lost.clone()
-    }
-
-    async fn release(mut self: Box<Self>) {
-        self.stop.cancel();
-        if let Err(error) = (&mut self.task).await {
-            tracing::warn!(%error, "the lock ends with its time");
-        }
-    }
-}
-
-impl Drop for S3Lock {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Renews the lease; marks it free at the end. It is lost when somebody else wrote it, or when no renewal came through for nearly its life.
-async fn keep(
-    store: S3Store,
-    mut lease: Lease,
-    mut etag: String,
-    times: LeaseTimes,
-    stop: CancellationToken,
-    lost: CancellationToken,
-) {
-    let mut renewed = tokio::time::Instant::now();
-    while !lost.is_cancelled() {
-        let stopping = tokio::select! {
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep(times.renewal()) => false,
-        };
-        lease.renewals += 1;
-        lease.released = stopping;
-        let left = (times.life * 4 / 5).saturating_sub(renewed.elapsed());
-        let written = tokio::time::timeout(left, store.write_lease(&lease, Some(&etag))).await;
-        match written {
-            Ok(Ok(Some(next))) => {
-                etag = next;
-                renewed = tokio::time::Instant::now();
-            }
-            Ok(Ok(None)) if stopping => {}
-            Ok(Ok(None)) => {
-                tracing::error!("another run took the lock: nothing more is published");
-                lost.cancel();
-            }
-            Ok(Err(error)) if renewed.elapsed() < times.life * 4 / 5 => {
-                tracing::warn!(%error, "renewing the lock");
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::error!("the lock could not be renewed: nothing more is published");
-                lost.cancel();
-            }
-        }
-        if stopping {
-            return;
-        }
+        self.take_lease(holder).await
     }
 }
 
@@ -830,11 +648,12 @@ struct Head {
     sha256: Option<String>,
 }
 
+/// Which content of an object was read.
 #[derive(Debug)]
-struct Version {
-    etag: String,
+pub(super) struct Version {
+    pub(super) etag: String,
     /// Seconds since the epoch, by the store's clock.
-    modified: i64,
+    pub(super) modified: i64,
     size: u64,
 }
 
@@ -865,12 +684,6 @@ async fn read_part(path: &Path, from: u64, length: u64) -> std::io::Result<Bytes
     let mut part = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read_exact(&mut part).await?;
     Ok(part.into())
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs().cast_signed())
 }
 
 /// S3 wants checksums in base64.

@@ -1,0 +1,175 @@
+//! All lanes side by side, within the run's bounds; and what is noted of those that could not be read.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::Semaphore;
+
+use super::day::unread_units;
+use super::lane::{LaneJob, export_lane};
+use super::pipeline::{PlannedLane, ReadyLane, RunContext};
+use super::scope::DayMode;
+use crate::commit::{Attempt, Lake, LaneRecords};
+use crate::fetch::Budget;
+use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
+use crate::write::layout;
+
+/// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
+/// days has the run to itself.
+const OPEN_DAYS: u32 = 512;
+
+/// Lanes side by side: as many at work as requests may be in flight and days may be open.
+pub(super) async fn export_lanes(
+    context: &RunContext,
+    lake: &Arc<Lake>,
+    lanes: Vec<PlannedLane>,
+    planned: Instant,
+    report: &mut RunReport,
+) {
+    let concurrency = context.config.run.concurrency as usize;
+    let bound = Arc::new(Semaphore::new(concurrency));
+    let encoders = Arc::new(Semaphore::new(
+        std::thread::available_parallelism().map_or(2, usize::from),
+    ));
+    let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
+    let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
+    context.progress.lanes(lanes.len());
+    let mut results = stream::iter(lanes)
+        .map(|planned_lane| {
+            let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
+            let (encoders, budget) = (Arc::clone(&encoders), Arc::clone(&budget));
+            let open_days = Arc::clone(&open_days);
+            let context = context.clone();
+            async move {
+                let report = planned_lane.report(&context);
+                let lane = planned_lane.lane;
+                let ReadyLane {
+                    client,
+                    scope,
+                    plan,
+                } = match planned_lane.ready {
+                    Ok(ready) => ready,
+                    Err(cause) => {
+                        if !report.skipped {
+                            note_unread(&lake, &context, &lane, &cause).await;
+                        }
+                        return unread_lane(report, &lane, &context);
+                    }
+                };
+                // A day that is added to has its old file open as well.
+                let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
+                let days = u32::try_from(scope.days.len() + added.count())
+                    .unwrap_or(OPEN_DAYS)
+                    .clamp(1, OPEN_DAYS);
+                let _days = open_days
+                    .acquire_many(days)
+                    .await
+                    .expect("the bound on days is never closed");
+                let job = LaneJob {
+                    client,
+                    plan,
+                    scope,
+                    account_name: planned_lane.account_name,
+                    lake,
+                    bound,
+                    encoders,
+                    budget,
+                    context: context.clone(),
+                    planned,
+                };
+                if let Ok(done) = tokio::spawn(export_lane(job)).await {
+                    let report = LaneReport {
+                        get_metric_data: done.get_metric_data,
+                        seconds: done.seconds,
+                        cause: done.cause,
+                        ..report
+                    };
+                    (report, done.units)
+                } else {
+                    let cause = Cause::new(CauseKind::Other, "a worker of this lane broke down")
+                        .with_hint(
+                            "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
+                        );
+                    let report = LaneReport {
+                        cause: Some(cause),
+                        ..report
+                    };
+                    unread_lane(report, &lane, &context)
+                }
+            }
+        })
+        .buffer_unordered(concurrency);
+    while let Some((lane, units)) = results.next().await {
+        context.progress.lane_done(&lane, &units);
+        report.lanes.push(lane);
+        report.units.extend(units);
+    }
+    report
+        .lanes
+        .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
+    context.progress.finish();
+}
+
+/// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
+/// of the units that need one.
+pub(super) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
+    if lake.lost().is_cancelled()
+        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
+    {
+        return;
+    }
+    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
+    let days = context.days_of(lane);
+    let noted = async {
+        records.read(&**lake.store(), days.iter().copied()).await?;
+        for day in days {
+            let attempt = Attempt {
+                outcome: cause.unit_outcome(),
+                cause: cause.clone(),
+            };
+            records.attempt(day, attempt);
+        }
+        records.write(&**lake.store()).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%lane, %error, "noting why the lane was not read");
+    }
+}
+
+/// A lane that was not read, with a unit a day that says why.
+fn unread_lane(
+    report: LaneReport,
+    lane: &Lane,
+    context: &RunContext,
+) -> (LaneReport, Vec<UnitReport>) {
+    let units = match &report.cause {
+        Some(cause) => {
+            let outcome = if report.skipped {
+                UnitOutcome::Skipped
+            } else {
+                cause.unit_outcome()
+            };
+            unread_units(lane, outcome, cause, context)
+        }
+        None => Vec::new(),
+    };
+    (report, units)
+}
+
+/// The lanes of an account that could not be entered, as far as its regions are known.
+pub(super) fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
+    let Some(id) = AccountId::parse(&account.account_id) else {
+        return Vec::new();
+    };
+    let lane = |region: &String| {
+        Some(Lane {
+            account: id.clone(),
+            region: Region::parse(region)?,
+        })
+    };
+    let lanes = account.regions.iter().filter_map(lane);
+    lanes.filter(|lane| context.wants(lane)).collect()
+}

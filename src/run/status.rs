@@ -1,0 +1,239 @@
+//! How whole a lake is, read from its manifests: complete, provisional, partial or missing, per account and day.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::pipeline::{RunContext, RunError};
+use super::place::Place;
+use crate::commit::{Attempt, LaneRecords, UnitState};
+use crate::config::{RegionChoice, point};
+use crate::model::{Lane, TimeWindow};
+use crate::report::{grouped, printable};
+use crate::write::{Store, StoreError, layout};
+
+/// How whole the days of every account are.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusReport {
+    /// First day.
+    pub from: String,
+    /// First day after.
+    pub to: String,
+    /// The lake's root.
+    pub destination: String,
+    /// Every account of the configuration.
+    pub accounts: Vec<AccountStatus>,
+    /// Units in each state.
+    pub totals: BTreeMap<&'static str, u64>,
+}
+
+/// One account.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountStatus {
+    /// Its id.
+    pub account_id: String,
+    /// Its alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    /// The worst state over its regions, by day.
+    pub days: BTreeMap<String, UnitState>,
+    /// Units that are not complete, with what is known of them.
+    pub short: Vec<ShortUnit>,
+}
+
+/// A unit that is not complete.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShortUnit {
+    /// UTC day.
+    pub date: String,
+    /// Region.
+    pub region: String,
+    /// What it is.
+    pub state: UnitState,
+    /// Queries refused when it was written.
+    pub refused_queries: u64,
+    /// How the last run that did not commit it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+}
+
+/// Reads the manifests of the range's days for every lane of the configuration.
+///
+/// # Errors
+/// [`RunError::Store`], or no credentials for a lake in a bucket.
+pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
+    let place = Place::of(context).await?;
+    let store = &*place.store;
+    let range = context.range.window();
+    let known = lanes_of(store).await?;
+    let mut report = StatusReport {
+        from: point(range.start),
+        to: point(range.end),
+        destination: store.describe(),
+        accounts: Vec::new(),
+        totals: BTreeMap::new(),
+    };
+    for account in &context.config.accounts {
+        let lane = |region| Lane {
+            account: account.id.clone(),
+            region,
+        };
+        let lanes: Vec<Lane> = match &account.regions {
+            RegionChoice::Named(named) => named.iter().cloned().map(lane).collect(),
+            // Those that a run has found.
+            RegionChoice::Auto => {
+                let ours = known.iter().filter(|l| l.account == account.id);
+                let only = &context.config.only_regions;
+                ours.filter(|l| only.is_empty() || only.contains(&l.region))
+                    .cloned()
+                    .collect()
+            }
+        };
+        let mut status = AccountStatus {
+            account_id: account.id.to_string(),
+            account_name: account.name.clone(),
+            days: BTreeMap::new(),
+            short: Vec::new(),
+        };
+        if lanes.is_empty() {
+            // Not even its regions are known: all of it is missing.
+            for day in range.touched_days() {
+                let missing = UnitState::Missing;
+                status.days.insert(day.to_string(), missing);
+                *report.totals.entry(missing.as_str()).or_default() += 1;
+            }
+        }
+        for lane in lanes {
+            add_lane(
+                context,
+                store,
+                range,
+                &lane,
+                &mut status,
+                &mut report.totals,
+            )
+            .await?;
+        }
+        status
+            .short
+            .sort_by(|a, b| (&a.date, &a.region).cmp(&(&b.date, &b.region)));
+        report.accounts.push(status);
+    }
+    Ok(report)
+}
+
+async fn add_lane(
+    context: &RunContext,
+    store: &dyn Store,
+    range: TimeWindow,
+    lane: &Lane,
+    status: &mut AccountStatus,
+    totals: &mut BTreeMap<&'static str, u64>,
+) -> Result<(), StoreError> {
+    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
+    records.read(store, range.touched_days()).await?;
+    for day in range.touched_days() {
+        let state = records.committed(day).map_or(UnitState::Missing, |c| {
+            c.state(day, context.now, &context.config.namespaces)
+        });
+        *totals.entry(state.as_str()).or_default() += 1;
+        let worst = status.days.entry(day.to_string()).or_insert(state);
+        *worst = state.max(*worst);
+        if state != UnitState::Complete {
+            status.short.push(ShortUnit {
+                date: day.to_string(),
+                region: lane.region.to_string(),
+                state,
+                refused_queries: records.committed(day).map_or(0, |c| c.refused_queries),
+                attempt: records.get(day).and_then(|r| r.attempt.clone()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Every lane a manifest speaks of.
+async fn lanes_of(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
+    let entries = store.list(&layout::manifests(layout::METRICS)).await?;
+    Ok(entries
+        .iter()
+        .filter_map(|e| layout::parse_manifest(layout::METRICS, &e.key))
+        .map(|(_, lane)| lane)
+        .collect())
+}
+
+impl StatusReport {
+    /// 0 when every unit is complete or provisional, 3 when something is partial or missing.
+    pub fn exit_code(&self) -> u8 {
+        let short = |state: UnitState| self.totals.get(state.as_str()).is_some_and(|n| *n > 0);
+        if short(UnitState::Partial) || short(UnitState::Missing) {
+            3
+        } else {
+            0
+        }
+    }
+
+    /// A line an account, a sign a day, and what is known of the units that are short.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "{} to {} (exclusive), oldest day first: C complete  p provisional  / partial  - missing",
+            self.from, self.to
+        );
+        for account in &self.accounts {
+            let name = account.account_name.as_deref().unwrap_or("");
+            let signs: String = account.days.values().map(|s| sign(*s)).collect();
+            let _ = writeln!(
+                out,
+                "{} {:<16} {signs}",
+                account.account_id,
+                printable(name)
+            );
+        }
+        for account in &self.accounts {
+            for short in account
+                .short
+                .iter()
+                .filter(|s| s.state > UnitState::Provisional)
+            {
+                let unit = format!("{} {}/{}", short.date, account.account_id, short.region);
+                let refused = if short.refused_queries > 0 {
+                    format!(": {} queries were refused", grouped(short.refused_queries))
+                } else {
+                    String::new()
+                };
+                let why = short.attempt.as_ref().map_or(refused, |a| {
+                    format!(
+                        ": last {}: {}",
+                        a.outcome.as_str(),
+                        printable(&a.cause.message)
+                    )
+                });
+                let _ = writeln!(out, "  {} {unit}{why}", short.state.as_str());
+            }
+        }
+        let totals: Vec<String> = self
+            .totals
+            .iter()
+            .map(|(state, n)| format!("{} {state}", grouped(*n)))
+            .collect();
+        let _ = writeln!(
+            out,
+            "{} units: {}",
+            grouped(self.totals.values().sum()),
+            totals.join(", ")
+        );
+        out
+    }
+}
+
+fn sign(state: UnitState) -> char {
+    match state {
+        UnitState::Complete => 'C',
+        UnitState::Provisional => 'p',
+        UnitState::Partial => '/',
+        UnitState::Missing => '-',
+    }
+}
