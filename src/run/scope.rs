@@ -253,19 +253,21 @@ async fn first_known(
 }
 
 /// From where `--since last` asks in a namespace: the first second from day `first` on that is not covered, less the overlap. A day that
-/// was meant to hold something else and is not whole begins anew.
+/// was meant to hold something else begins anew, unless it is whole.
 fn since(scope: &LaneScope, namespace: &str, first: Day, now: i64) -> Since {
     let gap_of = |day: Day| {
         let Some(committed) = scope.records.committed(day) else {
             return day.start();
         };
+        if committed.plan_hash != scope.plan_hash {
+            // What was meant to be in it is, or all of it is asked anew, in every namespace.
+            let own = committed.covered.keys().map(String::as_str);
+            let whole = committed.complete && committed.covers_day(day, own);
+            return if whole { day.end() } else { day.start() };
+        }
         let covered = committed.covered.get(namespace);
         let gap = covered.map_or(day.start(), |s| s.first_missing(day.start()));
-        if gap < day.end() && committed.plan_hash != scope.plan_hash {
-            day.start()
-        } else {
-            gap.min(day.end())
-        }
+        gap.min(day.end())
     };
     let days = TimeWindow {
         start: first.start(),

@@ -264,6 +264,30 @@ async fn a_changed_name_does_not_end_a_day_early() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_added_joins_from_the_day_that_is_not_whole() {
+    let second = SMALL_CONFIG.rfind("[[metrics]]").expect("a second table");
+    let lab = Lab::new(world(""))
+        .await
+        .with_config(&SMALL_CONFIG[..second]);
+    run_at(&lab, &dates("2026-11-15", "2026-11-20"), NOW - 14 * HOUR).await;
+    run_at(&lab, &since_last(), NOW - 14 * HOUR).await;
+    let lab = lab.with_config(SMALL_CONFIG);
+    for hours in [12, 6, 1] {
+        let report = run_at(&lab, &since_last(), NOW - hours * HOUR).await;
+        assert_eq!(report.exit_code(), 0, "{}", report.text());
+        assert!(
+            report.units.iter().all(|u| u.date.as_str() >= "2026-11-19"),
+            "whole days are let be"
+        );
+    }
+    assert_eq!(run_at(&lab, &since_last(), NOW).await.exit_code(), 0);
+    let clean = Lab::new(world("")).await.with_config(SMALL_CONFIG);
+    run_at(&clean, &dates("2026-11-20", "2026-11-21"), NOW).await;
+    let key = "metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet";
+    assert_eq!(lab.tree()[key], clean.tree()[key]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_is_replaced_when_forced() {
     let mut lab = Lab::new(world("")).await.with_config(SMALL_CONFIG);
     run_at(&lab, &RangeRequest::default(), NOW).await;
