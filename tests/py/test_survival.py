@@ -391,6 +391,10 @@ def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, 
         # Before its handlers stand, a signal ends any program as it does; after its end it changes nothing.
         if process.returncode not in (0, -by):
             assert process.returncode == code, err
+            if "before anything was asked" in err:
+                # The lake was not yet this run's: there is nothing to report, and nowhere.
+                assert not out
+                continue
             report = json.loads(out)
             assert report["stopped_by"] == signal.Signals(by).name
             assert list((folder / "lake/_cwlake/runs").glob("*.json"))
