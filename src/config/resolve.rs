@@ -92,9 +92,9 @@ impl ExportConfig {
             .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
-    /// The longest publication delay over all namespaces.
-    pub fn longest_delay(&self) -> i64 {
-        self.namespaces.values().copied().max().unwrap_or(0)
+    /// Whether `--region` leaves this region in.
+    pub fn reads(&self, region: &Region) -> bool {
+        self.only_regions.is_empty() || self.only_regions.contains(region)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How much may still be spent: checked before every request, not after.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::DOLLARS_PER_METRIC;
@@ -51,6 +52,45 @@ impl Budget {
 
     /// Gives back what was set aside for a request that was not answered.
     pub fn refund(&self, metrics: u64) {
+        self.spent.fetch_sub(metrics, Ordering::Relaxed);
+    }
+}
+
+/// What one lane spends of the run's budget. Requests that were dropped while under way are in it, as they may be billed. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct LaneBudget {
+    run: Arc<Budget>,
+    spent: Arc<AtomicU64>,
+}
+
+impl LaneBudget {
+    /// A lane that has spent nothing.
+    pub fn new(run: &Arc<Budget>) -> Self {
+        Self {
+            run: Arc::clone(run),
+            spent: Arc::default(),
+        }
+    }
+
+    /// Metrics billed, and those of requests whose answer broke off, never came or was not waited for.
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    /// [`Budget::reserve`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn reserve(&self, metrics: u64) -> Result<(), Cause> {
+        self.run.reserve(metrics)?;
+        self.spent.fetch_add(metrics, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// [`Budget::refund`].
+    pub fn refund(&self, metrics: u64) {
+        self.run.refund(metrics);
         self.spent.fetch_sub(metrics, Ordering::Relaxed);
     }
 }

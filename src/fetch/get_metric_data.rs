@@ -12,7 +12,7 @@ use aws_sdk_cloudwatch::types::{
 };
 use serde::Serialize;
 
-use super::budget::Budget;
+use super::budget::LaneBudget;
 use super::merge::{Merge, PointsError};
 use super::spool::{Kept, Spool};
 use crate::accounts::{Api, CallStats, LaneClient, Toll};
@@ -48,7 +48,8 @@ pub struct BatchStats {
     pub calls: CallStats,
     /// Pages received.
     pub pages: u64,
-    /// Metrics billed, counted on every request that was answered or may have been; follow-up pages count once more.
+    /// Metrics billed, counted on every request that was answered or may have been; follow-up pages count once more. A lane's
+    /// are [`LaneBudget::spent`].
     pub billed_metrics: u64,
     /// Points received.
     pub points_received: u64,
@@ -87,7 +88,7 @@ pub struct Asker {
     /// What.
     pub plan: Arc<LanePlan>,
     /// For how much at most, over the whole run.
-    pub budget: Arc<Budget>,
+    pub budget: LaneBudget,
     /// Answers of an interrupted run, and where this one's are kept.
     pub spool: Spool,
     /// When the plan was made.
@@ -211,7 +212,7 @@ impl Asker {
 struct Job<'a> {
     client: &'a LaneClient,
     plan: &'a LanePlan,
-    budget: &'a Budget,
+    budget: &'a LaneBudget,
     batch: &'a Batch,
     now: i64,
     /// When the clock read `now`.
@@ -223,7 +224,7 @@ struct Job<'a> {
 
 /// What a request costs the run's budget.
 struct Price<'a> {
-    budget: &'a Budget,
+    budget: &'a LaneBudget,
     metrics: u64,
 }
 

@@ -8,7 +8,7 @@ mod merge;
 mod ordered;
 mod spool;
 
-pub use budget::Budget;
+pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};

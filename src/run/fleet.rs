@@ -12,7 +12,7 @@ use super::lane::{LaneJob, export_lane};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::scope::DayMode;
 use crate::commit::{Attempt, Lake, LaneRecords};
-use crate::fetch::Budget;
+use crate::fetch::{Budget, LaneBudget};
 use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
 use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
 use crate::write::layout;
@@ -37,18 +37,20 @@ pub(super) async fn export_lanes(
     let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
     let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
     context.progress.lanes(lanes.len());
-    let mut results = stream::iter(lanes)
-        .map(|planned_lane| {
+    // The plan's reports of these lanes, in their order.
+    let reports = std::mem::take(&mut report.lanes);
+    let mut results = stream::iter(lanes.into_iter().zip(reports))
+        .map(|(planned_lane, report)| {
             let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
-            let (encoders, budget) = (Arc::clone(&encoders), Arc::clone(&budget));
+            let (encoders, budget) = (Arc::clone(&encoders), LaneBudget::new(&budget));
             let open_days = Arc::clone(&open_days);
             let context = context.clone();
             async move {
-                let report = planned_lane.report(&context);
                 let lane = planned_lane.lane;
                 let ReadyLane {
                     client,
                     scope,
+                    spool,
                     plan,
                 } = match planned_lane.ready {
                     Ok(ready) => ready,
@@ -72,6 +74,7 @@ pub(super) async fn export_lanes(
                     client,
                     plan,
                     scope,
+                    spool,
                     account_name: planned_lane.account_name,
                     lake,
                     bound,

@@ -16,7 +16,7 @@ use super::sink::LaneSink;
 use super::unit::{Change, publish_unit};
 use crate::accounts::LaneClient;
 use crate::commit::Lake;
-use crate::fetch::{Asker, BatchStats, Budget, Fetched, InFlight, InOrder, Spool};
+use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
 use crate::model::{Cause, CauseKind, Day, UnitOutcome};
 use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
@@ -28,11 +28,13 @@ pub(super) struct LaneJob {
     pub(super) client: LaneClient,
     pub(super) plan: Arc<LanePlan>,
     pub(super) scope: LaneScope,
+    /// Answers of an interrupted run, and where this one's are kept.
+    pub(super) spool: Spool,
     pub(super) account_name: Option<Arc<str>>,
     pub(super) lake: Arc<Lake>,
     pub(super) bound: Arc<Semaphore>,
     pub(super) encoders: Arc<Semaphore>,
-    pub(super) budget: Arc<Budget>,
+    pub(super) budget: LaneBudget,
     pub(super) context: RunContext,
     /// When the clock read `context.now`.
     pub(super) planned: Instant,
@@ -122,7 +124,10 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
     }
     let cause = record(&mut job, &sink, whole, &units).await.err();
     LaneDone {
-        get_metric_data,
+        get_metric_data: BatchStats {
+            billed_metrics: job.budget.spent(),
+            ..get_metric_data
+        },
         seconds: started.elapsed().as_secs_f64(),
         units,
         cause,
@@ -164,11 +169,11 @@ async fn record(
     }
     let finished =
         |u: &UnitReport| !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden);
-    if whole && units.iter().all(finished) {
-        let (spool, plan) = (Spool::of_lane(&lake.spool(), &lane), &job.plan);
-        if let Err(error) = spool.forget(plan) {
-            tracing::warn!(%error, "removing kept answers");
-        }
+    if whole
+        && units.iter().all(finished)
+        && let Err(error) = job.spool.forget(&job.plan)
+    {
+        tracing::warn!(%error, "removing kept answers");
     }
     catalog
 }
@@ -198,8 +203,8 @@ async fn fetch_and_write(
     let asker = Asker {
         client: job.client.clone(),
         plan: Arc::clone(plan),
-        budget: Arc::clone(&job.budget),
-        spool: Spool::of_lane(&job.lake.spool(), job.client.lane()),
+        budget: job.budget.clone(),
+        spool: job.spool.clone(),
         planned_at: now,
     };
     let admit = {
@@ -252,6 +257,8 @@ async fn fetch_and_write(
         .await;
         if !any_day_left {
             tracing::info!(lane = %job.client.lane(), "no day of this lane can be completed: asking no further");
+            // What is under way is paid for: its answers are kept for the run that resumes.
+            batches.drain(GRACE).await;
             return Ok(None);
         }
     }

@@ -16,8 +16,8 @@ use super::scope::LaneScope;
 use crate::accounts::{BaseSession, CallStats, LaneClient, Origin};
 use crate::commit::{Lake, LakeError};
 use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
-use crate::fetch::{BatchStats, sweep_spool};
-use crate::model::{AccountId, Cause, CauseKind, Day, Lane, Region, TimeWindow, iso_seconds};
+use crate::fetch::{BatchStats, Spool, sweep_spool};
+use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
 use crate::report::{AccountReport, LaneReport, RunReport, Totals};
 use crate::telemetry::Progress;
@@ -65,8 +65,7 @@ impl RunContext {
     }
 
     pub(super) fn wants(&self, lane: &Lane) -> bool {
-        let region = |only: &[Region]| only.is_empty() || only.contains(&lane.region);
-        region(&self.config.only_regions)
+        self.config.reads(&lane.region)
             && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
     }
 }
@@ -117,6 +116,7 @@ pub struct Planned {
 pub struct ReadyLane {
     pub(super) client: LaneClient,
     pub(super) scope: LaneScope,
+    pub(super) spool: Spool,
     /// What it will be asked.
     pub plan: Arc<LanePlan>,
 }
@@ -234,7 +234,11 @@ async fn export_into(
         // Discovery reports its own end; what comes before it has nothing to report but that.
         () = stopped_for_good(&context.stop) => Planned::stopped(context, &place.store),
     };
-    context.progress.plan(&planned.report(context));
+    let mut report = RunReport {
+        run_id,
+        ..planned.report(context)
+    };
+    context.progress.plan(&report);
     let cap = context.config.run.max_spend_usd;
     // A cap copied from a plan is not missed by rounding.
     if let Some(cap) = cap.filter(|cap| planned.cost.dollars > *cap * (1.0 + 1e-9)) {
@@ -243,11 +247,6 @@ async fn export_into(
             cap,
         });
     }
-    let mut report = RunReport {
-        run_id,
-        lanes: Vec::new(),
-        ..planned.report(context)
-    };
     for account in &report.accounts {
         let Some(cause) = &account.cause else {
             continue;
@@ -281,7 +280,7 @@ impl PlannedLane {
     }
 
     /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
-    pub(super) fn report(&self, context: &RunContext) -> LaneReport {
+    fn report(&self, context: &RunContext) -> LaneReport {
         let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
         LaneReport {
             account_id: self.lane.account.to_string(),

@@ -199,6 +199,7 @@ async fn ready_lane(
     Ok(ReadyLane {
         client,
         scope,
+        spool,
         plan: Arc::new(plan),
     })
 }

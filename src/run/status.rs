@@ -84,8 +84,7 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
             // Those that a run has found.
             RegionChoice::Auto => {
                 let ours = known.iter().filter(|l| l.account == account.id);
-                let only = &context.config.only_regions;
-                ours.filter(|l| only.is_empty() || only.contains(&l.region))
+                ours.filter(|l| context.config.reads(&l.region))
                     .cloned()
                     .collect()
             }

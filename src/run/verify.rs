@@ -136,8 +136,7 @@ pub async fn verify(
 
 fn wanted(context: &RunContext, lane: &Lane) -> bool {
     let config = &context.config;
-    config.accounts.iter().any(|a| a.id == lane.account)
-        && (config.only_regions.is_empty() || config.only_regions.contains(&lane.region))
+    config.accounts.iter().any(|a| a.id == lane.account) && config.reads(&lane.region)
 }
 
 /// Every record of the lanes of the configuration.
@@ -216,7 +215,8 @@ fn check_file(
         ));
     }
     let mut runs = OldRuns::open(path)?;
-    let (mut rows, mut last) = (0_u64, None);
+    let mut rows = 0_u64;
+    let mut last: Option<(super::old::Key, i64)> = None;
     let (mut unsorted, mut twice, mut outside, mut foreign) = (0_u64, 0_u64, 0_u64, 0_u64);
     let (start, end) = (day.start() * 1_000_000, day.end() * 1_000_000);
     while let Some(run) = runs.take()? {
@@ -225,15 +225,21 @@ fn check_file(
         foreign += u64::from(
             crate::model::series_id(lane, &run.identity.series.metric) != run.identity.series.id,
         );
+        // Keys are compared once a run: inside it, time alone goes on.
+        let mut before = match &last {
+            Some((there, before)) if *there == key => Some(*before),
+            other => {
+                unsorted += u64::from(other.as_ref().is_some_and(|(there, _)| *there > key));
+                None
+            }
+        };
         for ts in run.timestamps {
             outside += u64::from(!(start..end).contains(&ts));
-            match &last {
-                Some((there, before)) if *there == key && *before == ts => twice += 1,
-                Some((there, before)) if (there, before) > (&key, &ts) => unsorted += 1,
-                _ => {}
-            }
-            last = Some((key.clone(), ts));
+            twice += u64::from(before == Some(ts));
+            unsorted += u64::from(before.is_some_and(|before| before > ts));
+            before = Some(ts);
         }
+        last = before.map(|ts| (key, ts));
     }
     if rows != file.rows {
         faults.push(format!("it has {rows} rows, {} recorded", file.rows));
