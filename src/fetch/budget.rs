@@ -62,6 +62,7 @@ impl Budget {
 pub struct LaneBudget {
     run: Arc<Budget>,
     spent: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
 }
 
 impl LaneBudget {
@@ -70,6 +71,7 @@ impl LaneBudget {
         Self {
             run: Arc::clone(run),
             spent: Arc::default(),
+            requests: Arc::default(),
         }
     }
 
@@ -78,13 +80,19 @@ impl LaneBudget {
         self.spent.load(Ordering::Relaxed)
     }
 
-    /// [`Budget::reserve`].
+    /// Requests that left, every try counted, whatever became of them.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// [`Budget::reserve`], for one request.
     ///
     /// # Errors
     /// The same.
     pub fn reserve(&self, metrics: u64) -> Result<(), Cause> {
         self.run.reserve(metrics)?;
         self.spent.fetch_add(metrics, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, MapArray, RecordBatch, StringArray,
-    StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float64Array, Int32Array, Int64Array, MapArray, RecordBatch, RunArray,
+    StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::schema::{dimension_fields, dimensions_entry, metrics_schema};
 use crate::model::{Dimension, Lane, Period, Series, Statistic};
@@ -25,18 +26,48 @@ pub struct RunIdentity {
     pub unit: Option<Arc<str>>,
 }
 
-/// Rows of one lane, gathered run by run, taken as record batches.
+/// Rows of one lane, gathered run by run, taken as a record batch.
 ///
 /// # Shape
-/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order.
+/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes when its
+/// run has a point every so many seconds, sixteen when it has gaps.
 #[derive(Debug)]
 pub struct MetricRows {
     lane: Lane,
     account_name: Option<Arc<str>>,
-    schema: SchemaRef,
-    runs: Vec<(RunIdentity, usize)>,
-    timestamps: Vec<i64>,
+    runs: Vec<Run>,
+    /// Timestamps of the runs that have gaps, one run after the other.
+    irregular: Vec<i64>,
     values: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct Run {
+    identity: RunIdentity,
+    length: usize,
+    times: Times,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Times {
+    Every { first: i64, step: i64 },
+    Listed,
+}
+
+impl Times {
+    fn of(timestamps: &[i64]) -> Self {
+        let step = match timestamps {
+            [first, second, ..] => second.wrapping_sub(*first),
+            _ => 0,
+        };
+        let regular = timestamps
+            .windows(2)
+            .all(|pair| pair[1].wrapping_sub(pair[0]) == step);
+        match timestamps.first() {
+            Some(&first) if regular => Self::Every { first, step },
+            _ => Self::Listed,
+        }
+    }
 }
 
 impl MetricRows {
@@ -45,9 +76,8 @@ impl MetricRows {
         Self {
             lane,
             account_name,
-            schema: metrics_schema(),
             runs: Vec::new(),
-            timestamps: Vec::new(),
+            irregular: Vec::new(),
             values: Vec::new(),
         }
     }
@@ -74,124 +104,164 @@ impl MetricRows {
         if values.is_empty() {
             return;
         }
-        self.runs.push((identity, values.len()));
-        self.timestamps.extend_from_slice(timestamps);
+        let times = Times::of(timestamps);
+        if matches!(times, Times::Listed) {
+            self.irregular.extend_from_slice(timestamps);
+        }
+        self.runs.push(Run {
+            identity,
+            length: values.len(),
+            times,
+        });
         self.values.extend_from_slice(values);
     }
 
-    /// The rows gathered so far as record batches of at most `most` rows; none are left.
+    /// The rows gathered so far; none are left.
     ///
     /// # Shape
-    /// In the order of the rows; all batches but the last have `most` rows. The texts of one batch at a time are repeated a row: the
-    /// rows themselves take 16 bytes each until then.
+    /// The columns of [`metrics_schema`], in the order of the rows. Timestamps and values are plain; what a run shares is run-end encoded:
+    /// its texts stand once. [`plain_rows`] repeats them.
     ///
     /// # Errors
-    /// A batch is an [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
-    pub fn take_batches(
-        &mut self,
-        most: usize,
-    ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<> {
-        let rows = Self {
-            lane: self.lane.clone(),
-            account_name: self.account_name.clone(),
-            schema: Arc::clone(&self.schema),
-            runs: std::mem::take(&mut self.runs),
-            timestamps: std::mem::take(&mut self.timestamps),
-            values: std::mem::take(&mut self.values),
+    /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
+    pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
+        let runs = std::mem::take(&mut self.runs);
+        let irregular = std::mem::take(&mut self.irregular);
+        let values = std::mem::take(&mut self.values);
+        let timestamps = timestamps(&runs, &irregular);
+        drop(irregular);
+        let text = |get: fn(&RunIdentity) -> &str| {
+            run_ends(
+                runs.iter().map(|run| (get(&run.identity), run.length)),
+                |texts| Ok(Arc::new(StringArray::from_iter_values(texts)) as ArrayRef),
+            )
         };
-        let (mut at, mut run, mut used) = (0, 0, 0);
-        std::iter::from_fn(move || {
-            let end = rows.len().min(at + most.max(1));
-            if at == end {
-                return None;
-            }
-            let mut runs = Vec::new();
-            let mut missing = end - at;
-            while missing > 0 {
-                let (identity, length) = &rows.runs[run];
-                let taken = missing.min(length - used);
-                runs.push((identity.clone(), taken));
-                (missing, used) = (missing - taken, used + taken);
-                if used == *length {
-                    (run, used) = (run + 1, 0);
-                }
-            }
-            let batch = rows.batch(&runs, &rows.timestamps[at..end], &rows.values[at..end]);
-            at = end;
-            Some(batch)
-        })
-    }
-
-    fn batch(
-        &self,
-        runs: &[(RunIdentity, usize)],
-        timestamps: &[i64],
-        values: &[f64],
-    ) -> Result<RecordBatch, ArrowError> {
+        let optional = |runs: &mut dyn Iterator<Item = (Option<&str>, usize)>| {
+            run_ends(runs, |texts| {
+                Ok(Arc::new(texts.into_iter().collect::<StringArray>()))
+            })
+        };
         let rows = values.len();
-        let metric =
-            |get: fn(&RunIdentity) -> &str| repeated(runs.iter().map(|(run, n)| (get(run), *n)));
-        let constant = |text: &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-                text, rows,
-            )))
-        };
-        let account_name: ArrayRef = match self.account_name.as_deref() {
-            Some(name) => constant(name),
-            None => Arc::new(StringArray::new_null(rows)),
-        };
-        let series_ids = runs
-            .iter()
-            .flat_map(|(run, n)| std::iter::repeat_n(run.series.id, *n));
-        let periods = runs.iter().flat_map(|(run, n)| {
-            std::iter::repeat_n(i32::try_from(run.period.seconds()).unwrap_or(i32::MAX), *n)
-        });
-        let units = runs
-            .iter()
-            .flat_map(|(run, n)| std::iter::repeat_n(run.unit.as_deref(), *n));
-        let timestamps = TimestampMicrosecondArray::from(timestamps.to_vec()).with_timezone("UTC");
+        let constant = |text: Option<&str>| optional(&mut std::iter::once((text, rows)));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(timestamps),
-            constant(self.lane.account.as_str()),
-            account_name,
-            constant(self.lane.region.as_str()),
-            metric(|run| run.series.metric.namespace()),
-            metric(|run| run.series.metric.metric_name()),
-            Arc::new(map_array(
+            constant(Some(self.lane.account.as_str()))?,
+            constant(self.account_name.as_deref())?,
+            constant(Some(self.lane.region.as_str()))?,
+            text(|run| run.series.metric.namespace())?,
+            text(|run| run.series.metric.metric_name())?,
+            run_ends(
                 runs.iter()
-                    .map(|(run, n)| (run.series.metric.dimensions(), *n)),
-            )?),
-            metric(|run| run.series.metric.dimensions_key()),
-            Arc::new(Int64Array::from_iter_values(series_ids)),
-            metric(|run| run.statistic.as_str()),
-            Arc::new(Int32Array::from_iter_values(periods)),
-            Arc::new(units.collect::<StringArray>()),
-            Arc::new(Float64Array::from(values.to_vec())),
+                    .map(|run| (run.identity.series.metric.dimensions(), run.length)),
+                |maps| Ok(Arc::new(map_array(&maps)?)),
+            )?,
+            text(|run| run.series.metric.dimensions_key())?,
+            run_ends(
+                runs.iter().map(|run| (run.identity.series.id, run.length)),
+                |ids| Ok(Arc::new(Int64Array::from(ids))),
+            )?,
+            text(|run| run.statistic.as_str())?,
+            run_ends(
+                runs.iter().map(|run| {
+                    let seconds = run.identity.period.seconds();
+                    (i32::try_from(seconds).unwrap_or(i32::MAX), run.length)
+                }),
+                |periods| Ok(Arc::new(Int32Array::from(periods))),
+            )?,
+            optional(
+                &mut runs
+                    .iter()
+                    .map(|run| (run.identity.unit.as_deref(), run.length)),
+            )?,
+            Arc::new(Float64Array::from(values)),
         ];
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+        let fields = metrics_schema();
+        let fields = fields.fields().iter().zip(&columns).map(|(field, column)| {
+            Field::new(
+                field.name(),
+                column.data_type().clone(),
+                field.is_nullable(),
+            )
+        });
+        let schema = Schema::new(fields.collect::<Vec<_>>());
+        RecordBatch::try_new(Arc::new(schema), columns)
     }
 }
 
-fn repeated<'a>(runs: impl Iterator<Item = (&'a str, usize)>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(
-        runs.flat_map(|(text, n)| std::iter::repeat_n(text, n)),
-    ))
+fn timestamps(runs: &[Run], irregular: &[i64]) -> TimestampMicrosecondArray {
+    let mut all = Vec::with_capacity(runs.iter().map(|run| run.length).sum());
+    let mut listed = irregular;
+    for run in runs {
+        match run.times {
+            Times::Every { first, step } => {
+                let times = std::iter::successors(Some(first), |at| Some(at.wrapping_add(step)));
+                all.extend(times.take(run.length));
+            }
+            Times::Listed => {
+                let (these, rest) = listed.split_at(run.length);
+                all.extend_from_slice(these);
+                listed = rest;
+            }
+        }
+    }
+    TimestampMicrosecondArray::from(all).with_timezone("UTC")
 }
 
-/// A map a row, sorted by key; empty, never null. In: dimensions, each with its number of rows.
-pub(super) fn map_array<'a>(
-    runs: impl Iterator<Item = (&'a [Dimension], usize)> + Clone,
-) -> Result<MapArray, ArrowError> {
-    let rows = move || runs.clone().flat_map(|(d, n)| std::iter::repeat_n(d, n));
-    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(
-        rows().flatten().map(|d| d.name.as_str()),
-    ));
-    let values: ArrayRef = Arc::new(StringArray::from_iter_values(
-        rows().flatten().map(|d| d.value.as_str()),
-    ));
+/// A run-end encoded column: neighbours of one value become one run.
+fn run_ends<T: PartialEq>(
+    runs: impl IntoIterator<Item = (T, usize)>,
+    array: impl FnOnce(Vec<T>) -> Result<ArrayRef, ArrowError>,
+) -> Result<ArrayRef, ArrowError> {
+    let (mut values, mut ends) = (Vec::new(), Vec::<i32>::new());
+    let mut at = 0_usize;
+    for (value, length) in runs.into_iter().filter(|(_, length)| *length > 0) {
+        at += length;
+        let end = i32::try_from(at).map_err(|_| ArrowError::OffsetOverflowError(at))?;
+        match ends.last_mut() {
+            Some(last) if values.last() == Some(&value) => *last = end,
+            _ => {
+                values.push(value);
+                ends.push(end);
+            }
+        }
+    }
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(ends), &array(values)?)?;
+    Ok(Arc::new(runs))
+}
+
+/// The same rows with what runs share repeated for every row, as [`metrics_schema`] has it and readers see it.
+///
+/// # Errors
+/// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
+pub fn plain_rows(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let plain = |column: &ArrayRef| match column.data_type() {
+        DataType::RunEndEncoded(..) => {
+            let runs = column
+                .as_any()
+                .downcast_ref::<RunArray<Int32Type>>()
+                .ok_or_else(|| ArrowError::SchemaError("run ends of 32 bits".to_owned()))?;
+            let places = (0..runs.len()).map(|row| runs.get_physical_index(row) as u64);
+            let places = arrow_array::UInt64Array::from_iter_values(places);
+            arrow_select::take::take(runs.values(), &places, None)
+        }
+        _ => Ok(Arc::clone(column)),
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .map(plain)
+        .collect::<Result<_, _>>()?;
+    RecordBatch::try_new(metrics_schema(), columns)
+}
+
+/// A map for each set of dimensions, sorted by key; empty, never null.
+pub(super) fn map_array(maps: &[&[Dimension]]) -> Result<MapArray, ArrowError> {
+    let all = || maps.iter().copied().flatten();
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(all().map(|d| &d.name)));
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values(all().map(|d| &d.value)));
     let mut offsets = vec![0_i32];
     let mut total = 0_usize;
-    for dimensions in rows() {
+    for dimensions in maps {
         total += dimensions.len();
         offsets.push(i32::try_from(total).map_err(|_| ArrowError::OffsetOverflowError(total))?);
     }
@@ -238,48 +308,32 @@ mod tests {
     }
 
     fn all(rows: &mut MetricRows) -> RecordBatch {
-        rows.take_batches(1_000)
-            .next()
-            .expect("rows")
-            .expect("built")
+        plain_rows(&rows.take().expect("built")).expect("repeated")
     }
 
     #[test]
-    fn batches_cut_runs_and_lose_nothing() {
+    fn what_a_run_shares_stands_once_and_gaps_are_kept() {
         let mut rows = MetricRows::new(lane(), None);
-        for (n, length) in [3_usize, 1, 7, 4].into_iter().enumerate() {
-            let timestamps: Vec<i64> = (0..).take(length).collect();
-            let name = n.to_string();
-            rows.push(
-                identity(&[("n", name.as_str())], None),
-                &timestamps,
-                &vec![1.0; length],
-            );
-        }
-        let pieces: Vec<RecordBatch> = rows.take_batches(4).map(|b| b.expect("built")).collect();
-        assert_eq!(
-            pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(),
-            [4, 4, 4, 3]
-        );
-        let keys: Vec<String> = pieces
-            .iter()
-            .flat_map(|b| {
-                let keys = b
-                    .column_by_name("dimensions_key")
-                    .expect("key")
-                    .as_string::<i32>()
-                    .clone();
-                (0..keys.len())
-                    .map(|i| keys.value(i).to_owned())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        let expected: Vec<String> = [3, 1, 7, 4]
-            .into_iter()
-            .enumerate()
-            .flat_map(|(n, l)| vec![format!("n={n}"); l])
-            .collect();
-        assert_eq!(keys, expected);
+        rows.push(identity(&[("n", "0")], None), &[0, 60, 120], &[1.0; 3]);
+        rows.push(identity(&[("n", "1")], None), &[0, 60, 180], &[2.0; 3]);
+        rows.push(identity(&[("n", "1")], Some("Count")), &[240], &[3.0]);
+        let batch = rows.take().expect("built");
+        let values = |name: &str| {
+            let column = batch.column_by_name(name).expect("column");
+            let runs = column.as_any().downcast_ref::<RunArray<Int32Type>>();
+            runs.expect("runs").values().len()
+        };
+        let names = [
+            "account_id",
+            "metric_name",
+            "dimensions",
+            "dimensions_key",
+            "series_id",
+            "unit",
+        ];
+        assert_eq!(names.map(values), [1, 1, 2, 2, 2, 2]);
+        let ts = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(ts.values().to_vec(), [0, 60, 120, 0, 60, 180, 240]);
     }
 
     #[test]
@@ -354,9 +408,10 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_make_no_batch() {
+    fn no_rows_make_an_empty_batch() {
         let mut rows = MetricRows::new(lane(), None);
         rows.push(identity(&[], None), &[], &[]);
-        assert!(rows.take_batches(10).next().is_none());
+        assert!(rows.is_empty());
+        assert_eq!(rows.take().expect("built").num_rows(), 0);
     }
 }

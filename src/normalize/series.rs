@@ -64,7 +64,9 @@ pub fn series_batch(
         constant(Some(lane.region.as_str())),
         text(MetricId::namespace),
         text(MetricId::metric_name),
-        Arc::new(map_array(catalog.keys().map(|m| (m.dimensions(), 1)))?),
+        Arc::new(map_array(
+            &catalog.keys().map(MetricId::dimensions).collect::<Vec<_>>(),
+        )?),
         text(MetricId::dimensions_key),
         Arc::new(Int64Array::from_iter_values(ids)),
         time(|seen| seen.0),

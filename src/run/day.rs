@@ -18,10 +18,7 @@ use crate::normalize::{
     DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
 };
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::write::{FooterKeys, ROW_GROUP_ROWS, Staged, UnitFile, WriteError, layout};
-
-/// Rows turned into Arrow at once: the texts of a batch are repeated for every row.
-const BATCH_ROWS: usize = 8_192;
+use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError, layout};
 
 /// One unit while it is made.
 #[derive(Debug)]
@@ -31,7 +28,7 @@ pub(super) struct DayBook {
     plan_hash: Arc<str>,
     staged_path: PathBuf,
     rows: MetricRows,
-    file: Option<UnitFile>,
+    file: Option<RunFile>,
     /// What is there, when this run adds to it.
     old: Option<OldRuns>,
     /// New runs of the series and statistic that is under way, when there is something to merge them with.
@@ -263,9 +260,9 @@ impl DayBook {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(UnitFile::create(
+            none => none.insert(RunFile::create(
                 &self.staged_path,
-                metrics_schema(),
+                &metrics_schema(),
                 &METRICS_SORT,
                 FooterKeys {
                     schema_version: SCHEMA_VERSION,
@@ -273,14 +270,11 @@ impl DayBook {
                 },
             )?),
         };
-        for batch in self.rows.take_batches(BATCH_ROWS) {
-            let batch = batch.map_err(|e| WriteError::Parquet {
-                path: self.staged_path.clone(),
-                source: e.into(),
-            })?;
-            file.write(&batch)?;
-        }
-        file.end_row_group()
+        let rows = self.rows.take().map_err(|e| WriteError::Parquet {
+            path: self.staged_path.clone(),
+            source: e.into(),
+        })?;
+        file.write(&rows)
     }
 
     fn complete(&self) -> bool {

@@ -14,7 +14,7 @@ use super::pipeline::RunContext;
 use super::scope::{DayMode, LaneScope};
 use super::sink::LaneSink;
 use super::unit::{Change, publish_unit};
-use crate::accounts::LaneClient;
+use crate::accounts::{CallStats, LaneClient};
 use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
 use crate::model::{Cause, CauseKind, Day, UnitOutcome};
@@ -124,8 +124,13 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
     }
     let cause = record(&mut job, &sink, whole, &units).await.err();
     LaneDone {
+        // Requests that were dropped while under way are in the lane's books, and in no batch's.
         get_metric_data: BatchStats {
             billed_metrics: job.budget.spent(),
+            calls: CallStats {
+                calls: job.budget.requests(),
+                ..get_metric_data.calls
+            },
             ..get_metric_data
         },
         seconds: started.elapsed().as_secs_f64(),

@@ -2,13 +2,14 @@
 //!
 //! In: record batches of one unit, in order. Out: a [`Staged`] file whose footer was read back, for a [`Store`] to publish.
 
+mod columns;
 pub mod layout;
 mod parquet;
 mod store;
 
 pub use self::parquet::{
-    FileFacts, FooterKeys, ROW_GROUP_ROWS, Staged, TailFacts, UnitFile, WriteError, checksum,
-    read_facts, read_rows, read_rows_of, tail_facts,
+    FileFacts, FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, TailFacts, UnitFile, WriteError,
+    checksum, read_facts, read_rows, read_rows_of, tail_facts,
 };
 pub use self::store::{
     AcquireError, Entry, Held, Holder, LeaseTimes, LocalStore, MemoryStore, S3Store, Store,

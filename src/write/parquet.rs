@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
+use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
 use parquet::file::metadata::{
@@ -16,8 +17,11 @@ use parquet::file::metadata::{
 };
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
+
+use super::columns;
 
 /// Rows after which a row group is ended: small enough that one series is found by reading little and that the rows of many days can
 /// wait in memory, large enough that values compress. A group ends with the run that reaches it.
@@ -113,21 +117,10 @@ impl UnitFile {
         sort: &[&str],
         footer: FooterKeys<'_>,
     ) -> Result<Self, WriteError> {
-        let io = |source| WriteError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
-        let file = File::create(path).map_err(io)?;
+        let file = create(path)?;
         let properties = properties(&schema, sort, footer);
-        let writer = ArrowWriter::try_new(Hashing::new(file), schema, Some(properties)).map_err(
-            |source| WriteError::Parquet {
-                path: path.to_owned(),
-                source,
-            },
-        )?;
+        let writer = ArrowWriter::try_new(file, schema, Some(properties))
+            .map_err(|source| refused(path, source))?;
         Ok(Self {
             path: path.to_owned(),
             writer,
@@ -146,14 +139,79 @@ impl UnitFile {
             .map_err(|source| refused(&self.path, source))
     }
 
-    /// Ends the row group: nothing is held in memory until the next rows.
+    /// Writes the footer, syncs, and reads the footer back.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the file is then useless and is left for the caller to remove.
+    pub fn finish(mut self, complete: bool) -> Result<Staged, WriteError> {
+        let path = self.path;
+        self.writer
+            .append_key_value_metadata(completeness(complete));
+        let file = self.writer.into_inner();
+        seal(path, file, self.rows)
+    }
+}
+
+/// A file whose rows come in runs; each batch is a row group.
+#[derive(Debug)]
+pub struct RunFile {
+    path: PathBuf,
+    writer: SerializedFileWriter<Hashing<File>>,
+    rows: u64,
+}
+
+impl RunFile {
+    /// Creates the file and its folder. `schema` is the table's, with nothing run-end encoded; `sort` names the columns the rows are
+    /// sorted by.
+    ///
+    /// # Errors
+    /// [`WriteError`] from the file system or for a schema Parquet cannot express.
+    pub fn create(
+        path: &Path,
+        schema: &SchemaRef,
+        sort: &[&str],
+        footer: FooterKeys<'_>,
+    ) -> Result<Self, WriteError> {
+        let file = create(path)?;
+        let mut properties = properties(schema, sort, footer);
+        // Readers of Arrow find the time zone and the names of the map's fields there.
+        add_encoded_arrow_schema_to_metadata(schema, &mut properties);
+        let writer = ArrowSchemaConverter::new()
+            .convert(schema)
+            .and_then(|parquet| {
+                SerializedFileWriter::new(file, parquet.root_schema_ptr(), Arc::new(properties))
+            })
+            .map_err(|source| refused(path, source))?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            rows: 0,
+        })
+    }
+
+    /// Appends a row group; its rows follow those before in the sort order.
+    ///
+    /// # Shape
+    /// The table's columns. Text, integer and map columns are run-end encoded with 32-bit ends; the others are microsecond timestamps and
+    /// doubles without nulls.
     ///
     /// # Errors
     /// [`WriteError`]; the file is then useless.
-    pub fn end_row_group(&mut self) -> Result<(), WriteError> {
-        self.writer
-            .flush()
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<(), WriteError> {
+        self.rows += rows.num_rows() as u64;
+        self.write_group(rows)
             .map_err(|source| refused(&self.path, source))
+    }
+
+    fn write_group(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
+        let properties = Arc::clone(self.writer.properties());
+        let chunks = columns::encode(self.writer.schema_descr(), &properties, rows)?;
+        let mut group = self.writer.next_row_group()?;
+        for (bytes, close) in chunks {
+            group.append_column(&bytes, close)?;
+        }
+        group.close()?;
+        Ok(())
     }
 
     /// Writes the footer, syncs, and reads the footer back.
@@ -161,40 +219,54 @@ impl UnitFile {
     /// # Errors
     /// [`WriteError`]; the file is then useless and is left for the caller to remove.
     pub fn finish(mut self, complete: bool) -> Result<Staged, WriteError> {
-        let path = self.path;
-        self.writer.append_key_value_metadata(KeyValue::new(
-            COMPLETE_KEY.to_owned(),
-            complete.to_string(),
-        ));
-        let Hashing {
-            inner: file,
-            hash,
-            bytes,
-        } = self
-            .writer
-            .into_inner()
-            .map_err(|source| refused(&path, source))?;
-        file.sync_all().map_err(|source| WriteError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        drop(file);
-        let found = read_facts(&path)?.rows;
-        if found != self.rows {
-            return Err(WriteError::Verify {
-                path,
-                written: self.rows,
-                found,
-            });
-        }
-        let sha256 = hex(&hash.finalize());
-        Ok(Staged {
-            path,
-            rows: self.rows,
-            bytes,
-            sha256,
-        })
+        self.writer
+            .append_key_value_metadata(completeness(complete));
+        let file = self.writer.into_inner();
+        seal(self.path, file, self.rows)
     }
+}
+
+fn create(path: &Path) -> Result<Hashing<File>, WriteError> {
+    let io = |source| WriteError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    Ok(Hashing::new(File::create(path).map_err(io)?))
+}
+
+fn completeness(complete: bool) -> KeyValue {
+    KeyValue::new(COMPLETE_KEY.to_owned(), complete.to_string())
+}
+
+/// Syncs a file that has its footer, and reads that back.
+fn seal(
+    path: PathBuf,
+    file: Result<Hashing<File>, ParquetError>,
+    rows: u64,
+) -> Result<Staged, WriteError> {
+    let Hashing { inner, hash, bytes } = file.map_err(|source| refused(&path, source))?;
+    inner.sync_all().map_err(|source| WriteError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    drop(inner);
+    let found = read_facts(&path)?.rows;
+    if found != rows {
+        return Err(WriteError::Verify {
+            path,
+            written: rows,
+            found,
+        });
+    }
+    Ok(Staged {
+        path,
+        rows,
+        bytes,
+        sha256: hex(&hash.finalize()),
+    })
 }
 
 /// A full disk arrives inside the encoder's error; it is the file system's.
@@ -324,7 +396,7 @@ pub fn checksum(path: &Path) -> Result<(u64, String), WriteError> {
 /// Encodings are the ones every reader named in the README takes: dictionary indices, `DELTA_BINARY_PACKED` timestamps, and for
 /// values a dictionary that gives way to plain. zstd 1: level 3 saves one per cent for a fifth more time.
 fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> WriterProperties {
-    let parquet = parquet::arrow::ArrowSchemaConverter::new().convert(schema);
+    let parquet = ArrowSchemaConverter::new().convert(schema);
     let leaf = |name: &str| {
         let columns = parquet.as_ref().ok()?.columns();
         i32::try_from(columns.iter().position(|c| c.path().parts() == [name])?).ok()
@@ -342,7 +414,7 @@ fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> Writ
     let ts = ColumnPath::from("ts");
     WriterProperties::builder()
         .set_created_by("cwlake".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_compression(columns::compression())
         .set_max_row_group_row_count(None)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
@@ -433,14 +505,11 @@ mod tests {
             let values: Vec<f64> = (0..1440).map(|m| f64::from(m) * 0.37).collect();
             rows.push(identity, &timestamps, &values);
         }
-        rows.take_batches(100_000)
-            .next()
-            .expect("rows")
-            .expect("built")
+        rows.take().expect("built")
     }
 
     fn write(dir: &Path, name: &str, complete: bool) -> Staged {
-        let mut file = UnitFile::create(&dir.join(name), metrics_schema(), &METRICS_SORT, FOOTER)
+        let mut file = RunFile::create(&dir.join(name), &metrics_schema(), &METRICS_SORT, FOOTER)
             .expect("created");
         file.write(&batch(10)).expect("written");
         file.finish(complete).expect("finished")

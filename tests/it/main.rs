@@ -10,3 +10,4 @@ mod pipeline;
 mod recorded;
 mod resume;
 mod store;
+mod writer;
