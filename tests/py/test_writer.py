@@ -52,11 +52,14 @@ def test_duckdb_reads_the_same_table(pair):
         assert duckdb.sql(f"select count(*) from ({query})").fetchone() == (0,)
 
 
-def test_duckdb_filters_by_statistics_alike(pair):
-    keys = duckdb.sql(f"select distinct dimensions_key, min(ts)::varchar, max(value) from '{pair[1]}' group by 1 limit 5").fetchall()
+def test_duckdb_filters_lose_nothing(pair):
+    """Against the rows in memory, where no statistics prune: the stock writer's own bounds lose not-a-numbers."""
+    db = duckdb.connect()
+    db.execute(f"create table rows as from '{pair[1]}'")
+    keys = db.execute("select distinct dimensions_key, min(ts)::varchar, max(value) from rows group by 1 limit 5").fetchall()
     for key, ts, value in keys:
         for where in (["dimensions_key = ?", key], ["ts <= ?::timestamptz", ts], ["value >= ?", value]):
-            counts = [duckdb.execute(f"select count(*) from '{path}' where {where[0]}", [where[1]]).fetchone() for path in pair]
+            counts = [db.execute(f"select count(*) from {t} where {where[0]}", [where[1]]).fetchone() for t in (f"'{pair[0]}'", "rows")]
             assert counts[0] == counts[1] > (0,)
 
 

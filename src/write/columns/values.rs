@@ -183,11 +183,12 @@ impl Ends {
         }
     }
 
-    /// As the format wants them: a zero bounds zeros of either sign.
+    /// As the format wants them: a zero bounds zeros of either sign. Nothing bounds what is not a number; `DuckDB` sorts it above all
+    /// numbers and would not look for it where a bound stands.
     fn ends(self) -> Option<(f64, f64)> {
         let min = if self.min == 0.0 { -0.0 } else { self.min };
         let max = if self.max == 0.0 { 0.0 } else { self.max };
-        (min <= max).then_some((min, max))
+        (self.nans == 0 && min <= max).then_some((min, max))
     }
 
     fn bounds(self) -> Bounds {
@@ -216,9 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn ends_skip_what_is_not_a_number_and_take_both_zeros() {
+    fn ends_take_both_zeros_and_nothing_bounds_what_is_not_a_number() {
         assert_eq!(Ends::of(&[f64::NAN]).ends(), None);
-        let (min, max) = Ends::of(&[0.0, f64::NAN]).ends().expect("a number");
+        assert_eq!(Ends::of(&[1.0]).with(Ends::of(&[f64::NAN])).ends(), None);
+        let (min, max) = Ends::of(&[0.0]).ends().expect("a number");
         assert!(min.is_sign_negative() && max.is_sign_positive());
         let wide = Ends::of(&[f64::INFINITY, f64::NEG_INFINITY]).ends();
         assert_eq!(wide, Some((f64::NEG_INFINITY, f64::INFINITY)));
