@@ -35,6 +35,14 @@ pub(super) enum Range {
 }
 
 impl Stat {
+    /// Whether single values are needed, and not only their sums and ends.
+    pub(super) fn needs_values(self) -> bool {
+        matches!(
+            self,
+            Self::Percentile(_) | Self::Trimmed(..) | Self::PercentileRank(..)
+        )
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "SampleCount" => Self::SampleCount,

@@ -4,12 +4,14 @@
 //! botocore `data/cloudwatch/2010-08-01/service-2.json`; `ListMetrics` shows metrics with data in the past two weeks, 500 a page.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use super::fleet::{
-    BALANCER_METRICS, INSTANCE_METRICS, Kind, Shape, balancers, instances, seed_of,
+    BALANCER_METRICS, INSTANCE_METRICS, Kind, Shape, VOLUME_METRICS, balancers, instances, seed_of,
+    volumes,
 };
 use super::store::{Datum, LaneStore, MetricKey, Raw};
+use super::tables::Tables;
 use super::wire::Value;
 use super::world::{AccountSpec, World};
 
@@ -51,6 +53,8 @@ pub(super) struct Metrics {
 #[derive(Debug, Default)]
 pub(super) struct LaneMetrics {
     generated: BTreeMap<MetricKey, Generated>,
+    /// Of a world that is precomputed.
+    pub(super) tables: Option<Arc<Tables>>,
     pub(super) stored: LaneStore,
 }
 
@@ -65,11 +69,13 @@ impl Metrics {
     /// The fleets of a world.
     pub(super) fn of(world: &World) -> Self {
         let mut lanes: BTreeMap<(String, String), LaneMetrics> = BTreeMap::new();
+        let tables = world.precomputed.then(Arc::<Tables>::default);
         for account in &world.accounts {
             for region in &account.regions {
                 let lane = lanes
                     .entry((account.id.clone(), region.clone()))
                     .or_default();
+                lane.tables.clone_from(&tables);
                 add_fleet(world.seed, account, region, lane);
             }
         }
@@ -137,6 +143,9 @@ fn add_fleet(seed: u64, account: &AccountSpec, region: &str, lane: &mut LaneMetr
         BALANCER_METRICS
             .iter()
             .for_each(|kind| add(kind, &balancer));
+    }
+    for volume in volumes(seed, &account.id, region, account.volumes) {
+        VOLUME_METRICS.iter().for_each(|kind| add(kind, &volume));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::faults::{mix, unit};
 
 /// How a generated metric behaves. One raw value a minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Shape {
     /// Per cent with a daily wave and noise.
     Utilization,
@@ -13,6 +13,8 @@ pub(super) enum Shape {
     RareCount,
     /// Always zero.
     Zero,
+    /// A percentage that is full nearly all the time.
+    Full,
     /// Whole numbers, nothing at night.
     Requests,
     /// Seconds, skewed.
@@ -85,6 +87,30 @@ pub(super) const BALANCER_METRICS: [Kind; 3] = [
     ),
 ];
 
+pub(super) const VOLUME_METRICS: [Kind; 3] = [
+    kind(
+        "AWS/EBS",
+        "BurstBalance",
+        "VolumeId",
+        "Percent",
+        Shape::Full,
+    ),
+    kind(
+        "AWS/EBS",
+        "VolumeReadOps",
+        "VolumeId",
+        "Count",
+        Shape::RareCount,
+    ),
+    kind(
+        "AWS/EBS",
+        "VolumeWriteBytes",
+        "VolumeId",
+        "Bytes",
+        Shape::Volume,
+    ),
+];
+
 const fn kind(
     namespace: &'static str,
     name: &'static str,
@@ -149,6 +175,17 @@ pub(super) fn balancers(seed: u64, account: &str, region: &str, count: u32) -> V
         .collect()
 }
 
+/// The EBS volumes of a lane.
+pub(super) fn volumes(seed: u64, account: &str, region: &str, count: u32) -> Vec<String> {
+    (0..count)
+        .map(|n| {
+            let number = n.to_string();
+            let own = seed_of(seed, &[account, region, "volume", &number]);
+            format!("vol-{own:017x}")
+        })
+        .collect()
+}
+
 /// The raw value of a minute (minutes since the epoch), or none where the metric has a gap.
 pub(super) fn raw(shape: Shape, seed: u64, minute: i64) -> Option<f64> {
     let bits = mix(seed ^ minute.cast_unsigned());
@@ -168,6 +205,11 @@ pub(super) fn raw(shape: Shape, seed: u64, minute: i64) -> Option<f64> {
             (unit(mix(bits)) * 20.0).floor() + 1.0
         }),
         Shape::Zero => Some(0.0),
+        Shape::Full => Some(if seed % 50 == 0 && wave > 0.9 {
+            (100.0 - 300.0 * (wave - 0.9) * noise).round()
+        } else {
+            100.0
+        }),
         Shape::Requests => (wave > 0.15).then(|| (wave * 900.0 * (0.5 + noise)).round()),
         Shape::Latency => {
             let slow = if noise > 0.99 { 20.0 } else { 1.0 };

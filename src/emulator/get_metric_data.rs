@@ -290,13 +290,25 @@ impl Request {
         let bins_start = -(-start.max(oldest)).div_euclid(query.period) * query.period;
         let end = self.end;
         let mut bins: BTreeMap<i64, Bin> = BTreeMap::new();
-        let keep = matches!(
-            query.stat,
-            Stat::Percentile(_) | Stat::Trimmed(..) | Stat::PercentileRank(..)
-        );
+        let keep = query.stat.needs_values();
         let mut messages = Vec::new();
         if let Some(generated) = lane.generated(&query.key) {
             if query.unit.as_deref().is_none_or(|u| u == generated.unit) {
+                let drawn = lane.tables.as_ref().and_then(|tables| {
+                    tables.points(
+                        (generated.shape, generated.seed),
+                        (query.stat, &query.stat_text),
+                        query.period,
+                        (bins_start, end.min(published)),
+                    )
+                });
+                if let Some((mut times, mut values)) = drawn {
+                    if self.descending {
+                        times.reverse();
+                        values.reverse();
+                    }
+                    return (times, values, Vec::new());
+                }
                 return self.generated_points(
                     query,
                     generated.shape,

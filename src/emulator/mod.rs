@@ -17,6 +17,7 @@ mod load;
 mod server;
 mod store;
 mod sts;
+mod tables;
 mod wire;
 mod world;
 

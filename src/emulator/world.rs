@@ -20,6 +20,10 @@ pub struct World {
     /// Seconds until a minute's value can be seen; until then it is not there, and a longer period that holds it is not whole.
     #[serde(default)]
     pub publication_delay_secs: i64,
+    /// Draw generated values from tables made once for each shape, statistic and period, instead of aggregating minutes for every answer:
+    /// a fast server for measuring clients. Two statistics of a series then do not belong together.
+    #[serde(default)]
+    pub precomputed: bool,
     /// Accounts that exist.
     #[serde(default, rename = "account")]
     pub accounts: Vec<AccountSpec>,
@@ -43,6 +47,9 @@ pub struct AccountSpec {
     /// Generated application load balancers per region, three metrics each.
     #[serde(default)]
     pub load_balancers: u32,
+    /// Generated EBS volumes per region, three metrics each.
+    #[serde(default)]
+    pub volumes: u32,
     /// Roles that can be assumed.
     #[serde(default, rename = "role")]
     pub roles: Vec<RoleSpec>,

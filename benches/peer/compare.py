@@ -1,0 +1,314 @@
+"""What an export costs, beside the programs one would write instead: each figure from runs that take turns on one machine."""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import duckdb
+import pyarrow.parquet as pq
+
+HERE = pathlib.Path(__file__).parent
+PROGRAM = os.environ.get("CWLAKE_PROGRAM", HERE.parents[1] / "target" / "release" / "cwlake")
+CALLER = "999900001111"
+DAY = "2026-11-20"
+# A lane's resources: 13 in 100 values are noise of utilisation and latency, 28 bytes in bursts, 41 counters that are mostly zero or
+# small, 19 zeros and constants.
+MIX = {"instances": 100, "volumes": 100, "load_balancers": 80}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def account(n):
+    return str(100_000_000_000 + n)
+
+
+class Emulator:
+    """The release build's own emulator, in a process of its own."""
+
+    def __init__(self, lanes, mix=MIX, quota=False, precomputed=True):
+        self.folder = tempfile.TemporaryDirectory()
+        world = pathlib.Path(self.folder.name) / "world.toml"
+        flags = f"precomputed = {str(precomputed).lower()}\nenforce_quota = {str(quota).lower()}\n"
+        parts = [f'seed = 1\nnow = "2026-11-21T02:00:00Z"\n{flags}[[account]]\nid = "{CALLER}"\n']
+        resources = "".join(f"{name} = {count}\n" for name, count in mix.items())
+        for n in range(lanes):
+            parts.append(f'[[account]]\nid = "{account(n)}"\n{resources}[[account.role]]\nname = "Reader"\ntrust = ["{CALLER}"]\n')
+        world.write_text("".join(parts))
+        self.process = subprocess.Popen(
+            [PROGRAM, "emulate", "--world", world, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+        )
+        self.url = self.process.stdout.readline().split("AWS_ENDPOINT_URL=")[1].split()[0]
+
+    def cpu(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def bill(self):
+        import urllib.request
+
+        return json.load(urllib.request.urlopen(f"{self.url}/_emulator/bill"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+def peak_mib(pid):
+    """The process's own high-water mark; what wait4 reports also counts the parent's memory before exec."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def measure(command, url, cwd=None):
+    """Wall seconds, CPU seconds and peak MiB of a program, and what it printed."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CWLAKE_"))}
+    env |= {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": CALLER,
+        "AWS_SECRET_ACCESS_KEY": "emulated",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with tempfile.TemporaryFile("w+") as out:
+        started = time.perf_counter()
+        process = subprocess.Popen([str(word) for word in command], env=env, stdout=out, cwd=cwd)
+        peak = 0
+        while True:
+            peak = max(peak, peak_mib(process.pid))
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.005)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read()
+    assert process.returncode == 0, (command, process.returncode, text[-2000:])
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak, "text": text}
+
+
+def config(folder, lanes, limits, run="", period=300, statistics=("Average",)):
+    """A configuration over the first `lanes` accounts."""
+    parts = [f'version = 1\n[destination]\nurl = "lake"\n[run]\nlookback_days = 0\n{run}\n{limits}\n[defaults]\nrole_name = "Reader"\n']
+    parts.append('regions = ["us-east-1"]\n')
+    parts += [f'[[account]]\nid = "{account(n)}"\n' for n in range(lanes)]
+    for namespace in ("AWS/ApplicationELB", "AWS/EBS", "AWS/EC2"):
+        parts.append(f'[[metrics]]\nnamespace = "{namespace}"\nmetrics = ["*"]\nstatistics = {json.dumps(statistics)}\nperiod = {period}\n')
+    (folder / "cwlake.toml").write_text("".join(parts))
+
+
+UNLIMITED = "[limits]\npoints_per_second = 1e9\nrecent_points_per_second = 1e9\ncalls_per_second = 1e6\nlist_metrics_per_second = 1e6\n"
+
+
+def export(emulator, folder, lanes, *dates, limits=UNLIMITED, keep=False, **settings):
+    """One export into an empty lake."""
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    config(folder, lanes, limits, **settings)
+    before = emulator.cpu()
+    result = measure([PROGRAM, "export", "--quiet", "--json", *(dates or ("--date", DAY))], emulator.url, folder)
+    result["server"] = emulator.cpu() - before
+    result["report"] = json.loads(result.pop("text"))
+    return result | sizes(folder / "lake" / "metrics")
+
+
+def peer(emulator, name, folder, lanes):
+    shutil.rmtree(folder, ignore_errors=True)
+    before = emulator.cpu()
+    command = [sys.executable, HERE / f"{name}.py", emulator.url, DAY, folder, *(account(n) for n in range(lanes))]
+    result = measure(command, emulator.url)
+    result["server"] = emulator.cpu() - before
+    return result | sizes(folder)
+
+
+def sizes(folder):
+    files = list(folder.rglob("*.parquet"))
+    return {"rows": sum(pq.read_metadata(f).num_rows for f in files), "bytes": sum(f.stat().st_size for f in files)}
+
+
+def contents(folder):
+    """Something that two equal tables have in common, whatever their files."""
+    query = "select count(*), sum(hash(ts::timestamp, account_id, metric_name, dimensions_key, value)::hugeint) from read_parquet($1)"
+    return duckdb.execute(query, [str(folder / "**" / "*.parquet")]).fetchone()
+
+
+def median(runs, key):
+    return statistics.median(key(run) for run in runs)
+
+
+def summary(runs):
+    million = runs[0]["rows"] / 1e6
+    return {
+        "million": million,
+        "cpu": median(runs, lambda r: r["cpu"] / million),
+        "server": median(runs, lambda r: r["server"] / million),
+        "speed": median(runs, lambda r: million / r["wall"]),
+        "peak": median(runs, lambda r: r["peak"]),
+        "size": runs[0]["bytes"] / runs[0]["rows"],
+    }
+
+
+def show(name, s):
+    print(
+        f"  {name:28} {s['million']:8.2f} M points  {s['cpu']:8.4f} CPU-s/M  {s['speed']:7.2f} M/s  {s['peak']:6.0f} MiB  "
+        f"{s['size']:5.2f} B/point  (server {s['server']:.4f} CPU-s/M)",
+        flush=True,
+    )
+
+
+def peers(rounds, temp):
+    print("peers: one day at 300 s; 100 lanes for cwlake, 4 for the tuned program, 1 for the plain one, in turns")
+    runs = {"cwlake, 100 lanes": [], "cwlake, 4 lanes": [], "boto3 + pyarrow, tuned": [], "boto3 + pyarrow, plain": []}
+    with Emulator(100) as emulator:
+        export(emulator, temp / "warm", 1)
+        for n in range(rounds):
+            runs["cwlake, 100 lanes"].append(export(emulator, temp / "hundred", 100))
+            runs["cwlake, 4 lanes"].append(export(emulator, temp / "four", 4))
+            runs["boto3 + pyarrow, tuned"].append(peer(emulator, "tuned", temp / "tuned", 4))
+            if n < 3:
+                runs["boto3 + pyarrow, plain"].append(peer(emulator, "plain", temp / "plain", 1))
+        assert contents(temp / "four" / "lake" / "metrics") == contents(temp / "tuned"), "both sides hold the same points"
+    all = {name: summary(r) for name, r in runs.items()}
+    for name, s in all.items():
+        show(name, s)
+    ours = all["cwlake, 100 lanes"]
+    for name in ("boto3 + pyarrow, tuned", "boto3 + pyarrow, plain"):
+        s = all[name]
+        print(
+            f"  {name} over cwlake: {s['cpu'] / ours['cpu']:.0f} x CPU, {ours['speed'] / s['speed']:.0f} x slower, "
+            f"{s['size'] / ours['size']:.2f} x bytes"
+        )
+    print(f"  lanes at full quota (396,000 points/s) that two cores feed, from CPU-s: {2 / ours['cpu'] / 0.396:.0f}")
+
+
+def quota(rounds, temp):
+    print("quota: the emulator refuses above 396,000 estimated points/s and 50 calls/s a lane; default limits")
+    del rounds
+    for lanes, days in ((1, 60), (8, 30), (64, 8)):
+        with Emulator(lanes, quota=True) as emulator:
+            result = export(emulator, temp / "quota", lanes, "--from", f"2026-{'09-21' if days == 60 else '10-21' if days == 30 else '11-12'}", "--to", DAY, limits="")
+            estimated = result["report"]["planned"]["points"]
+            calls = result["report"]["totals"]["get_metric_data"]
+            share = estimated / lanes / 396_000 / result["wall"]
+            print(
+                f"  {lanes:3} lanes: {share:6.1%} of the quota, discovery and files included; {calls['calls']} calls, "
+                f"{calls['throttles']} throttled, {calls['retries']} retries; {result['cpu'] / result['wall']:.2f} cores",
+                flush=True,
+            )
+
+
+def growth(rounds, temp):
+    print("growth: 100 lanes, 1 to 10 days")
+    runs = {days: [] for days in ("2026-11-20", "2026-11-18", "2026-11-11")}
+    with Emulator(100) as emulator:
+        export(emulator, temp / "warm", 1)
+        for _ in range(rounds):
+            for first in runs:
+                runs[first].append(export(emulator, temp / "growth", 100, "--from", first, "--to", "2026-11-21"))
+    for first, r in runs.items():
+        show(f"from {first}", summary(r))
+
+
+def memory(rounds, temp):
+    print("memory: lanes, open days and read-ahead (peak MiB)")
+    del rounds
+    with Emulator(100) as emulator:
+        for lanes in (1, 10, 100):
+            result = export(emulator, temp / "memory", lanes)
+            print(f"  {lanes:3} lanes, 1 day: {result['peak']:.0f}", flush=True)
+        for ahead in (1, 4, 16):
+            result = export(emulator, temp / "memory", 100, run=f"read_ahead = {ahead}")
+            print(f"  100 lanes, 1 day, read_ahead = {ahead}: {result['peak']:.0f}", flush=True)
+        for first, period, days in (("2026-11-06", 300, 15), ("2025-09-01", 3600, 445)):
+            result = export(emulator, temp / "memory", 1, "--from", first, "--to", "2026-11-21", period=period)
+            print(f"  1 lane, {days} days at {period} s: {result['peak']:.0f} ({result['rows'] / 1e6:.1f} M rows)", flush=True)
+        result = export(emulator, temp / "memory", 100, "--from", "2026-11-06", "--to", "2026-11-21")
+        print(f"  100 lanes, 15 days at 300 s: {result['peak']:.0f} ({result['rows'] / 1e6:.1f} M rows)", flush=True)
+
+
+def big_file(emulator, temp, mix_lanes=1):
+    result = export(emulator, temp / "size", mix_lanes, statistics=("Average", "Maximum"))
+    return result, next((temp / "size" / "lake" / "metrics").rglob("*.parquet"))
+
+
+def size(rounds, temp):
+    print("size: a lane of 9,900 series, two statistics, one day at 300 s, values computed minute by minute")
+    del rounds
+    with Emulator(1, {name: 10 * count for name, count in MIX.items()}, precomputed=False) as emulator:
+        result, path = big_file(emulator, temp)
+    table = pq.read_table(path)
+    ours = path.stat().st_size / table.num_rows
+    print(f"  cwlake {ours:.3f} bytes a point ({table.num_rows / 1e6:.1f} M rows)")
+    other = temp / "other.parquet"
+    for name, options in (("zstd", {}), ("zstd, level 3", {"compression_level": 3}), ("snappy", {"compression": "snappy"})):
+        pq.write_table(table, other, **({"compression": "zstd"} | options))
+        theirs = other.stat().st_size / table.num_rows
+        print(f"  pyarrow {name}: {theirs:.3f}; cwlake is {ours / theirs:.2f} of it")
+    duckdb.sql(f"copy (from '{path}') to '{other}' (format parquet, compression zstd)")
+    theirs = other.stat().st_size / table.num_rows
+    print(f"  DuckDB zstd: {theirs:.3f}; cwlake is {ours / theirs:.2f} of it")
+    columns = {}
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        for n in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(n)
+            columns[chunk.path_in_schema] = columns.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
+    for name, count in sorted(columns.items(), key=lambda c: -c[1]):
+        print(f"    {name:32} {count / table.num_rows:.4f}")
+
+
+def readers(rounds, temp):
+    print("readers: DuckDB, one thread, milliseconds (median of 9)")
+    del rounds
+    with Emulator(30) as emulator:
+        export(emulator, temp / "readers", 30)
+    glob = str(temp / "readers" / "lake" / "metrics" / "**" / "*.parquet")
+    first = duckdb.execute("select dimensions_key from read_parquet($1) where metric_name = 'CPUUtilization' limit 1", [glob]).fetchone()[0]
+    queries = {
+        "one series, one day": f"select ts, value from read_parquet('{glob}') where metric_name = 'CPUUtilization' and dimensions_key = '{first}'",
+        "one metric, all accounts": f"select account_id, avg(value) from read_parquet('{glob}') where metric_name = 'CPUUtilization' group by 1",
+        "hourly aggregate of all": f"select metric_name, date_trunc('hour', ts)::varchar, avg(value) from read_parquet('{glob}') group by 1, 2",
+    }
+    db = duckdb.connect()
+    db.execute("set threads = 1")
+    for name, query in queries.items():
+        times = []
+        for _ in range(9):
+            started = time.perf_counter()
+            db.execute(query).fetchall()
+            times.append((time.perf_counter() - started) * 1000)
+        print(f"  {name:26} {statistics.median(times):7.1f}")
+
+
+SECTIONS = {f.__name__: f for f in (peers, quota, growth, memory, size, readers)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("section", nargs="*", help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    unknown = set(args.section) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    for name in args.section or SECTIONS:
+        with tempfile.TemporaryDirectory() as temp:
+            SECTIONS[name](args.rounds, pathlib.Path(temp))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+//! Generated values made once and served by copying, so that the emulator is not the limit when a client is measured.
+//!
+//! A table holds days of one shape, statistic and period, each of a resource of its own; a series runs through them from a place of its
+//! own, a day after the other. So every series and every day differs, as in the computed fleet, and a million values serve all of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::aggregate::{Bin, Stat};
+use super::faults::mix;
+use super::fleet::{Shape, raw};
+
+const DAY: i64 = 86_400;
+
+/// Values of a table, about: more than a day of a thousand series at one a minute before two of them meet.
+const VALUES: i64 = 1 << 20;
+
+/// Raw minutes a table may take to make.
+const MINUTES: i64 = 1 << 23;
+
+/// The tables made so far.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    made: Mutex<HashMap<(Shape, String, i64), Arc<Vec<f64>>>>,
+}
+
+impl Tables {
+    /// The points of a series in `[start, end)`, seconds; none when a day is no multiple of the period.
+    pub(super) fn points(
+        &self,
+        (shape, seed): (Shape, u64),
+        (stat, text): (Stat, &str),
+        period: i64,
+        (start, end): (i64, i64),
+    ) -> Option<(Vec<i64>, Vec<f64>)> {
+        if DAY % period != 0 || period < 60 {
+            return None;
+        }
+        let table = {
+            let key = (shape, text.to_owned(), period);
+            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(
+                made.entry(key)
+                    .or_insert_with(|| Arc::new(table(shape, stat, period))),
+            )
+        };
+        let bins = DAY / period;
+        let days = table.len() as u64 / bins.cast_unsigned();
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut at = start;
+        while at < end {
+            let day = at.div_euclid(DAY);
+            let from = at.rem_euclid(DAY) / period;
+            let to = bins.min(from + (end - at + period - 1) / period);
+            let place = mix(seed).wrapping_add(day.cast_unsigned()) % days;
+            let row = usize::try_from(place * bins.cast_unsigned()).unwrap_or(0);
+            for bin in from..to {
+                let value = table[row + usize::try_from(bin).unwrap_or(0)];
+                // A gap.
+                if !value.is_nan() {
+                    times.push(day * DAY + bin * period);
+                    values.push(value);
+                }
+            }
+            at = day * DAY + to * period;
+        }
+        Some((times, values))
+    }
+}
+
+fn table(shape: Shape, stat: Stat, period: i64) -> Vec<f64> {
+    let bins = DAY / period;
+    let days = (VALUES / bins).min(MINUTES / 1_440).max(1);
+    let keep = stat.needs_values();
+    let mut table = Vec::new();
+    for day in 0..days {
+        let seed = mix(day.cast_unsigned());
+        for bin in 0..bins {
+            let first = (day * DAY + bin * period) / 60;
+            let mut content = Bin::default();
+            let mut any = false;
+            for value in (first..first + period / 60).filter_map(|m| raw(shape, seed, m)) {
+                content.add_value(value, 1.0, keep);
+                any = true;
+            }
+            let value = any.then(|| content.statistic(stat)).flatten();
+            table.push(value.unwrap_or(f64::NAN));
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_in_pieces_is_the_window_and_series_differ() {
+        let tables = Tables::default();
+        let stat = Stat::parse("Average").expect("a statistic");
+        let of = |seed, window| {
+            tables
+                .points((Shape::Requests, seed), (stat, "Average"), 300, window)
+                .expect("points")
+        };
+        let (times, values) = of(7, (100 * DAY, 103 * DAY));
+        assert!(times.len() < 3 * 288 && times.windows(2).all(|w| w[0] < w[1]));
+        let mut pieces = (Vec::new(), Vec::new());
+        for window in [
+            (100 * DAY, 100 * DAY + 4_500),
+            (100 * DAY + 4_500, 102 * DAY),
+            (102 * DAY, 103 * DAY),
+        ] {
+            let (t, v) = of(7, window);
+            pieces.0.extend(t);
+            pieces.1.extend(v);
+        }
+        assert_eq!(pieces, (times, values.clone()));
+        assert_ne!(of(8, (100 * DAY, 103 * DAY)).1, values);
+        let odd = tables.points((Shape::Zero, 1), (stat, "Average"), 420, (0, DAY));
+        assert_eq!(odd, None);
+    }
+}
