@@ -10,6 +10,7 @@ mod connect;
 mod credentials;
 mod lane;
 mod limiter;
+mod metric_data;
 #[cfg(feature = "ec2")]
 mod regions;
 mod storage;
@@ -20,6 +21,7 @@ pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
 pub use lane::LaneClient;
 pub use limiter::Pacer;
+pub use metric_data::get_metric_data;
 #[cfg(feature = "ec2")]
 pub use regions::enabled_regions;
 pub use storage::StorageClient;

@@ -4,18 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
-    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy, StandardUnit,
-    StatusCode,
+    Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StandardUnit, StatusCode,
 };
 use serde::Serialize;
 
 use super::budget::LaneBudget;
 use super::merge::{Merge, PointsError};
+use super::page::{Page, PageResult};
 use super::spool::{Kept, Spool};
-use crate::accounts::{Api, CallStats, LaneClient, Toll};
+use crate::accounts::{Api, CallStats, LaneClient, Toll, get_metric_data};
 use crate::model::{
     Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
@@ -367,15 +366,15 @@ impl Job<'_> {
                     &mut self.fetched.stats.calls,
                     &toll,
                     || {
-                        client
+                        let request = client
                             .cloudwatch()
                             .get_metric_data()
                             .set_metric_data_queries(Some(queries.clone()))
                             .start_time(DateTime::from_secs(span.start))
                             .end_time(DateTime::from_secs(span.end))
                             .scan_by(ScanBy::TimestampAscending)
-                            .set_next_token(token.clone())
-                            .send()
+                            .set_next_token(token.clone());
+                        get_metric_data(request, |body| Ok(Page::decode(body)?))
                     },
                 )
                 .await;
@@ -412,19 +411,10 @@ impl Job<'_> {
     }
 
     /// What one page says. Ids are looked up by position, never by label or order.
-    fn absorb(&mut self, page: GetMetricDataOutput, partials: &mut [Partial]) -> Result<(), Cause> {
-        let GetMetricDataOutput {
-            metric_data_results,
-            messages,
-            ..
-        } = page;
-        self.fetched
-            .messages
-            .extend(messages.unwrap_or_default().iter().map(message));
-        for result in metric_data_results.unwrap_or_default() {
-            let partial = result
-                .id()
-                .and_then(position_of)
+    fn absorb(&mut self, page: Page, partials: &mut [Partial]) -> Result<(), Cause> {
+        self.fetched.messages.extend(page.messages);
+        for result in page.results {
+            let partial = position_of(&result.id)
                 .and_then(|p| partials.get_mut(p))
                 .ok_or_else(|| {
                     Cause::new(
@@ -432,8 +422,8 @@ impl Job<'_> {
                         "GetMetricData: the answer has an id that was not asked",
                     )
                 })?;
-            self.fetched.stats.points_received += result.values().len() as u64;
-            partial.take(&result);
+            self.fetched.stats.points_received += result.values.len() as u64;
+            partial.take(result);
         }
         Ok(())
     }
@@ -527,19 +517,16 @@ impl Job<'_> {
 }
 
 impl Partial {
-    fn take(&mut self, result: &MetricDataResult) {
-        for message in result.messages().iter().map(message) {
+    fn take(&mut self, result: PageResult) {
+        for message in result.messages {
             if !self.messages.contains(&message) {
                 self.messages.push(message);
             }
         }
         // A later page's word replaces an earlier one's; an entry without a status is not complete.
-        self.status = result
-            .status_code()
-            .cloned()
-            .or(Some(StatusCode::InternalError));
-        let micros = result.timestamps().iter().map(micros);
-        if let Err(error) = self.merge.add(micros, result.values()) {
+        let status = result.status.as_deref().map(StatusCode::from);
+        self.status = status.or(Some(StatusCode::InternalError));
+        if let Err(error) = self.merge.add(result.timestamps, result.values) {
             self.broken = Some(error);
         }
     }
@@ -547,18 +534,4 @@ impl Partial {
 
 fn position_of(id: &str) -> Option<usize> {
     id.strip_prefix('q')?.parse().ok()
-}
-
-fn message(given: &aws_sdk_cloudwatch::types::MessageData) -> ServiceMessage {
-    ServiceMessage {
-        code: given.code().unwrap_or("").to_owned(),
-        text: given.value().unwrap_or("").to_owned(),
-    }
-}
-
-/// Far-off timestamps saturate; they lie outside every window.
-fn micros(time: &DateTime) -> i64 {
-    time.secs()
-        .saturating_mul(1_000_000)
-        .saturating_add(i64::from(time.subsec_nanos() / 1_000))
 }

@@ -3,7 +3,7 @@
 //! Rule for duplicates: the value received last stands (a later page over an earlier one, a later entry over an earlier one of
 //! the same page).
 
-use crate::model::{Period, QueryPoints, TimeWindow};
+use crate::model::{Period, QueryPoints, TimeWindow, Timestamps};
 
 /// Points of one query while its pages arrive.
 #[derive(Debug)]
@@ -54,15 +54,11 @@ impl Merge {
         }
     }
 
-    /// Adds one page's columns: timestamps in µs since the epoch, in any order.
+    /// Adds one page's columns, in any order. A first page that lies inside the window is kept as it is, without a copy.
     ///
     /// # Errors
     /// [`PointsError`]; the query's points are then not to be used.
-    pub fn add(
-        &mut self,
-        timestamps: impl ExactSizeIterator<Item = i64>,
-        values: &[f64],
-    ) -> Result<(), PointsError> {
+    pub fn add(&mut self, timestamps: Timestamps, values: Vec<f64>) -> Result<(), PointsError> {
         if timestamps.len() != values.len() {
             return Err(PointsError::Unequal {
                 timestamps: timestamps.len(),
@@ -73,11 +69,20 @@ impl Merge {
         if (self.points.values.len() + values.len()) as u64 > room {
             return Err(PointsError::TooMany);
         }
-        let (start, end) = (self.span.start * 1_000_000, self.span.end * 1_000_000);
-        for (timestamp, value) in timestamps.zip(values) {
-            if start <= timestamp && timestamp < end {
+        let span = self.span.start * 1_000_000..self.span.end * 1_000_000;
+        let inside = |t: Option<i64>| t.is_none_or(|t| span.contains(&t));
+        if self.points.values.is_empty()
+            && timestamps.is_ascending()
+            && inside(timestamps.first())
+            && inside(timestamps.last())
+        {
+            self.points = QueryPoints { timestamps, values };
+            return Ok(());
+        }
+        for (timestamp, value) in timestamps.iter().zip(values) {
+            if span.contains(&timestamp) {
                 self.points.timestamps.push(timestamp);
-                self.points.values.push(*value);
+                self.points.values.push(value);
             } else {
                 self.outside += 1;
             }
@@ -92,33 +97,31 @@ impl Merge {
             outside: self.outside,
             ..Merged::default()
         };
-        let ascending = timestamps.windows(2).all(|pair| pair[0] < pair[1]);
-        merged.points = if ascending {
+        merged.points = if timestamps.is_ascending() {
             QueryPoints { timestamps, values }
         } else {
             let (points, duplicates) = sorted(&timestamps, &values);
             merged.duplicates = duplicates;
             points
         };
-        let step = i64::from(self.period.seconds()) * 1_000_000;
-        merged.off_period = merged
-            .points
-            .timestamps
-            .iter()
-            .filter(|t| *t % step != 0)
-            .count() as u64;
+        let period = i64::from(self.period.seconds()) * 1_000_000;
+        merged.off_period = match &merged.points.timestamps {
+            Timestamps::Every { first, step, .. } if first % period == 0 && step % period == 0 => 0,
+            others => others.iter().filter(|t| t % period != 0).count() as u64,
+        };
         merged
     }
 }
 
-fn sorted(timestamps: &[i64], values: &[f64]) -> (QueryPoints, u64) {
+fn sorted(timestamps: &Timestamps, values: &[f64]) -> (QueryPoints, u64) {
+    let timestamps: Vec<i64> = timestamps.iter().collect();
     let mut order: Vec<usize> = (0..timestamps.len()).collect();
     // Stable, so that of equal timestamps the one received last comes last.
     order.sort_by_key(|&i| timestamps[i]);
     let mut points = QueryPoints::default();
     let mut duplicates = 0;
     for i in order {
-        if points.timestamps.last() == Some(&timestamps[i]) {
+        if points.timestamps.last() == Some(timestamps[i]) {
             duplicates += 1;
             if let Some(last) = points.values.last_mut() {
                 *last = values[i];
@@ -147,7 +150,10 @@ mod tests {
         let mut merge = Merge::new(SPAN, Period::MINUTE);
         for (seconds, values) in pages {
             merge
-                .add(seconds.iter().map(|s| s * 1_000_000), values)
+                .add(
+                    seconds.iter().map(|s| s * 1_000_000).collect(),
+                    values.to_vec(),
+                )
                 .expect("equal columns");
         }
         merge.finish()
@@ -210,13 +216,17 @@ mod tests {
     fn unequal_columns_and_endless_pages_are_refused() {
         let mut merge = Merge::new(SPAN, Period::MINUTE);
         assert_eq!(
-            merge.add([0].into_iter(), &[]),
+            merge.add([0].into_iter().collect(), Vec::new()),
             Err(PointsError::Unequal {
                 timestamps: 1,
                 values: 0
             })
         );
-        let endless = (0..100).find_map(|_| merge.add(vec![0; 60].into_iter(), &[0.0; 60]).err());
+        let endless = (0..100).find_map(|_| {
+            merge
+                .add(vec![0; 60].into_iter().collect(), vec![0.0; 60])
+                .err()
+        });
         assert_eq!(endless, Some(PointsError::TooMany));
     }
 
@@ -228,7 +238,7 @@ mod tests {
             let (mut outside, mut kept) = (0, 0);
             for page in &pages {
                 let values: Vec<f64> = page.iter().map(|(_, v)| f64::from(*v)).collect();
-                merge.add(page.iter().map(|(minute, _)| minute * 60_000_000).collect::<Vec<_>>().into_iter(), &values).expect("equal");
+                merge.add(page.iter().map(|(minute, _)| minute * 60_000_000).collect(), values).expect("equal");
                 for (minute, value) in page {
                     if (0..60).contains(minute) {
                         model.insert(minute * 60_000_000, f64::from(*value));
@@ -242,7 +252,7 @@ mod tests {
             prop_assert_eq!(merged.duplicates, kept - model.len() as u64);
             prop_assert_eq!(merged.outside, outside);
             let (timestamps, values): (Vec<i64>, Vec<f64>) = model.into_iter().unzip();
-            prop_assert_eq!(merged.points, QueryPoints { timestamps, values });
+            prop_assert_eq!(merged.points, QueryPoints { timestamps: Timestamps::from(&timestamps[..]), values });
         }
     }
 }

@@ -6,10 +6,12 @@ mod budget;
 mod get_metric_data;
 mod merge;
 mod ordered;
+mod page;
 mod spool;
 
 pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
+pub use page::{Page, PageError, PageResult};
 pub use spool::{Kept, Spool, sweep as sweep_spool};

@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use twox_hash::XxHash3_128;
 
-use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage};
+use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
 use crate::plan::{Batch, BatchQuery, LanePlan};
 
-const MAGIC: &[u8; 8] = b"cwspool3";
+const MAGIC: &[u8; 8] = b"cwspool4";
 
 /// Age up to which an answer is used. An old answer is as true as a new one about the time until it was read, and what is covered ends
 /// there; after this it is swept.
@@ -46,6 +47,8 @@ pub struct Spool {
     folder: PathBuf,
     found: Arc<HashMap<QueryKey, (Arc<Path>, u32)>>,
     planned: Arc<BTreeSet<i64>>,
+    /// Files of this run.
+    written: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Spool {
@@ -65,6 +68,7 @@ impl Spool {
             folder,
             found: Arc::new(found),
             planned: Arc::new(planned),
+            written: Arc::default(),
         }
     }
 
@@ -145,13 +149,17 @@ impl Spool {
             return Ok(());
         }
         fs::create_dir_all(&self.folder)?;
-        let bytes = encode(&whole, planned_at, now)?;
-        let path = self
-            .folder
-            .join(format!("{}.batch", hex(&Sha256::digest(&bytes)[..16])));
+        let (bytes, checksum) = encode(&whole, planned_at, now)?;
+        let path = self.folder.join(format!("{checksum:032x}.batch"));
         let part = path.with_extension("part");
         fs::write(&part, bytes)?;
-        fs::rename(part, path)
+        fs::rename(part, &path)?;
+        self.written().push(path);
+        Ok(())
+    }
+
+    fn written(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what is in the lake now: every file of answers to this plan. Those of another run's plan stay.
@@ -159,11 +167,20 @@ impl Spool {
     /// # Errors
     /// The file system's.
     pub fn forget(&self, plan: &LanePlan) -> io::Result<()> {
-        let mut ours = HashSet::new();
-        for batch in &plan.batches {
-            ours.extend(batch.queries.iter().map(|query| key(plan, batch, query)));
+        for path in self.written().drain(..) {
+            match fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
         }
-        for path in files(&self.folder) {
+        let left = files(&self.folder);
+        let mut ours = HashSet::new();
+        if !left.is_empty() {
+            for batch in &plan.batches {
+                ours.extend(batch.queries.iter().map(|query| key(plan, batch, query)));
+            }
+        }
+        for path in left {
             let keys = head_of(&path).map(|head| head.keys).unwrap_or_default();
             if keys.iter().all(|key| ours.contains(key)) {
                 fs::remove_file(path)?;
@@ -252,40 +269,39 @@ fn head_of(path: &Path) -> Option<Head> {
     Some(Head { planned_at, keys })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
-
-/// Magic, time of reading and of planning, number of queries, their keys; zstd of the columns; SHA-256 of all that. Timestamps at a constant step, as nearly all
-/// are, take twenty bytes.
+/// Magic, time of reading and of planning, number of queries, their keys; the columns; the checksum of all that, which comes back as well.
+/// Timestamps at a constant step, as nearly all are, and values that are all the same take a few bytes; nothing else is compressed: a file
+/// lives for seconds, mostly in the page cache, and zstd would cost more than decoding the answer did.
 fn encode(
     answers: &[(QueryKey, &QueryOutcome)],
     planned_at: i64,
     read_at: i64,
-) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::new();
-    for (_, outcome) in answers {
-        let QueryOutcome::Complete { points, messages } = outcome else {
-            return Err(io::Error::other("only whole answers are kept"));
-        };
-        put_points(&mut plain, points);
-        put_len(&mut plain, messages.len());
-        for message in messages {
-            put_text(&mut plain, &message.code);
-            put_text(&mut plain, &message.text);
-        }
-    }
-    let mut bytes = MAGIC.to_vec();
+) -> io::Result<(Vec<u8>, u128)> {
+    let points = |o: &QueryOutcome| match o {
+        QueryOutcome::Complete { points, .. } => points.values.len() * 8 + 64,
+        _ => 0,
+    };
+    let size: usize = answers.iter().map(|(_, outcome)| points(outcome)).sum();
+    let mut bytes = Vec::with_capacity(size + answers.len() * 16 + 64);
+    bytes.extend(MAGIC);
     bytes.extend(read_at.to_le_bytes());
     bytes.extend(planned_at.to_le_bytes());
     put_len(&mut bytes, answers.len());
     answers.iter().for_each(|(key, _)| bytes.extend(key));
-    bytes.extend(zstd::bulk::compress(&plain, 1)?);
-    let checksum = Sha256::digest(&bytes);
-    bytes.extend(checksum);
-    Ok(bytes)
+    for (_, outcome) in answers {
+        let QueryOutcome::Complete { points, messages } = outcome else {
+            return Err(io::Error::other("only whole answers are kept"));
+        };
+        put_points(&mut bytes, points);
+        put_len(&mut bytes, messages.len());
+        for message in messages {
+            put_text(&mut bytes, &message.code);
+            put_text(&mut bytes, &message.text);
+        }
+    }
+    let checksum = XxHash3_128::oneshot(&bytes);
+    bytes.extend(checksum.to_le_bytes());
+    Ok((bytes, checksum))
 }
 
 fn put_len(out: &mut Vec<u8>, length: usize) {
@@ -298,37 +314,46 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn put_points(out: &mut Vec<u8>, points: &QueryPoints) {
-    let ts = &points.timestamps;
-    put_len(out, ts.len());
-    let step = ts
-        .first()
-        .zip(ts.get(1))
-        .map_or(0, |(a, b)| b.wrapping_sub(*a));
-    let regular = ts.windows(2).all(|w| w[1].wrapping_sub(w[0]) == step);
-    out.push(u8::from(regular));
-    if regular {
-        out.extend(ts.first().copied().unwrap_or(0).to_le_bytes());
-        out.extend(step.to_le_bytes());
-    } else {
-        ts.iter().for_each(|t| out.extend(t.to_le_bytes()));
+    put_len(out, points.values.len());
+    match &points.timestamps {
+        Timestamps::Every { first, step, .. } => {
+            out.push(1);
+            out.extend(first.to_le_bytes());
+            out.extend(step.to_le_bytes());
+        }
+        Timestamps::Listed(all) => {
+            out.push(0);
+            all.iter().for_each(|t| out.extend(t.to_le_bytes()));
+        }
     }
-    points
-        .values
-        .iter()
-        .for_each(|v| out.extend(v.to_bits().to_le_bytes()));
+    // Zeros and constants are a good part of all metrics.
+    match points.values.first().map(|v| v.to_bits()) {
+        Some(first) if points.values.iter().all(|v| v.to_bits() == first) => {
+            out.push(1);
+            out.extend(first.to_le_bytes());
+        }
+        _ => {
+            out.push(0);
+            let from = out.len();
+            out.resize(from + points.values.len() * 8, 0);
+            let places = out[from..].as_chunks_mut::<8>().0;
+            for (place, value) in places.iter_mut().zip(&points.values) {
+                *place = value.to_bits().to_le_bytes();
+            }
+        }
+    }
 }
 
 fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
-    let (body, checksum) = bytes.split_last_chunk::<32>()?;
-    if Sha256::digest(body)[..] != checksum[..] {
+    let (body, checksum) = bytes.split_last_chunk::<16>()?;
+    if XxHash3_128::oneshot(body) != u128::from_le_bytes(*checksum) {
         return None;
     }
     let mut head = Reader(body.strip_prefix(MAGIC)?);
     let (read_at, _planned_at) = (head.i64()?, head.i64()?);
     let count = head.len()?;
     head.take(count.checked_mul(16)?)?;
-    let plain = zstd::stream::decode_all(head.0).ok()?;
-    let mut reader = Reader(&plain);
+    let mut reader = head;
     let mut outcomes = Vec::new();
     for _ in 0..count {
         let points = reader.points()?;
@@ -372,15 +397,24 @@ impl Reader<'_> {
         let regular = self.take(1)? == [1];
         let timestamps = if regular {
             let (first, step) = (self.i64()?, self.i64()?);
-            std::iter::successors(Some(first), |at| Some(at.wrapping_add(step)))
-                .take(n)
-                .collect()
+            Timestamps::Every {
+                first,
+                step,
+                count: n,
+            }
         } else {
             (0..n).map(|_| self.i64()).collect::<Option<_>>()?
         };
-        let values = (0..n)
-            .map(|_| self.i64().map(|bits| f64::from_bits(bits.cast_unsigned())))
-            .collect::<Option<_>>()?;
+        let constant = self.take(1)? == [1];
+        let values = if constant {
+            vec![f64::from_bits(self.i64()?.cast_unsigned()); n]
+        } else {
+            let bytes = self.take(n.checked_mul(8)?)?.as_chunks::<8>().0;
+            bytes
+                .iter()
+                .map(|b| f64::from_bits(u64::from_le_bytes(*b)))
+                .collect()
+        };
         Some(QueryPoints { timestamps, values })
     }
 }
@@ -392,7 +426,10 @@ mod tests {
 
     fn outcome(timestamps: Vec<i64>, values: Vec<f64>) -> QueryOutcome {
         QueryOutcome::Complete {
-            points: QueryPoints { timestamps, values },
+            points: QueryPoints {
+                timestamps: timestamps[..].into(),
+                values,
+            },
             messages: vec![ServiceMessage {
                 code: "MultipleUnits".to_owned(),
                 text: "é".to_owned(),
@@ -413,7 +450,7 @@ mod tests {
             let regular = (0..n).map(|i| i64::from(start) + i * step).collect();
             outcomes.push(outcome(regular, (0..n).map(|i| i as f64).collect()));
             let keyed: Vec<(QueryKey, &QueryOutcome)> = outcomes.iter().map(|o| ([7; 16], o)).collect();
-            let bytes = encode(&keyed, 5, read_at).expect("encoded");
+            let (bytes, _) = encode(&keyed, 5, read_at).expect("encoded");
             let (at, back) = decode(&bytes).expect("decoded");
             prop_assert_eq!(at, read_at);
             let bits = |outcomes: &[QueryOutcome]| -> Vec<(Vec<i64>, Vec<u64>)> {
@@ -421,7 +458,7 @@ mod tests {
                     .iter()
                     .map(|o| match o {
                         QueryOutcome::Complete { points, .. } => {
-                            (points.timestamps.clone(), points.values.iter().map(|v| v.to_bits()).collect())
+                            (points.timestamps.iter().collect(), points.values.iter().map(|v| v.to_bits()).collect())
                         }
                         _ => (Vec::new(), Vec::new()),
                     })
@@ -433,7 +470,7 @@ mod tests {
         #[test]
         fn a_damaged_file_is_not_used(cut in 0_usize..200, flip in 0_usize..200) {
             let whole = outcome((0..30).collect(), vec![0.5; 30]);
-            let bytes = encode(&[([7; 16], &whole)], 5, 7).expect("encoded");
+            let (bytes, _) = encode(&[([7; 16], &whole)], 5, 7).expect("encoded");
             prop_assert!(decode(&bytes[..cut.min(bytes.len() - 1)]).is_none());
             let mut flipped = bytes.clone();
             let at = flip % flipped.len();

@@ -13,7 +13,7 @@ mod time;
 pub use account::{AccountId, Lane, Partition, Region};
 pub use metric::{Dimension, MetricId, Series, dimensions_key, series_id};
 pub use outcome::{Cause, CauseKind, UnitOutcome};
-pub use points::{QueryOutcome, QueryPoints, ServiceMessage};
+pub use points::{QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
 pub use spans::Spans;
 pub use statistic::{MAX_STATISTICS_PER_BILLED_METRIC, Statistic, StatisticError};
 pub use time::{DAY_SECONDS, Day, Period, TimeWindow, iso_seconds};

@@ -11,7 +11,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
 use super::schema::{dimension_fields, dimensions_entry, metrics_schema};
-use crate::model::{Dimension, Lane, Period, Series, Statistic};
+use crate::model::{Dimension, Lane, Period, Series, Statistic, Timestamps};
 
 /// What all points of a run share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,6 @@ pub struct MetricRows {
     lane: Lane,
     account_name: Option<Arc<str>>,
     runs: Vec<Run>,
-    /// Timestamps of the runs that have gaps, one run after the other.
-    irregular: Vec<i64>,
     values: Vec<f64>,
 }
 
@@ -45,29 +43,7 @@ pub struct MetricRows {
 struct Run {
     identity: RunIdentity,
     length: usize,
-    times: Times,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Times {
-    Every { first: i64, step: i64 },
-    Listed,
-}
-
-impl Times {
-    fn of(timestamps: &[i64]) -> Self {
-        let step = match timestamps {
-            [first, second, ..] => second.wrapping_sub(*first),
-            _ => 0,
-        };
-        let regular = timestamps
-            .windows(2)
-            .all(|pair| pair[1].wrapping_sub(pair[0]) == step);
-        match timestamps.first() {
-            Some(&first) if regular => Self::Every { first, step },
-            _ => Self::Listed,
-        }
-    }
+    timestamps: Timestamps,
 }
 
 impl MetricRows {
@@ -77,7 +53,6 @@ impl MetricRows {
             lane,
             account_name,
             runs: Vec::new(),
-            irregular: Vec::new(),
             values: Vec::new(),
         }
     }
@@ -95,23 +70,19 @@ impl MetricRows {
     /// Adds a run.
     ///
     /// # Units
-    /// `timestamps` in µs since the epoch, ascending, as many as `values`.
+    /// `timestamps` ascending, as many as `values`.
     ///
     /// # Panics
     /// When the columns have different lengths.
-    pub fn push(&mut self, identity: RunIdentity, timestamps: &[i64], values: &[f64]) {
+    pub fn push(&mut self, identity: RunIdentity, timestamps: Timestamps, values: &[f64]) {
         assert_eq!(timestamps.len(), values.len(), "points come in pairs");
         if values.is_empty() {
             return;
         }
-        let times = Times::of(timestamps);
-        if matches!(times, Times::Listed) {
-            self.irregular.extend_from_slice(timestamps);
-        }
         self.runs.push(Run {
             identity,
             length: values.len(),
-            times,
+            timestamps,
         });
         self.values.extend_from_slice(values);
     }
@@ -126,10 +97,8 @@ impl MetricRows {
     /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
-        let irregular = std::mem::take(&mut self.irregular);
         let values = std::mem::take(&mut self.values);
-        let timestamps = timestamps(&runs, &irregular);
-        drop(irregular);
+        let timestamps = timestamps(&runs);
         let text = |get: fn(&RunIdentity) -> &str| {
             run_ends(
                 runs.iter().map(|run| (get(&run.identity), run.length)),
@@ -188,20 +157,15 @@ impl MetricRows {
     }
 }
 
-fn timestamps(runs: &[Run], irregular: &[i64]) -> TimestampMicrosecondArray {
+fn timestamps(runs: &[Run]) -> TimestampMicrosecondArray {
     let mut all = Vec::with_capacity(runs.iter().map(|run| run.length).sum());
-    let mut listed = irregular;
     for run in runs {
-        match run.times {
-            Times::Every { first, step } => {
-                let times = std::iter::successors(Some(first), |at| Some(at.wrapping_add(step)));
-                all.extend(times.take(run.length));
+        match &run.timestamps {
+            Timestamps::Every { first, step, count } => {
+                let times = std::iter::successors(Some(*first), |at| Some(at.wrapping_add(*step)));
+                all.extend(times.take(*count));
             }
-            Times::Listed => {
-                let (these, rest) = listed.split_at(run.length);
-                all.extend_from_slice(these);
-                listed = rest;
-            }
+            Timestamps::Listed(times) => all.extend_from_slice(times),
         }
     }
     TimestampMicrosecondArray::from(all).with_timezone("UTC")
@@ -307,6 +271,10 @@ mod tests {
         }
     }
 
+    fn push(rows: &mut MetricRows, identity: RunIdentity, timestamps: &[i64], values: &[f64]) {
+        rows.push(identity, timestamps.into(), values);
+    }
+
     fn all(rows: &mut MetricRows) -> RecordBatch {
         plain_rows(&rows.take().expect("built")).expect("repeated")
     }
@@ -314,9 +282,24 @@ mod tests {
     #[test]
     fn what_a_run_shares_stands_once_and_gaps_are_kept() {
         let mut rows = MetricRows::new(lane(), None);
-        rows.push(identity(&[("n", "0")], None), &[0, 60, 120], &[1.0; 3]);
-        rows.push(identity(&[("n", "1")], None), &[0, 60, 180], &[2.0; 3]);
-        rows.push(identity(&[("n", "1")], Some("Count")), &[240], &[3.0]);
+        push(
+            &mut rows,
+            identity(&[("n", "0")], None),
+            &[0, 60, 120],
+            &[1.0; 3],
+        );
+        push(
+            &mut rows,
+            identity(&[("n", "1")], None),
+            &[0, 60, 180],
+            &[2.0; 3],
+        );
+        push(
+            &mut rows,
+            identity(&[("n", "1")], Some("Count")),
+            &[240],
+            &[3.0],
+        );
         let batch = rows.take().expect("built");
         let values = |name: &str| {
             let column = batch.column_by_name(name).expect("column");
@@ -339,12 +322,13 @@ mod tests {
     #[test]
     fn runs_become_rows_with_the_fixed_schema() {
         let mut rows = MetricRows::new(lane(), Some("prod".into()));
-        rows.push(
+        push(
+            &mut rows,
             identity(&[("b", "2"), ("a", "1")], None),
             &[0, 60_000_000],
             &[1.5, f64::NEG_INFINITY],
         );
-        rows.push(identity(&[], Some("Percent")), &[0], &[-0.0]);
+        push(&mut rows, identity(&[], Some("Percent")), &[0], &[-0.0]);
         assert_eq!(rows.len(), 3);
         let batch = all(&mut rows);
         assert!(rows.is_empty());
@@ -396,7 +380,7 @@ mod tests {
     #[test]
     fn an_account_without_a_name_has_null() {
         let mut rows = MetricRows::new(lane(), None);
-        rows.push(identity(&[], None), &[0], &[1.0]);
+        push(&mut rows, identity(&[], None), &[0], &[1.0]);
         let batch = all(&mut rows);
         assert_eq!(
             batch
@@ -410,7 +394,7 @@ mod tests {
     #[test]
     fn no_rows_make_an_empty_batch() {
         let mut rows = MetricRows::new(lane(), None);
-        rows.push(identity(&[], None), &[], &[]);
+        push(&mut rows, identity(&[], None), &[], &[]);
         assert!(rows.is_empty());
         assert_eq!(rows.take().expect("built").num_rows(), 0);
     }

@@ -11,8 +11,8 @@ use super::scope::DayMode;
 use crate::commit::NewFile;
 use crate::fetch::BatchStats;
 use crate::model::{
-    Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, UnitOutcome,
-    iso_seconds,
+    Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps,
+    UnitOutcome, iso_seconds,
 };
 use crate::normalize::{
     DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
@@ -169,7 +169,7 @@ impl DayBook {
     }
 
     /// Adds a run of new points; runs come in the table's sort order.
-    pub(super) fn push(&mut self, identity: &RunIdentity, timestamps: &[i64], values: &[f64]) {
+    pub(super) fn push(&mut self, identity: &RunIdentity, timestamps: Timestamps, values: &[f64]) {
         if !self.is_open() || timestamps.is_empty() {
             return;
         }
@@ -179,7 +179,7 @@ impl DayBook {
         } else {
             let run = DecodedRun {
                 identity: identity.clone(),
-                timestamps: timestamps.to_vec(),
+                timestamps: timestamps.iter().collect(),
                 values: values.to_vec(),
             };
             self.merge(run).map_err(|e| old_destination(&e))
@@ -211,7 +211,7 @@ impl DayBook {
             }
         }
         for run in overlay(same, pending) {
-            self.emit(&run.identity, &run.timestamps, &run.values)?;
+            self.emit(&run.identity, run.timestamps[..].into(), &run.values)?;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl DayBook {
                 break;
             }
             let Some(run) = old.take()? else { break };
-            self.emit(&run.identity, &run.timestamps, &run.values)?;
+            self.emit(&run.identity, run.timestamps[..].into(), &run.values)?;
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl DayBook {
     fn emit(
         &mut self,
         identity: &RunIdentity,
-        timestamps: &[i64],
+        timestamps: Timestamps,
         values: &[f64],
     ) -> Result<(), WriteError> {
         if self.last_run.as_ref() != Some(identity) {
@@ -246,7 +246,7 @@ impl DayBook {
             self.last_metric = Some(identity.series.metric.clone());
             self.series_returned += 1;
         }
-        if let (Some(&first), Some(&last)) = (timestamps.first(), timestamps.last()) {
+        if let (Some(first), Some(last)) = (timestamps.first(), timestamps.last()) {
             self.first_ts = Some(self.first_ts.map_or(first, |t| t.min(first)));
             self.last_ts = Some(self.last_ts.map_or(last, |t| t.max(last)));
         }

@@ -136,7 +136,7 @@ impl LaneSink {
             for (ask, pieces) in series.asks.iter().zip(asks) {
                 for (period, points) in pieces {
                     let ends = points.timestamps.first().zip(points.timestamps.last());
-                    if let Some((&first, &last)) = ends {
+                    if let Some((first, last)) = ends {
                         let seen = &mut self.seen[index];
                         *seen =
                             Some(seen.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
@@ -170,7 +170,7 @@ impl LaneSink {
         let mut days: Vec<Day> = points
             .timestamps
             .iter()
-            .map(|t| Day::containing(t / 1_000_000))
+            .map(|t| Day::containing(t.div_euclid(1_000_000)))
             .collect();
         days.dedup();
         self.touched(span, |book| {
@@ -194,15 +194,14 @@ impl LaneSink {
             return;
         };
         let mut from = 0;
-        while from < points.timestamps.len() {
-            let day = Day::containing(points.timestamps[from].div_euclid(1_000_000));
-            let end = day.end() * 1_000_000;
-            let to = from + points.timestamps[from..].partition_point(|t| *t < end);
+        while let Some(first_left) = points.timestamps.get(from) {
+            let day = Day::containing(first_left.div_euclid(1_000_000));
+            let to = points.timestamps.before(day.end() * 1_000_000);
             // Days of a scope follow one another without a gap.
             let index = usize::try_from((day.start() - first.start()) / DAY_SECONDS);
             if let Some(book) = index.ok().and_then(|i| self.days.get_mut(i)) {
-                let (timestamps, values) = (&points.timestamps[from..to], &points.values[from..to]);
-                book.push(identity, timestamps, values);
+                let timestamps = points.timestamps.slice(from..to);
+                book.push(identity, timestamps, &points.values[from..to]);
             }
             from = to;
         }

@@ -503,7 +503,7 @@ mod tests {
             };
             let timestamps: Vec<i64> = (0..1440).map(|m| m * 60_000_000).collect();
             let values: Vec<f64> = (0..1440).map(|m| f64::from(m) * 0.37).collect();
-            rows.push(identity, &timestamps, &values);
+            rows.push(identity, timestamps[..].into(), &values);
         }
         rows.take().expect("built")
     }

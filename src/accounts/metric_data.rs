@@ -1,0 +1,185 @@
+//! `GetMetricData` on the SDK's own client, with a decoder of the caller's: credentials, endpoint, signing and errors stay the SDK's, and
+//! the body of a successful answer is read once, into what the caller needs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_cloudwatch::operation::get_metric_data::builders::GetMetricDataFluentBuilder;
+use aws_sdk_cloudwatch::operation::get_metric_data::{GetMetricDataError, GetMetricDataOutput};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, Error, Output,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ErrorMetadata;
+use minicbor::Decoder;
+use minicbor::data::Type;
+
+/// Reads a body.
+type Decode<T> = fn(&[u8]) -> Result<T, BoxError>;
+
+/// Sends a request and reads a successful answer with `decode`.
+///
+/// # Errors
+/// The SDK's; a body that `decode` refuses is an error without a code.
+pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
+    request: GetMetricDataFluentBuilder,
+    decode: Decode<T>,
+) -> Result<T, SdkError<GetMetricDataError, HttpResponse>> {
+    let read = Arc::new(Mutex::new(None));
+    let tap = Tap {
+        decode,
+        read: Arc::clone(&read),
+    };
+    request.customize().interceptor(tap).send().await?;
+    let taken = read.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // The SDK took the answer for one, so the tap has read it, or has failed the call.
+    taken.ok_or_else(|| SdkError::construction_failure("the answer was not read"))
+}
+
+/// Puts its own decoder in the place of the SDK's.
+struct Tap<T> {
+    decode: Decode<T>,
+    read: Arc<Mutex<Option<T>>>,
+}
+
+impl<T> fmt::Debug for Tap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").finish_non_exhaustive()
+    }
+}
+
+#[dyn_dispatch_hint]
+impl<T: Send + fmt::Debug + 'static> Intercept for Tap<T> {
+    fn name(&self) -> &'static str {
+        "GetMetricDataTap"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let decoder = Tapped {
+            decode: self.decode,
+            read: Arc::clone(&self.read),
+        };
+        config
+            .interceptor_state()
+            .store_put(SharedResponseDeserializer::new(decoder));
+        Ok(())
+    }
+}
+
+struct Tapped<T> {
+    decode: Decode<T>,
+    read: Arc<Mutex<Option<T>>>,
+}
+
+impl<T> fmt::Debug for Tapped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tapped").finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + fmt::Debug + 'static> DeserializeResponse for Tapped<T> {
+    fn deserialize_nonstreaming_with_config(
+        &self,
+        response: &HttpResponse,
+        _config: &ConfigBag,
+    ) -> Result<Output, OrchestratorError<Error>> {
+        let body = response.body().bytes().unwrap_or_default();
+        let refused = |metadata: ErrorMetadata| {
+            let error = GetMetricDataError::generic(metadata);
+            Err(OrchestratorError::operation(Error::erase(error)))
+        };
+        if !response.status().is_success() {
+            return refused(error_of(response, body));
+        }
+        match (self.decode)(body) {
+            Ok(answer) => {
+                *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+                Ok(Output::erase(GetMetricDataOutput::builder().build()))
+            }
+            Err(error) => refused(ErrorMetadata::builder().message(error.to_string()).build()),
+        }
+    }
+}
+
+/// Code and message of a refusal. The header keeps the code that query clients know; the body may spell another, behind its namespace.
+///
+/// # Source
+/// smithy.io, "Smithy RPC v2 CBOR protocol", operation errors; "AWS query compatible trait".
+fn error_of(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
+    let mut metadata = ErrorMetadata::builder();
+    let (mut code, mut message) = (None, None);
+    let mut fields = Decoder::new(body);
+    // A body that breaks off has told what it has told.
+    let _ = read_error(&mut fields, &mut code, &mut message);
+    let header = response.headers().get("x-amzn-query-error");
+    let kept = header.and_then(|h| h.split(';').next()).map(str::to_owned);
+    if let Some(code) = kept.or(code) {
+        metadata = metadata.code(code);
+    }
+    if let Some(message) = message {
+        metadata = metadata.message(message);
+    }
+    metadata.build()
+}
+
+fn read_error(
+    d: &mut Decoder<'_>,
+    code: &mut Option<String>,
+    message: &mut Option<String>,
+) -> Result<(), minicbor::decode::Error> {
+    let mut left = d.map()?;
+    while left != Some(0) && !(left.is_none() && d.datatype()? == Type::Break) {
+        left = left.map(|n| n - 1);
+        match d.str()? {
+            "__type" => {
+                let shape = d.str()?;
+                *code = Some(shape.rsplit('#').next().unwrap_or(shape).to_owned());
+            }
+            "message" | "Message" => *message = Some(d.str()?.to_owned()),
+            _ => d.skip()?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn refusal(header: Option<&'static str>, body: &[u8]) -> (Option<String>, Option<String>) {
+        let status = StatusCode::try_from(400).expect("a status");
+        let mut response = HttpResponse::new(status, SdkBody::from(body));
+        if let Some(header) = header {
+            response.headers_mut().insert("x-amzn-query-error", header);
+        }
+        let metadata = error_of(&response, body);
+        let text = |t: Option<&str>| t.map(str::to_owned);
+        (text(metadata.code()), text(metadata.message()))
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_header_and_body() {
+        // {"__type": "com.amazonaws.cloudwatch#InvalidNextToken", "message": "no"}
+        let mut body = vec![0xa2, 0x66];
+        body.extend(b"__type\x78\x29com.amazonaws.cloudwatch#InvalidNextToken\x67message\x62no");
+        let told = |code: &str| (Some(code.to_owned()), Some("no".to_owned()));
+        assert_eq!(refusal(None, &body), told("InvalidNextToken"));
+        assert_eq!(
+            refusal(Some("Throttling;Sender"), &body),
+            told("Throttling")
+        );
+        assert_eq!(refusal(None, b"<html>"), (None, None));
+    }
+}
