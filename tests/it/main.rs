@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod config_corpus;
+mod decoder;
 mod faults;
 mod lab;
 mod lake;

@@ -1,0 +1,304 @@
+//! Our decoder of `GetMetricData` bodies against the SDK's, which reads the same bytes from the same kind of server.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_cloudwatch::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
+use aws_sdk_cloudwatch::types::MessageData;
+use cwlake::accounts::get_metric_data;
+use cwlake::fetch::{Page, PageResult};
+use cwlake::model::ServiceMessage;
+use minicbor::Encoder;
+use minicbor::data::Tag;
+
+/// Answers every request with the bytes that were put there last.
+struct Server {
+    address: SocketAddr,
+    body: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let body = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::clone(&body);
+        let router = axum::Router::new().fallback(move || {
+            let body = answer.lock().expect("free").clone();
+            async move {
+                (
+                    [
+                        ("smithy-protocol", "rpc-v2-cbor"),
+                        ("content-type", "application/cbor"),
+                    ],
+                    body,
+                )
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, body }
+    }
+
+    fn client(&self) -> aws_sdk_cloudwatch::Client {
+        let config = aws_sdk_cloudwatch::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", self.address))
+            .credentials_provider(Credentials::for_tests())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        aws_sdk_cloudwatch::Client::from_conf(config)
+    }
+
+    /// What each decoder makes of a body; none when it refuses it.
+    async fn both(&self, client: &aws_sdk_cloudwatch::Client, body: &[u8]) -> [Option<Page>; 2] {
+        *self.body.lock().expect("free") = body.to_vec();
+        let ours = get_metric_data(client.get_metric_data(), |body| Ok(Page::decode(body)?)).await;
+        let sdk = client.get_metric_data().send().await;
+        [ours.ok(), sdk.ok().map(page)]
+    }
+}
+
+fn page(output: GetMetricDataOutput) -> Page {
+    let message = |m: &MessageData| ServiceMessage {
+        code: m.code().unwrap_or("").to_owned(),
+        text: m.value().unwrap_or("").to_owned(),
+    };
+    let result = |r: &aws_sdk_cloudwatch::types::MetricDataResult| PageResult {
+        id: r.id().unwrap_or("").to_owned(),
+        status: r.status_code().map(|s| s.as_str().to_owned()),
+        messages: r.messages().iter().map(message).collect(),
+        timestamps: r
+            .timestamps()
+            .iter()
+            .map(|t| {
+                let micros = i64::from(t.subsec_nanos() / 1_000);
+                t.secs().saturating_mul(1_000_000).saturating_add(micros)
+            })
+            .collect(),
+        values: r.values().to_vec(),
+    };
+    Page {
+        results: output.metric_data_results().iter().map(result).collect(),
+        messages: output.messages().iter().map(message).collect(),
+        next_token: output.next_token,
+    }
+}
+
+/// Bodies as different as the encoding allows.
+struct Writer {
+    rng: fastrand::Rng,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    fn e(&mut self) -> Encoder<&mut Vec<u8>> {
+        Encoder::new(&mut self.bytes)
+    }
+
+    /// A list or map of `n` items, of definite length or not.
+    fn items(&mut self, map: bool, n: u64, mut item: impl FnMut(&mut Self)) {
+        let definite = self.rng.bool();
+        let mut e = self.e();
+        match (map, definite) {
+            (true, true) => e.map(n),
+            (true, false) => e.begin_map(),
+            (false, true) => e.array(n),
+            (false, false) => e.begin_array(),
+        }
+        .expect("written");
+        (0..n).for_each(|_| item(self));
+        if !definite {
+            self.e().end().expect("written");
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.rng.u8(..) < 30 {
+            let cut = text.floor_char_boundary(text.len() / 2);
+            let (a, b) = text.split_at(cut);
+            self.e()
+                .begin_str()
+                .and_then(|e| e.str(a))
+                .and_then(|e| e.str(b))
+                .and_then(|e| e.end())
+                .expect("written");
+        } else {
+            self.e().str(text).expect("written");
+        }
+    }
+
+    fn number(&mut self) {
+        let any = self.rng.f64() * 1e4;
+        let whole = self.rng.i64(-5_000_000_000..5_000_000_000);
+        let kind = self.rng.u8(..12);
+        let mut e = self.e();
+        match kind {
+            0 => e.f16(1.5).map(|_| ()),
+            1 => e.f32(2.25).map(|_| ()),
+            2 => e.f64(f64::INFINITY).map(|_| ()),
+            3 => e.f64(-0.0).map(|_| ()),
+            _ => e.f64(any + whole as f64).map(|_| ()),
+        }
+        .expect("written");
+    }
+
+    fn timestamp(&mut self) {
+        self.e().tag(Tag::new(1)).expect("written");
+        let whole = self.rng.i64(-5_000..5_000_000_000);
+        let fraction = self.rng.f64();
+        let kind = self.rng.u8(..8);
+        let mut e = self.e();
+        match kind {
+            0 => e.i64(whole).map(|_| ()),
+            1 => e.f32(128.0).map(|_| ()),
+            2 => e.f64(whole as f64 + fraction).map(|_| ()),
+            3 => e.f64(1e300).map(|_| ()),
+            _ => e.f64(whole as f64).map(|_| ()),
+        }
+        .expect("written");
+    }
+
+    fn messages(&mut self) {
+        let n = self.rng.u64(..3);
+        self.items(false, n, |w| {
+            let mut names = ["Code", "Value", "Other"].iter();
+            w.items(true, 3, |w| {
+                w.text(names.next().expect("three"));
+                w.text("Ünits");
+            });
+        });
+    }
+
+    fn result(&mut self, index: usize) {
+        let all = [
+            "Id",
+            "Label",
+            "Timestamps",
+            "Values",
+            "StatusCode",
+            "Messages",
+            "New",
+        ];
+        let names: Vec<&str> = all.into_iter().filter(|_| self.rng.u8(..) > 20).collect();
+        let mut left = names.iter();
+        self.items(true, names.len() as u64, |w| {
+            let name = *left.next().expect("as many");
+            w.text(name);
+            if w.rng.u8(..) < 12 {
+                w.e().null().expect("written");
+                return;
+            }
+            let n = w.rng.u64(..40);
+            match name {
+                "Id" => w.text(&format!("q{index}")),
+                "StatusCode" => {
+                    w.text(["Complete", "PartialData", "Forbidden", "Unheard"][index % 4])
+                }
+                "Timestamps" if w.rng.bool() => {
+                    let start = w.rng.i64(0..1_000_000) as f64;
+                    let mut at = 0.0;
+                    w.items(false, n, |w| {
+                        at += 60.0;
+                        w.e()
+                            .tag(Tag::new(1))
+                            .and_then(|e| e.f64(start + at))
+                            .expect("written");
+                    });
+                }
+                "Timestamps" => w.items(false, n, Self::timestamp),
+                "Values" => w.items(false, n, Self::number),
+                "Messages" => w.messages(),
+                _ => w.text("text"),
+            }
+        });
+    }
+
+    fn body(seed: u64) -> Vec<u8> {
+        let mut w = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            bytes: Vec::new(),
+        };
+        let all = [
+            "MetricDataResults",
+            "NextToken",
+            "Messages",
+            "ResponseMetadata",
+        ];
+        let names: Vec<&str> = all.into_iter().filter(|_| w.rng.u8(..) > 60).collect();
+        let mut left = names.iter();
+        w.items(true, names.len() as u64, |w| {
+            let name = *left.next().expect("as many");
+            w.text(name);
+            match name {
+                "MetricDataResults" => {
+                    let (n, mut index) = (w.rng.u64(..6), 0);
+                    w.items(false, n, |w| {
+                        w.result(index);
+                        index += 1;
+                    });
+                }
+                "Messages" => w.messages(),
+                _ => w.text("a token"),
+            }
+        });
+        w.bytes
+    }
+}
+
+/// How many bodies are tried; more by `CWLAKE_TEST_FUZZ`.
+fn rounds() -> u64 {
+    std::env::var("CWLAKE_TEST_FUZZ").map_or(300, |n| n.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_form_both_decoders_read_the_same() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut read = 0;
+    for seed in 0..rounds() {
+        let body = Writer::body(seed);
+        let [ours, sdk] = server.both(&client, &body).await;
+        // Compared as text: not-a-number equals itself there.
+        assert_eq!(
+            format!("{ours:?}"),
+            format!("{sdk:?}"),
+            "seed {seed}: {body:x?}"
+        );
+        read += u64::from(ours.is_some());
+    }
+    assert_eq!(read, rounds(), "every body was an answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_bodies_are_refused_by_both_or_read_alike() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut refused = 0;
+    for seed in 0..rounds() {
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        let mut body = Writer::body(seed);
+        match rng.u8(..3) {
+            0 => body.truncate(rng.usize(..body.len())),
+            1 => body.insert(rng.usize(..body.len()), rng.u8(..)),
+            _ => {
+                let at = rng.usize(..body.len());
+                body[at] ^= 1 << rng.u8(..8);
+            }
+        }
+        let [ours, sdk] = server.both(&client, &body).await;
+        match (&ours, &sdk) {
+            (Some(_), Some(_)) => {
+                assert_eq!(format!("{ours:?}"), format!("{sdk:?}"), "seed {seed}")
+            }
+            // A whole number among the values is a number to us.
+            (Some(_), None) => {}
+            (None, Some(_)) => panic!("seed {seed}: the SDK reads what we refuse: {body:x?}"),
+            (None, None) => refused += 1,
+        }
+    }
+    assert!(refused > 0, "some damage is seen");
+}
