@@ -174,7 +174,7 @@ impl Request {
                 next = Some((index, 0));
                 break;
             }
-            let (times, values, messages) = self.points(query, lane, now, published);
+            let (mut times, mut values, messages) = self.points(query, lane, now, published);
             let skip = if index == self.from.0 {
                 self.from.1.min(times.len())
             } else {
@@ -184,11 +184,15 @@ impl Request {
             room -= take;
             points += take as u64;
             let cut = skip + take < times.len();
+            if skip > 0 || cut {
+                times = times[skip..skip + take].to_vec();
+                values = values[skip..skip + take].to_vec();
+            }
             let mut result = Entry {
                 id: query.id.clone(),
                 label: query.label.clone().unwrap_or_else(|| labels[index].clone()),
-                times: times[skip..skip + take].to_vec(),
-                values: values[skip..skip + take].to_vec(),
+                times,
+                values,
                 status: if cut { "PartialData" } else { "Complete" },
                 messages,
             };

@@ -46,7 +46,8 @@ impl Tables {
         };
         let bins = DAY / period;
         let days = table.len() as u64 / bins.cast_unsigned();
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let room = usize::try_from((end - start) / period + 1).unwrap_or(0);
+        let (mut times, mut values) = (Vec::with_capacity(room), Vec::with_capacity(room));
         let mut at = start;
         while at < end {
             let day = at.div_euclid(DAY);

@@ -337,7 +337,6 @@ impl Job<'_> {
     }
 
     async fn pages(&mut self, positions: &[usize]) -> Result<Vec<Partial>, Cause> {
-        let queries = self.queries(positions);
         let points = positions
             .iter()
             .map(|&p| self.batch.span.points(self.batch.queries[p].period))
@@ -357,6 +356,8 @@ impl Job<'_> {
                 budget: self.budget,
                 metrics: billed,
             };
+            let (plan, batch) = (self.plan, self.batch);
+            let queries = |positions| queries(plan, batch, positions);
             let unanswered = self.fetched.stats.calls.unanswered;
             let page = client
                 .call_paid(
@@ -369,7 +370,7 @@ impl Job<'_> {
                         let request = client
                             .cloudwatch()
                             .get_metric_data()
-                            .set_metric_data_queries(Some(queries.clone()))
+                            .set_metric_data_queries(Some(queries(positions)))
                             .start_time(DateTime::from_secs(span.start))
                             .end_time(DateTime::from_secs(span.end))
                             .scan_by(ScanBy::TimestampAscending)
@@ -474,37 +475,6 @@ impl Job<'_> {
         unfinished
     }
 
-    fn queries(&self, positions: &[usize]) -> Vec<MetricDataQuery> {
-        let query = |(n, &position): (usize, &usize)| {
-            let query = self.batch.queries[position];
-            let planned = &self.plan.series[query.series as usize];
-            let ask = &planned.asks[query.ask as usize];
-            let metric = &planned.series.metric;
-            let dimensions = metric
-                .dimensions()
-                .iter()
-                .map(|d| Dimension::builder().name(&d.name).value(&d.value).build())
-                .collect();
-            let metric = Metric::builder()
-                .namespace(metric.namespace())
-                .metric_name(metric.metric_name())
-                .set_dimensions(Some(dimensions))
-                .build();
-            let stat = MetricStat::builder()
-                .metric(metric)
-                .period(i32::try_from(query.period.seconds()).unwrap_or(i32::MAX))
-                .stat(ask.statistic.as_str())
-                .set_unit(ask.unit.as_deref().map(StandardUnit::from))
-                .build();
-            MetricDataQuery::builder()
-                .id(format!("q{n}"))
-                .metric_stat(stat)
-                .return_data(true)
-                .build()
-        };
-        positions.iter().enumerate().map(query).collect()
-    }
-
     /// Up to five statistics of one series at one period count once.
     fn billed(&self, positions: &[usize]) -> u64 {
         let key = |p: &usize| (self.batch.queries[*p].series, self.batch.queries[*p].period);
@@ -530,6 +500,37 @@ impl Partial {
             self.broken = Some(error);
         }
     }
+}
+
+fn queries(plan: &LanePlan, batch: &Batch, positions: &[usize]) -> Vec<MetricDataQuery> {
+    let query = |(n, &position): (usize, &usize)| {
+        let query = batch.queries[position];
+        let planned = &plan.series[query.series as usize];
+        let ask = &planned.asks[query.ask as usize];
+        let metric = &planned.series.metric;
+        let dimensions = metric
+            .dimensions()
+            .iter()
+            .map(|d| Dimension::builder().name(&d.name).value(&d.value).build())
+            .collect();
+        let metric = Metric::builder()
+            .namespace(metric.namespace())
+            .metric_name(metric.metric_name())
+            .set_dimensions(Some(dimensions))
+            .build();
+        let stat = MetricStat::builder()
+            .metric(metric)
+            .period(i32::try_from(query.period.seconds()).unwrap_or(i32::MAX))
+            .stat(ask.statistic.as_str())
+            .set_unit(ask.unit.as_deref().map(StandardUnit::from))
+            .build();
+        MetricDataQuery::builder()
+            .id(format!("q{n}"))
+            .metric_stat(stat)
+            .return_data(true)
+            .build()
+    };
+    positions.iter().enumerate().map(query).collect()
 }
 
 fn position_of(id: &str) -> Option<usize> {

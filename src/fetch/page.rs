@@ -239,11 +239,13 @@ fn number(d: &mut Decoder<'_>) -> Result<f64, Error> {
     reason = "a cast saturates; the fraction is between 0 and 1"
 )]
 fn micros(seconds: f64) -> i64 {
+    // Nearly all are whole, and need no call into the math library.
+    let near = seconds as i64;
+    if near as f64 == seconds {
+        return near.saturating_mul(1_000_000);
+    }
     let whole = seconds.floor();
-    let millis = match seconds - whole {
-        0.0 => 0,
-        fraction => i64::from((fraction * 1e9) as u32 / 1_000_000),
-    };
+    let millis = i64::from(((seconds - whole) * 1e9) as u32 / 1_000_000);
     (whole as i64)
         .saturating_mul(1_000_000)
         .saturating_add(millis * 1_000)

@@ -151,9 +151,7 @@ impl Spool {
         fs::create_dir_all(&self.folder)?;
         let (bytes, checksum) = encode(&whole, planned_at, now)?;
         let path = self.folder.join(format!("{checksum:032x}.batch"));
-        let part = path.with_extension("part");
-        fs::write(&part, bytes)?;
-        fs::rename(part, &path)?;
+        fs::write(&path, bytes)?;
         self.written().push(path);
         Ok(())
     }

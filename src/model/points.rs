@@ -60,6 +60,7 @@ impl Timestamps {
     }
 
     /// Adds one behind the last.
+    #[inline]
     pub fn push(&mut self, timestamp: i64) {
         match self {
             Self::Listed(all) => return all.push(timestamp),
