@@ -176,17 +176,27 @@ fn timestamps(d: &mut Decoder<'_>) -> Result<Timestamps, Error> {
     let mut all = Timestamps::default();
     let mut left = d.array()?;
     loop {
-        // The usual form, by hand, as often as the length allows.
+        // The usual form, by hand, as often as the length allows. Whole seconds that follow the two before them are only counted.
         let mut rest = &d.input()[d.position()..];
         let mut most = left.unwrap_or(u64::MAX);
+        let (mut last, mut step, mut more_of_it) = (f64::NAN, f64::NAN, 0);
         while most > 0
             && let Some((item, after)) = rest.split_first_chunk::<TIMESTAMP>()
             && let [0xc1, 0xfb, seconds @ ..] = item
         {
-            all.push(micros(f64::from_be_bytes(*seconds)));
+            let seconds = f64::from_be_bytes(*seconds);
+            if seconds - last == step && is_exact(step) && is_exact(last) {
+                more_of_it += 1;
+            } else {
+                all.go_on(std::mem::take(&mut more_of_it));
+                all.push(micros(seconds));
+                step = seconds - last;
+            }
+            last = seconds;
             rest = after;
             most -= 1;
         }
+        all.go_on(more_of_it);
         left = left.map(|_| most);
         d.set_position(d.input().len() - rest.len());
         if !more(d, &mut left)? {
@@ -222,6 +232,14 @@ fn values(d: &mut Decoder<'_>) -> Result<Vec<f64>, Error> {
         }
         all.push(number(d)?);
     }
+}
+
+/// Whether it is a whole number of seconds, small enough that sums of such are exact.
+fn is_exact(seconds: f64) -> bool {
+    const LARGEST: f64 = 1e12;
+    #[expect(clippy::cast_possible_truncation, reason = "bounded")]
+    let whole = seconds.clamp(-LARGEST, LARGEST) as i64;
+    whole as f64 == seconds
 }
 
 /// A number in any of CBOR's forms.

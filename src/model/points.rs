@@ -88,6 +88,25 @@ impl Timestamps {
         *self = Self::Listed(all);
     }
 
+    /// Adds `more` behind the last, each the last step after the one before it.
+    pub fn go_on(&mut self, more: usize) {
+        match self {
+            Self::Every { count, .. } if *count > 1 => *count += more,
+            _ => {
+                for _ in 0..more {
+                    let from = self.len();
+                    let last_two = from
+                        .checked_sub(2)
+                        .and_then(|n| self.get(n))
+                        .zip(self.last());
+                    if let Some((before, last)) = last_two {
+                        self.push(last.saturating_add(last.saturating_sub(before)));
+                    }
+                }
+            }
+        }
+    }
+
     /// Those at the positions of `range`.
     ///
     /// # Panics
