@@ -31,12 +31,13 @@ def account(n):
 class Emulator:
     """The release build's own emulator, in a process of its own."""
 
-    def __init__(self, lanes, mix=MIX, quota=False, precomputed=True):
+    def __init__(self, lanes, mix=MIX, quota=False, precomputed=True, basic=False):
         self.folder = tempfile.TemporaryDirectory()
         world = pathlib.Path(self.folder.name) / "world.toml"
         flags = f"precomputed = {str(precomputed).lower()}\nenforce_quota = {str(quota).lower()}\n"
         parts = [f'seed = 1\nnow = "2026-11-21T02:00:00Z"\n{flags}[[account]]\nid = "{CALLER}"\n']
         resources = "".join(f"{name} = {count}\n" for name, count in mix.items())
+        resources += f"basic_monitoring = {str(basic).lower()}\n"
         for n in range(lanes):
             parts.append(f'[[account]]\nid = "{account(n)}"\n{resources}[[account.role]]\nname = "Reader"\ntrust = ["{CALLER}"]\n')
         world.write_text("".join(parts))
@@ -196,11 +197,11 @@ def peers(rounds, temp):
 
 
 def quota(rounds, temp):
-    print("quota: the emulator refuses above 396,000 estimated points/s and 50 calls/s a lane; default limits")
+    print("quota: the emulator refuses above 396,000 estimated points/s and 50 calls/s a lane; default limits, basic monitoring asked at 60 s")
     del rounds
-    for lanes, days in ((1, 60), (8, 30), (64, 8)):
-        with Emulator(lanes, quota=True) as emulator:
-            result = export(emulator, temp / "quota", lanes, "--from", f"2026-{'09-21' if days == 60 else '10-21' if days == 30 else '11-12'}", "--to", DAY, limits="")
+    for lanes, days in ((1, 14), (8, 14), (64, 5)):
+        with Emulator(lanes, quota=True, basic=True) as emulator:
+            result = export(emulator, temp / "quota", lanes, "--from", f"2026-11-{21 - days:02}", "--to", "2026-11-21", limits="", period=60)
             estimated = result["report"]["planned"]["points"]
             calls = result["report"]["totals"]["get_metric_data"]
             share = estimated / lanes / 396_000 / result["wall"]

@@ -42,6 +42,8 @@ pub(super) struct Generated {
     pub(super) shape: Shape,
     pub(super) seed: u64,
     pub(super) unit: &'static str,
+    /// Minutes from one value to the next.
+    pub(super) every: i64,
 }
 
 /// Everything CloudWatch knows, lane by lane.
@@ -129,6 +131,7 @@ fn add_fleet(seed: u64, account: &AccountSpec, region: &str, lane: &mut LaneMetr
                 shape: kind.shape,
                 seed,
                 unit: kind.unit,
+                every: if account.basic_monitoring { 5 } else { 1 },
             },
         );
     };

@@ -186,8 +186,11 @@ pub(super) fn volumes(seed: u64, account: &str, region: &str, count: u32) -> Vec
         .collect()
 }
 
-/// The raw value of a minute (minutes since the epoch), or none where the metric has a gap.
-pub(super) fn raw(shape: Shape, seed: u64, minute: i64) -> Option<f64> {
+/// The raw value of a minute (minutes since the epoch), or none where the metric has a gap; one has a value every so many minutes.
+pub(super) fn raw(shape: Shape, every: i64, seed: u64, minute: i64) -> Option<f64> {
+    if minute % every != 0 {
+        return None;
+    }
     let bits = mix(seed ^ minute.cast_unsigned());
     let noise = unit(bits);
     // A triangle over the day, at another hour for every series: no libm call, the same bits on every machine.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::aggregate::{Bin, Stat};
-use super::cloudwatch::{LaneMetrics, Refusal, dimensions};
+use super::cloudwatch::{Generated, LaneMetrics, Refusal, dimensions};
 use super::faults::{Fault, FaultKind, mix};
 use super::fleet::raw;
 use super::store::{Datum, MetricKey};
@@ -300,7 +300,7 @@ impl Request {
             if query.unit.as_deref().is_none_or(|u| u == generated.unit) {
                 let drawn = lane.tables.as_ref().and_then(|tables| {
                     tables.points(
-                        (generated.shape, generated.seed),
+                        generated,
                         (query.stat, &query.stat_text),
                         query.period,
                         (bins_start, end.min(published)),
@@ -315,8 +315,7 @@ impl Request {
                 }
                 return self.generated_points(
                     query,
-                    generated.shape,
-                    generated.seed,
+                    generated,
                     bins_start,
                     end.min(published),
                     keep,
@@ -362,8 +361,7 @@ impl Request {
     fn generated_points(
         &self,
         query: &Query,
-        shape: super::fleet::Shape,
-        seed: u64,
+        generated: Generated,
         start: i64,
         end: i64,
         keep: bool,
@@ -376,7 +374,7 @@ impl Request {
             // Raw values stand on whole minutes.
             let mut minute = -(-at).div_euclid(60);
             while minute * 60 < at + query.period && minute * 60 < end {
-                if let Some(value) = raw(shape, seed, minute) {
+                if let Some(value) = raw(generated.shape, generated.every, generated.seed, minute) {
                     bin.add_value(value, 1.0, keep);
                     any = true;
                 }

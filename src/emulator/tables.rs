@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::aggregate::{Bin, Stat};
+use super::cloudwatch::Generated;
 use super::faults::mix;
 use super::fleet::{Shape, raw};
 
@@ -18,17 +19,20 @@ const VALUES: i64 = 1 << 20;
 /// Raw minutes a table may take to make.
 const MINUTES: i64 = 1 << 23;
 
+/// Shape, minutes between raw values, statistic, period.
+type Key = (Shape, i64, String, i64);
+
 /// The tables made so far.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    made: Mutex<HashMap<(Shape, String, i64), Arc<Vec<f64>>>>,
+    made: Mutex<HashMap<Key, Arc<Vec<f64>>>>,
 }
 
 impl Tables {
     /// The points of a series in `[start, end)`, seconds; none when a day is no multiple of the period.
     pub(super) fn points(
         &self,
-        (shape, seed): (Shape, u64),
+        generated: Generated,
         (stat, text): (Stat, &str),
         period: i64,
         (start, end): (i64, i64),
@@ -37,12 +41,11 @@ impl Tables {
             return None;
         }
         let table = {
-            let key = (shape, text.to_owned(), period);
+            let Generated { shape, every, .. } = generated;
+            let key = (shape, every, text.to_owned(), period);
             let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(
-                made.entry(key)
-                    .or_insert_with(|| Arc::new(table(shape, stat, period))),
-            )
+            let make = || Arc::new(table(shape, every, stat, period));
+            Arc::clone(made.entry(key).or_insert_with(make))
         };
         let bins = DAY / period;
         let days = table.len() as u64 / bins.cast_unsigned();
@@ -53,7 +56,7 @@ impl Tables {
             let day = at.div_euclid(DAY);
             let from = at.rem_euclid(DAY) / period;
             let to = bins.min(from + (end - at + period - 1) / period);
-            let place = mix(seed).wrapping_add(day.cast_unsigned()) % days;
+            let place = mix(generated.seed).wrapping_add(day.cast_unsigned()) % days;
             let row = usize::try_from(place * bins.cast_unsigned()).unwrap_or(0);
             for bin in from..to {
                 let value = table[row + usize::try_from(bin).unwrap_or(0)];
@@ -69,7 +72,7 @@ impl Tables {
     }
 }
 
-fn table(shape: Shape, stat: Stat, period: i64) -> Vec<f64> {
+fn table(shape: Shape, every: i64, stat: Stat, period: i64) -> Vec<f64> {
     let bins = DAY / period;
     let days = (VALUES / bins).min(MINUTES / 1_440).max(1);
     let keep = stat.needs_values();
@@ -80,7 +83,7 @@ fn table(shape: Shape, stat: Stat, period: i64) -> Vec<f64> {
             let first = (day * DAY + bin * period) / 60;
             let mut content = Bin::default();
             let mut any = false;
-            for value in (first..first + period / 60).filter_map(|m| raw(shape, seed, m)) {
+            for value in (first..first + period / 60).filter_map(|m| raw(shape, every, seed, m)) {
                 content.add_value(value, 1.0, keep);
                 any = true;
             }
@@ -99,9 +102,15 @@ mod tests {
     fn a_window_in_pieces_is_the_window_and_series_differ() {
         let tables = Tables::default();
         let stat = Stat::parse("Average").expect("a statistic");
+        let generated = |seed| Generated {
+            shape: Shape::Requests,
+            seed,
+            unit: "Count",
+            every: 1,
+        };
         let of = |seed, window| {
             tables
-                .points((Shape::Requests, seed), (stat, "Average"), 300, window)
+                .points(generated(seed), (stat, "Average"), 300, window)
                 .expect("points")
         };
         let (times, values) = of(7, (100 * DAY, 103 * DAY));
@@ -118,7 +127,7 @@ mod tests {
         }
         assert_eq!(pieces, (times, values.clone()));
         assert_ne!(of(8, (100 * DAY, 103 * DAY)).1, values);
-        let odd = tables.points((Shape::Zero, 1), (stat, "Average"), 420, (0, DAY));
+        let odd = tables.points(generated(1), (stat, "Average"), 420, (0, DAY));
         assert_eq!(odd, None);
     }
 }

@@ -41,6 +41,9 @@ pub struct AccountSpec {
     /// Enabled regions.
     #[serde(default = "default_regions")]
     pub regions: Vec<String>,
+    /// Generated metrics have a value every five minutes, and not every minute: EC2's basic monitoring.
+    #[serde(default)]
+    pub basic_monitoring: bool,
     /// Generated EC2 instances per region, five metrics each.
     #[serde(default)]
     pub instances: u32,

@@ -26,6 +26,10 @@ pub struct RunIdentity {
     pub unit: Option<Arc<str>>,
 }
 
+/// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
+/// long range.
+const GROWTH_ROWS: usize = 16_384;
+
 /// Rows of one lane, gathered run by run, taken as a record batch.
 ///
 /// # Shape
@@ -84,6 +88,13 @@ impl MetricRows {
             length: values.len(),
             timestamps,
         });
+        if self.values.capacity() - self.values.len() < values.len() {
+            let more = self
+                .values
+                .len()
+                .clamp(values.len(), values.len().max(GROWTH_ROWS));
+            self.values.reserve_exact(more);
+        }
         self.values.extend_from_slice(values);
     }
 

@@ -10,18 +10,39 @@ use tokio::sync::Semaphore;
 use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
-use super::scope::DayMode;
+use super::scope::{DayMode, LaneScope};
 use crate::commit::{Attempt, Lake, LaneRecords};
 use crate::fetch::{Budget, LaneBudget};
 use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::plan::LanePlan;
 use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
-use crate::write::layout;
+use crate::write::{ROW_GROUP_ROWS, layout};
 
-/// Days being filled over all lanes: each is at most an open file and a row group of rows at 16 bytes, two megabytes. A lane with more
-/// days has the run to itself.
-const OPEN_DAYS: u32 = 512;
+/// Lanes at work for each request that may be in flight: with the quota as the limit a lane mostly waits, and as many as there are should
+/// wait side by side.
+const LANES_A_REQUEST: usize = 8;
 
-/// Lanes side by side: as many at work as requests may be in flight and days may be open.
+/// Memory of rows that wait for their row group to be full, for each request that may be in flight: `run.concurrency` is the one measure of
+/// what a run holds. A lane that needs more than all of it has the run to itself.
+const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
+
+/// A day's books, and its share of a lane's.
+const DAY_KIB: u64 = 16;
+
+/// A day that is added to is read beside the new rows, from an open file.
+const ADDED_KIB: u64 = 512;
+
+/// What the days of a lane hold while they are filled: a row group of rows at eight bytes each, or all rows if they are fewer.
+fn waiting_kib(plan: &LanePlan, scope: &LaneScope, most: u32) -> u32 {
+    let days = scope.days.len().max(1) as u64;
+    let rows: u64 = plan.batches.iter().map(|batch| batch.points).sum();
+    let waiting = (rows / days).min(ROW_GROUP_ROWS as u64) * 8 / 1_024;
+    let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
+    let kib = days * (waiting + DAY_KIB) + added.count() as u64 * ADDED_KIB;
+    u32::try_from(kib).unwrap_or(most).min(most)
+}
+
+/// Lanes side by side, within the bounds on requests in flight and on rows that wait.
 pub(super) async fn export_lanes(
     context: &RunContext,
     lake: &Arc<Lake>,
@@ -29,13 +50,14 @@ pub(super) async fn export_lanes(
     planned: Instant,
     report: &mut RunReport,
 ) {
-    let concurrency = context.config.run.concurrency as usize;
-    let bound = Arc::new(Semaphore::new(concurrency));
+    let concurrency = context.config.run.concurrency;
+    let bound = Arc::new(Semaphore::new(concurrency as usize));
     let encoders = Arc::new(Semaphore::new(
         std::thread::available_parallelism().map_or(2, usize::from),
     ));
     let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
-    let open_days = Arc::new(Semaphore::new(OPEN_DAYS as usize));
+    let most_kib = concurrency * WAITING_KIB_A_REQUEST;
+    let waiting = Arc::new(Semaphore::new(most_kib as usize));
     context.progress.lanes(lanes.len());
     // The plan's reports of these lanes, in their order.
     let reports = std::mem::take(&mut report.lanes);
@@ -43,7 +65,7 @@ pub(super) async fn export_lanes(
         .map(|(planned_lane, report)| {
             let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
             let (encoders, budget) = (Arc::clone(&encoders), LaneBudget::new(&budget));
-            let open_days = Arc::clone(&open_days);
+            let waiting = Arc::clone(&waiting);
             let context = context.clone();
             async move {
                 let lane = planned_lane.lane;
@@ -61,15 +83,10 @@ pub(super) async fn export_lanes(
                         return unread_lane(report, &lane, &context);
                     }
                 };
-                // A day that is added to has its old file open as well.
-                let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
-                let days = u32::try_from(scope.days.len() + added.count())
-                    .unwrap_or(OPEN_DAYS)
-                    .clamp(1, OPEN_DAYS);
-                let _days = open_days
-                    .acquire_many(days)
+                let _rows = waiting
+                    .acquire_many(waiting_kib(&plan, &scope, most_kib))
                     .await
-                    .expect("the bound on days is never closed");
+                    .expect("the bound on rows is never closed");
                 let job = LaneJob {
                     client,
                     plan,
@@ -104,7 +121,7 @@ pub(super) async fn export_lanes(
                 }
             }
         })
-        .buffer_unordered(concurrency);
+        .buffer_unordered(concurrency as usize * LANES_A_REQUEST);
     while let Some((lane, units)) = results.next().await {
         context.progress.lane_done(&lane, &units);
         report.lanes.push(lane);
