@@ -1,4 +1,4 @@
-//! `cargo bench`: planning, normalizing, writing, and the whole pipeline against the in-process emulator.
+//! `cargo bench`: planning, decoding, normalizing, writing, and the whole pipeline against the in-process emulator.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -11,14 +11,18 @@ use cwlake::config::{
     Asks, Environment, Overrides, PeriodChoice, RangeRequest, load, resolve_range,
 };
 use cwlake::emulator::{Emulator, World};
+use cwlake::fetch::Page;
 use cwlake::model::{
     AccountId, Day, Dimension, Lane, MetricId, Period, Region, Series, Statistic, TimeWindow,
 };
-use cwlake::normalize::{METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema};
+use cwlake::normalize::{
+    METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, plain_rows,
+};
 use cwlake::plan::{Scope, plan_lane};
 use cwlake::run::{RunContext, export};
 use cwlake::telemetry::Progress;
-use cwlake::write::{FooterKeys, UnitFile};
+use cwlake::write::{FooterKeys, RunFile, UnitFile};
+use minicbor::data::Tag;
 use tokio_util::sync::CancellationToken;
 
 const NOW: i64 = 1_795_226_400; // 2026-11-21T02:00:00Z
@@ -39,8 +43,6 @@ fn series(n: usize) -> Series {
 }
 
 fn planning(c: &mut Criterion) {
-    let count = 100_000;
-    let found: Vec<_> = (0..count).map(|n| (series(n), vec![0])).collect();
     let today = Day::containing(NOW);
     let asks = |period| {
         let statistics = vec![Statistic::parse("Average").expect("a statistic")];
@@ -51,28 +53,26 @@ fn planning(c: &mut Criterion) {
         })]
     };
     let mut group = c.benchmark_group("plan");
-    group
-        .sample_size(10)
-        .throughput(Throughput::Elements(count as u64));
-    let hour = PeriodChoice::AtLeast(Period::new(3_600).expect("legal"));
-    for (name, days, period) in [
-        (
-            "night, 300 s",
-            1,
-            PeriodChoice::AtLeast(Period::new(300).expect("legal")),
-        ),
-        ("455 days, hourly", 455, hour),
-        ("455 days, auto", 455, PeriodChoice::Auto),
-    ] {
-        let window = TimeWindow::days(today.plus(-days), today);
-        let scope = Scope::from([("AWS/EC2".to_owned(), (window, 900))]);
-        group.bench_function(format!("100k series, {name}"), |b| {
-            b.iter_batched(
-                || found.clone(),
-                |found| black_box(plan_lane(&lane(), found, &asks(period), &scope, NOW)),
-                BatchSize::LargeInput,
-            );
-        });
+    group.sample_size(10);
+    let at_least = |seconds| PeriodChoice::AtLeast(Period::new(seconds).expect("legal"));
+    for count in [100_000, 1_000_000] {
+        let found: Vec<_> = (0..count).map(|n| (series(n), vec![0])).collect();
+        group.throughput(Throughput::Elements(count as u64));
+        for (name, days, period) in [
+            ("night, 300 s", 1, at_least(300)),
+            ("455 days, hourly", 455, at_least(3_600)),
+            ("455 days, auto", 455, PeriodChoice::Auto),
+        ] {
+            let window = TimeWindow::days(today.plus(-days), today);
+            let scope = Scope::from([("AWS/EC2".to_owned(), (window, 900))]);
+            group.bench_function(format!("{}k series, {name}", count / 1_000), |b| {
+                b.iter_batched(
+                    || found.clone(),
+                    |found| black_box(plan_lane(&lane(), found, &asks(period), &scope, NOW)),
+                    BatchSize::LargeInput,
+                );
+            });
+        }
     }
     group.finish();
 }
@@ -92,7 +92,7 @@ fn rows() -> MetricRows {
         let values: Vec<f64> = (0..1_440)
             .map(|_| (rng.f64() * 100_000.0).round() / 1_000.0)
             .collect();
-        rows.push(identity, &timestamps, &values);
+        rows.push(identity, timestamps[..].into(), &values);
     }
     rows
 }
@@ -107,33 +107,70 @@ fn normalizing_and_writing(c: &mut Criterion) {
     group.bench_function("normalize a page", |b| {
         b.iter_batched(
             rows,
-            |mut rows| {
-                for batch in rows.take_batches(8_192) {
-                    black_box(batch.expect("a batch"));
-                }
-            },
+            |mut rows| black_box(rows.take().expect("a batch")),
             BatchSize::LargeInput,
         );
     });
-    let batch = rows()
-        .take_batches(1_000_000)
-        .next()
-        .expect("rows")
-        .expect("a batch");
+    let runs = rows().take().expect("a batch");
     let path = dir.path().join("unit.part");
     let footer = FooterKeys {
         schema_version: SCHEMA_VERSION,
         plan_hash: None,
     };
-    group.bench_function("write a page as Parquet", |b| {
+    group.bench_function("write a page as Parquet, run by run", |b| {
         b.iter(|| {
-            let mut file =
-                UnitFile::create(&path, metrics_schema(), &METRICS_SORT, footer).expect("created");
-            file.write(&batch).expect("written");
+            let schema = metrics_schema();
+            let mut file = RunFile::create(&path, &schema, &METRICS_SORT, footer).expect("created");
+            file.write(&runs).expect("written");
             black_box(file.finish(true).expect("finished"))
         });
     });
+    let plain = plain_rows(&runs).expect("repeated");
+    group.bench_function("write a page as Parquet, stock writer", |b| {
+        b.iter(|| {
+            let mut file =
+                UnitFile::create(&path, metrics_schema(), &METRICS_SORT, footer).expect("created");
+            file.write(&plain).expect("written");
+            black_box(file.finish(true).expect("finished"))
+        });
+    });
+    let body = page();
+    group.bench_function("decode a page", |b| {
+        b.iter(|| black_box(Page::decode(&body).expect("an answer")));
+    });
     group.finish();
+}
+
+/// The body of an answer of 70 queries with a day of minutes each, as CloudWatch writes it.
+fn page() -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut body);
+    e.map(1)
+        .and_then(|e| e.str("MetricDataResults"))
+        .and_then(|e| e.array(70))
+        .expect("written");
+    let mut rng = fastrand::Rng::with_seed(1);
+    for n in 0..70 {
+        let mut result = || {
+            e.map(4)?
+                .str("Id")?
+                .str(&format!("q{n}"))?
+                .str("StatusCode")?
+                .str("Complete")?;
+            e.str("Timestamps")?.array(1_440)?;
+            for minute in 0..1_440 {
+                e.tag(Tag::new(1))?
+                    .f64(NOW as f64 + f64::from(minute) * 60.0)?;
+            }
+            e.str("Values")?.array(1_440)?;
+            for _ in 0..1_440 {
+                e.f64(rng.f64())?;
+            }
+            Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+        };
+        result().expect("written");
+    }
+    body
 }
 
 const WORLD: &str = "seed = 3\nnow = \"2026-11-21T02:00:00Z\"\n[[account]]\nid = \"111122223333\"\ninstances = 200\n";

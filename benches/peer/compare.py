@@ -241,20 +241,19 @@ def memory(rounds, temp):
         print(f"  100 lanes, 15 days at 300 s: {result['peak']:.0f} ({result['rows'] / 1e6:.1f} M rows)", flush=True)
 
 
-def big_file(emulator, temp, mix_lanes=1):
-    result = export(emulator, temp / "size", mix_lanes, statistics=("Average", "Maximum"))
-    return result, next((temp / "size" / "lake" / "metrics").rglob("*.parquet"))
-
-
 def size(rounds, temp):
-    print("size: a lane of 9,900 series, two statistics, one day at 300 s, values computed minute by minute")
     del rounds
-    with Emulator(1, {name: 10 * count for name, count in MIX.items()}, precomputed=False) as emulator:
-        result, path = big_file(emulator, temp)
+    for title, mix in (("the whole mix", MIX), ("no load balancers, and so no latencies", MIX | {"load_balancers": 0})):
+        print(f"size: a lane of ten times as many resources, two statistics, one day at 300 s, computed minute by minute; {title}")
+        with Emulator(1, {name: 10 * count for name, count in mix.items()}, precomputed=False) as emulator:
+            export(emulator, temp / "size", 1, statistics=("Average", "Maximum"))
+        size_of(next((temp / "size" / "lake" / "metrics").rglob("*.parquet")), temp / "other.parquet")
+
+
+def size_of(path, other):
     table = pq.read_table(path)
     ours = path.stat().st_size / table.num_rows
     print(f"  cwlake {ours:.3f} bytes a point ({table.num_rows / 1e6:.1f} M rows)")
-    other = temp / "other.parquet"
     for name, options in (("zstd", {}), ("zstd, level 3", {"compression_level": 3}), ("snappy", {"compression": "snappy"})):
         pq.write_table(table, other, **({"compression": "zstd"} | options))
         theirs = other.stat().st_size / table.num_rows
@@ -268,8 +267,7 @@ def size(rounds, temp):
         for n in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(n)
             columns[chunk.path_in_schema] = columns.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
-    for name, count in sorted(columns.items(), key=lambda c: -c[1]):
-        print(f"    {name:32} {count / table.num_rows:.4f}")
+    print("  " + ", ".join(f"{name} {count / table.num_rows:.4f}" for name, count in sorted(columns.items(), key=lambda c: -c[1])))
 
 
 def readers(rounds, temp):
