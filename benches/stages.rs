@@ -92,7 +92,7 @@ fn rows() -> MetricRows {
         let values: Vec<f64> = (0..1_440)
             .map(|_| (rng.f64() * 100_000.0).round() / 1_000.0)
             .collect();
-        rows.push(identity, timestamps[..].into(), &values);
+        rows.push(identity.into(), timestamps[..].into(), &values);
     }
     rows
 }

@@ -17,7 +17,7 @@
 //! - Stages do not import one another; [`run`] joins them. Adapters of `discover` and `fetch` use [`accounts`] for clients; `fetch`
 //!   is asked for batches of a [`plan`]; `commit` publishes files that [`mod@write`] staged.
 //! - AWS types stay in `accounts` and the adapter files; Arrow in `normalize` and `write`; clap in `cli` and `main`.
-//! - `model`, `plan`, `normalize`, `write::layout`, `discover::filter` and `fetch::merge` have no I/O, no async and no clock: "now" is an
+//! - `model`, `plan`, `normalize`, `write::layout`, `discover::filter`, `fetch::merge` and `fetch::page` have no I/O, no async and no clock: "now" is an
 //!   argument, read once in `main`.
 //! - `emulator` imports nothing of the pipeline but words of `model`, so that it cannot share the pipeline's mistakes.
 //! - Nothing returns "empty" for "failed": every unit ends as a [`model::UnitOutcome`] with its cause.

@@ -278,7 +278,7 @@ def readers(rounds, temp):
     glob = str(temp / "readers" / "lake" / "metrics" / "**" / "*.parquet")
     first = duckdb.execute("select dimensions_key from read_parquet($1) where metric_name = 'CPUUtilization' limit 1", [glob]).fetchone()[0]
     queries = {
-        "one series, one day": f"select ts, value from read_parquet('{glob}') where metric_name = 'CPUUtilization' and dimensions_key = '{first}'",
+        "one series, one day": f"select ts::varchar, value from read_parquet('{glob}') where metric_name = 'CPUUtilization' and dimensions_key = '{first}'",
         "one metric, all accounts": f"select account_id, avg(value) from read_parquet('{glob}') where metric_name = 'CPUUtilization' group by 1",
         "hourly aggregate of all": f"select metric_name, date_trunc('hour', ts)::varchar, avg(value) from read_parquet('{glob}') group by 1, 2",
     }

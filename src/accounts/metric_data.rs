@@ -25,7 +25,7 @@ type Decode<T> = fn(&[u8]) -> Result<T, BoxError>;
 /// Sends a request and reads a successful answer with `decode`.
 ///
 /// # Errors
-/// The SDK's; a body that `decode` refuses is an error without a code.
+/// The SDK's; a body that `decode` refuses is a [`SdkError::ResponseError`].
 pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
     request: GetMetricDataFluentBuilder,
     decode: Decode<T>,
@@ -93,19 +93,17 @@ impl<T: Send + fmt::Debug + 'static> DeserializeResponse for Tapped<T> {
         _config: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
-        let refused = |metadata: ErrorMetadata| {
-            let error = GetMetricDataError::generic(metadata);
-            Err(OrchestratorError::operation(Error::erase(error)))
-        };
         if !response.status().is_success() {
-            return refused(error_of(response, body));
+            let error = GetMetricDataError::generic(error_of(response, body));
+            return Err(OrchestratorError::operation(Error::erase(error)));
         }
         match (self.decode)(body) {
             Ok(answer) => {
                 *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
                 Ok(Output::erase(GetMetricDataOutput::builder().build()))
             }
-            Err(error) => refused(ErrorMetadata::builder().message(error.to_string()).build()),
+            // Answered, and so billed: no refusal.
+            Err(error) => Err(OrchestratorError::response(error)),
         }
     }
 }
@@ -139,13 +137,17 @@ fn read_error(
     let mut left = d.map()?;
     while left != Some(0) && !(left.is_none() && d.datatype()? == Type::Break) {
         left = left.map(|n| n - 1);
-        match d.str()? {
-            "__type" => {
-                let shape = d.str()?;
+        let name = d.str()?;
+        let text = match d.datatype()? {
+            Type::String => Some(d.str()?),
+            _ => d.skip().map(|()| None)?,
+        };
+        match (name, text) {
+            ("__type", Some(shape)) => {
                 *code = Some(shape.rsplit('#').next().unwrap_or(shape).to_owned());
             }
-            "message" | "Message" => *message = Some(d.str()?.to_owned()),
-            _ => d.skip()?,
+            ("message" | "Message", Some(text)) => *message = Some(text.to_owned()),
+            _ => {}
         }
     }
     Ok(())
@@ -181,5 +183,8 @@ mod tests {
             told("Throttling")
         );
         assert_eq!(refusal(None, b"<html>"), (None, None));
+        // {"message": null, "__type": "A"}
+        let body = b"\xa2\x67message\xf6\x66__type\x61A";
+        assert_eq!(refusal(None, body), (Some("A".to_owned()), None));
     }
 }

@@ -105,7 +105,7 @@ pub struct RunOptions {
     pub lookback_days: u32,
     /// Refuse to start when the plan costs more, US dollars.
     pub max_spend_usd: Option<f64>,
-    /// Requests in flight over all lanes, and lanes at work.
+    /// Requests in flight over all lanes; memory and lanes at work go with it.
     pub concurrency: u32,
     /// Batches a lane may hold before the oldest is written.
     pub read_ahead: u32,

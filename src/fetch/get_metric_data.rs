@@ -98,15 +98,21 @@ impl Asker {
     /// Waits until the quota allows the first request of a batch; what is at hand needs none.
     pub async fn admit(&self, index: usize, now: i64) {
         let batch = &self.plan.batches[index];
-        let missing = batch
-            .queries
-            .iter()
-            .filter(|query| !self.spool.may_hold(&self.plan, batch, query));
-        let points: u64 = missing.map(|query| batch.span.points(query.period)).sum();
+        let points = self.not_at_hand(index);
         if points > 0 {
             let cost = self.client.point_cost(points, batch.span.start, now);
             self.client.pace(Api::GetMetricData, cost).await;
         }
+    }
+
+    /// Points of the queries of a batch that no kept answer seems to be there for.
+    fn not_at_hand(&self, index: usize) -> u64 {
+        let batch = &self.plan.batches[index];
+        let missing = batch
+            .queries
+            .iter()
+            .filter(|query| !self.spool.may_hold(&self.plan, batch, query));
+        missing.map(|query| batch.span.points(query.period)).sum()
     }
 
     /// Takes from the spool what it has of a batch, asks for the rest until every query has an outcome, and keeps the answers. Never
@@ -133,7 +139,7 @@ impl Asker {
         fetched
     }
 
-    /// Compressing is work; a thread that serves the network does not do it.
+    /// Writing is work; a thread that serves the network does not do it.
     async fn keep(&self, index: usize, asked: Vec<usize>, fetched: Fetched, now: i64) -> Fetched {
         // A remark about a request as a whole is about every answer in it: asked again, it is made again.
         if !fetched.messages.is_empty() {
@@ -179,7 +185,8 @@ impl Asker {
             batch,
             now,
             asked: Instant::now(),
-            paced: true,
+            // A kept answer that turned out unusable was not admitted.
+            paced: self.not_at_hand(index) > 0,
             outcomes: vec![None; batch.queries.len()],
             fetched: Fetched {
                 outcomes: Vec::new(),

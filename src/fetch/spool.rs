@@ -17,7 +17,10 @@ use twox_hash::XxHash3_128;
 use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
 use crate::plan::{Batch, BatchQuery, LanePlan};
 
-const MAGIC: &[u8; 8] = b"cwspool4";
+const MAGIC: &[u8; 8] = b"cwspool5";
+
+/// Bytes of the checksum at the end of a file.
+const CHECKSUM: usize = 16;
 
 /// Age up to which an answer is used. An old answer is as true as a new one about the time until it was read, and what is covered ends
 /// there; after this it is swept.
@@ -254,11 +257,15 @@ struct Head {
 
 fn head_of(path: &Path) -> Option<Head> {
     let mut file = File::open(path).ok()?;
-    let mut head = [0; 32];
+    let mut head = [0; 40];
     file.read_exact(&mut head).ok()?;
     let mut fields = Reader(head.strip_prefix(MAGIC)?);
-    let (_read_at, planned_at, count) = (fields.i64()?, fields.i64()?, fields.len()?);
+    // One that was cut short must not stand before a whole one of the same queries.
     let length = file.metadata().ok()?.len();
+    if fields.len()? as u64 != length {
+        return None;
+    }
+    let (_read_at, planned_at, count) = (fields.i64()?, fields.i64()?, fields.len()?);
     if count as u64 > length / 16 {
         return None;
     }
@@ -267,7 +274,8 @@ fn head_of(path: &Path) -> Option<Head> {
     Some(Head { planned_at, keys })
 }
 
-/// Magic, time of reading and of planning, number of queries, their keys; the columns; the checksum of all that, which comes back as well.
+/// Magic, length of the file, time of reading and of planning, number of queries, their keys; the columns; the checksum of all that, which
+/// comes back as well.
 /// Timestamps at a constant step, as nearly all are, and values that are all the same take a few bytes; nothing else is compressed: a file
 /// lives for seconds, mostly in the page cache, and zstd would cost more than decoding the answer did.
 fn encode(
@@ -282,6 +290,7 @@ fn encode(
     let size: usize = answers.iter().map(|(_, outcome)| points(outcome)).sum();
     let mut bytes = Vec::with_capacity(size + answers.len() * 16 + 64);
     bytes.extend(MAGIC);
+    put_len(&mut bytes, 0);
     bytes.extend(read_at.to_le_bytes());
     bytes.extend(planned_at.to_le_bytes());
     put_len(&mut bytes, answers.len());
@@ -297,6 +306,8 @@ fn encode(
             put_text(&mut bytes, &message.text);
         }
     }
+    let length = (bytes.len() + CHECKSUM) as u64;
+    bytes[MAGIC.len()..MAGIC.len() + 8].copy_from_slice(&length.to_le_bytes());
     let checksum = XxHash3_128::oneshot(&bytes);
     bytes.extend(checksum.to_le_bytes());
     Ok((bytes, checksum))
@@ -343,11 +354,12 @@ fn put_points(out: &mut Vec<u8>, points: &QueryPoints) {
 }
 
 fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
-    let (body, checksum) = bytes.split_last_chunk::<16>()?;
+    let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
     if XxHash3_128::oneshot(body) != u128::from_le_bytes(*checksum) {
         return None;
     }
     let mut head = Reader(body.strip_prefix(MAGIC)?);
+    let _length = head.len()?;
     let (read_at, _planned_at) = (head.i64()?, head.i64()?);
     let count = head.len()?;
     head.take(count.checked_mul(16)?)?;

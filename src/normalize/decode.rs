@@ -159,7 +159,7 @@ mod tests {
                 };
                 let timestamps: Vec<i64> = (0..).take(length).collect();
                 let values: Vec<f64> = timestamps.iter().map(|t| *t as f64 * 0.1).collect();
-                rows.push(identity.clone(), timestamps[..].into(), &values);
+                rows.push(Arc::new(identity.clone()), timestamps[..].into(), &values);
                 pushed.push((identity.series.metric.to_string(), identity.period, identity.unit.clone(), timestamps, values));
             }
             let mut back = Vec::new();

@@ -29,12 +29,13 @@ pub struct RunIdentity {
 /// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
 /// long range.
 const GROWTH_ROWS: usize = 16_384;
+const GROWTH_RUNS: usize = 4_096;
 
 /// Rows of one lane, gathered run by run, taken as a record batch.
 ///
 /// # Shape
 /// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes when its
-/// run has a point every so many seconds, sixteen when it has gaps.
+/// run has a point every so many seconds, sixteen when it has gaps; a run takes forty more.
 #[derive(Debug)]
 pub struct MetricRows {
     lane: Lane,
@@ -45,8 +46,7 @@ pub struct MetricRows {
 
 #[derive(Debug)]
 struct Run {
-    identity: RunIdentity,
-    length: usize,
+    identity: Arc<RunIdentity>,
     timestamps: Timestamps,
 }
 
@@ -78,14 +78,17 @@ impl MetricRows {
     ///
     /// # Panics
     /// When the columns have different lengths.
-    pub fn push(&mut self, identity: RunIdentity, timestamps: Timestamps, values: &[f64]) {
+    pub fn push(&mut self, identity: Arc<RunIdentity>, timestamps: Timestamps, values: &[f64]) {
         assert_eq!(timestamps.len(), values.len(), "points come in pairs");
         if values.is_empty() {
             return;
         }
+        if self.runs.capacity() == self.runs.len() {
+            let more = self.runs.len().clamp(1, GROWTH_RUNS);
+            self.runs.reserve_exact(more);
+        }
         self.runs.push(Run {
             identity,
-            length: values.len(),
             timestamps,
         });
         if self.values.capacity() - self.values.len() < values.len() {
@@ -112,7 +115,8 @@ impl MetricRows {
         let timestamps = timestamps(&runs);
         let text = |get: fn(&RunIdentity) -> &str| {
             run_ends(
-                runs.iter().map(|run| (get(&run.identity), run.length)),
+                runs.iter()
+                    .map(|run| (get(&run.identity), run.timestamps.len())),
                 |texts| Ok(Arc::new(StringArray::from_iter_values(texts)) as ArrayRef),
             )
         };
@@ -131,27 +135,35 @@ impl MetricRows {
             text(|run| run.series.metric.namespace())?,
             text(|run| run.series.metric.metric_name())?,
             run_ends(
-                runs.iter()
-                    .map(|run| (run.identity.series.metric.dimensions(), run.length)),
+                runs.iter().map(|run| {
+                    (
+                        run.identity.series.metric.dimensions(),
+                        run.timestamps.len(),
+                    )
+                }),
                 |maps| Ok(Arc::new(map_array(&maps)?)),
             )?,
             text(|run| run.series.metric.dimensions_key())?,
             run_ends(
-                runs.iter().map(|run| (run.identity.series.id, run.length)),
+                runs.iter()
+                    .map(|run| (run.identity.series.id, run.timestamps.len())),
                 |ids| Ok(Arc::new(Int64Array::from(ids))),
             )?,
             text(|run| run.statistic.as_str())?,
             run_ends(
                 runs.iter().map(|run| {
                     let seconds = run.identity.period.seconds();
-                    (i32::try_from(seconds).unwrap_or(i32::MAX), run.length)
+                    (
+                        i32::try_from(seconds).unwrap_or(i32::MAX),
+                        run.timestamps.len(),
+                    )
                 }),
                 |periods| Ok(Arc::new(Int32Array::from(periods))),
             )?,
             optional(
                 &mut runs
                     .iter()
-                    .map(|run| (run.identity.unit.as_deref(), run.length)),
+                    .map(|run| (run.identity.unit.as_deref(), run.timestamps.len())),
             )?,
             Arc::new(Float64Array::from(values)),
         ];
@@ -169,7 +181,7 @@ impl MetricRows {
 }
 
 fn timestamps(runs: &[Run]) -> TimestampMicrosecondArray {
-    let mut all = Vec::with_capacity(runs.iter().map(|run| run.length).sum());
+    let mut all = Vec::with_capacity(runs.iter().map(|run| run.timestamps.len()).sum());
     for run in runs {
         match &run.timestamps {
             Timestamps::Every { first, step, count } => {
@@ -283,7 +295,7 @@ mod tests {
     }
 
     fn push(rows: &mut MetricRows, identity: RunIdentity, timestamps: &[i64], values: &[f64]) {
-        rows.push(identity, timestamps.into(), values);
+        rows.push(Arc::new(identity), timestamps.into(), values);
     }
 
     fn all(rows: &mut MetricRows) -> RecordBatch {

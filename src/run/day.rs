@@ -33,7 +33,7 @@ pub(super) struct DayBook {
     old: Option<OldRuns>,
     /// New runs of the series and statistic that is under way, when there is something to merge them with.
     pending: Vec<DecodedRun>,
-    last_run: Option<RunIdentity>,
+    last_run: Option<Arc<RunIdentity>>,
     last_metric: Option<MetricId>,
     series_returned: u64,
     first_ts: Option<i64>,
@@ -169,7 +169,12 @@ impl DayBook {
     }
 
     /// Adds a run of new points; runs come in the table's sort order.
-    pub(super) fn push(&mut self, identity: &RunIdentity, timestamps: Timestamps, values: &[f64]) {
+    pub(super) fn push(
+        &mut self,
+        identity: &Arc<RunIdentity>,
+        timestamps: Timestamps,
+        values: &[f64],
+    ) {
         if !self.is_open() || timestamps.is_empty() {
             return;
         }
@@ -178,7 +183,7 @@ impl DayBook {
                 .map_err(|e| destination(&e))
         } else {
             let run = DecodedRun {
-                identity: identity.clone(),
+                identity: RunIdentity::clone(identity),
                 timestamps: timestamps.iter().collect(),
                 values: values.to_vec(),
             };
@@ -211,7 +216,11 @@ impl DayBook {
             }
         }
         for run in overlay(same, pending) {
-            self.emit(&run.identity, run.timestamps[..].into(), &run.values)?;
+            self.emit(
+                &Arc::new(run.identity),
+                run.timestamps[..].into(),
+                &run.values,
+            )?;
         }
         Ok(())
     }
@@ -223,7 +232,11 @@ impl DayBook {
                 break;
             }
             let Some(run) = old.take()? else { break };
-            self.emit(&run.identity, run.timestamps[..].into(), &run.values)?;
+            self.emit(
+                &Arc::new(run.identity),
+                run.timestamps[..].into(),
+                &run.values,
+            )?;
         }
         Ok(())
     }
@@ -232,7 +245,7 @@ impl DayBook {
     /// they came.
     fn emit(
         &mut self,
-        identity: &RunIdentity,
+        identity: &Arc<RunIdentity>,
         timestamps: Timestamps,
         values: &[f64],
     ) -> Result<(), WriteError> {
@@ -240,7 +253,7 @@ impl DayBook {
             if self.rows.len() >= ROW_GROUP_ROWS {
                 self.flush()?;
             }
-            self.last_run = Some(identity.clone());
+            self.last_run = Some(Arc::clone(identity));
         }
         if self.last_metric.as_ref() != Some(&identity.series.metric) {
             self.last_metric = Some(identity.series.metric.clone());
@@ -250,7 +263,7 @@ impl DayBook {
             self.first_ts = Some(self.first_ts.map_or(first, |t| t.min(first)));
             self.last_ts = Some(self.last_ts.map_or(last, |t| t.max(last)));
         }
-        self.rows.push(identity.clone(), timestamps, values);
+        self.rows.push(Arc::clone(identity), timestamps, values);
         Ok(())
     }
 

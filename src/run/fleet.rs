@@ -26,20 +26,48 @@ const LANES_A_REQUEST: usize = 8;
 /// what a run holds. A lane that needs more than all of it has the run to itself.
 const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
 
+/// Files that are open for hours, over all lanes: of days that are added to, and of days with more than a row group.
+const OPEN_FILES: u32 = 512;
+
 /// A day's books, and its share of a lane's.
 const DAY_KIB: u64 = 16;
 
-/// A day that is added to is read beside the new rows, from an open file.
+/// A day that is added to is read beside the new rows.
 const ADDED_KIB: u64 = 512;
 
-/// What the days of a lane hold while they are filled: a row group of rows at eight bytes each, or all rows if they are fewer.
-fn waiting_kib(plan: &LanePlan, scope: &LaneScope, most: u32) -> u32 {
-    let days = scope.days.len().max(1) as u64;
-    let rows: u64 = plan.batches.iter().map(|batch| batch.points).sum();
-    let waiting = (rows / days).min(ROW_GROUP_ROWS as u64) * 8 / 1_024;
-    let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
-    let kib = days * (waiting + DAY_KIB) + added.count() as u64 * ADDED_KIB;
-    u32::try_from(kib).unwrap_or(most).min(most)
+/// What a run holds beside its values: whose it is, and when.
+const RUN_BYTES: u64 = 56;
+
+/// What the days of a lane hold while they are filled.
+struct Holding {
+    kib: u32,
+    files: u32,
+}
+
+impl Holding {
+    /// A row group of rows at eight bytes each, or all rows if they are fewer, and their runs. At most what there is.
+    fn of(plan: &LanePlan, scope: &LaneScope, most_kib: u32) -> Self {
+        let days = scope.days.len().max(1) as u64;
+        let rows = plan.batches.iter().map(|batch| batch.points).sum::<u64>() / days;
+        let runs: u64 = plan.series.iter().map(|s| s.asks.len() as u64).sum();
+        let group = ROW_GROUP_ROWS as u64;
+        // Of the runs as many wait as of the rows.
+        let waiting_runs = if rows > group {
+            runs * group / rows
+        } else {
+            runs
+        };
+        let waiting = (rows.min(group) * 8 + waiting_runs * RUN_BYTES) / 1_024;
+        let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
+        let added = added.count() as u64;
+        let kib = days * (waiting + DAY_KIB) + added * ADDED_KIB;
+        let files = added + if rows > group { days } else { added };
+        let at_most = |n: u64, most: u32| u32::try_from(n).unwrap_or(most).min(most);
+        Self {
+            kib: at_most(kib, most_kib),
+            files: at_most(files, OPEN_FILES),
+        }
+    }
 }
 
 /// Lanes side by side, within the bounds on requests in flight and on rows that wait.
@@ -58,6 +86,7 @@ pub(super) async fn export_lanes(
     let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
     let most_kib = concurrency * WAITING_KIB_A_REQUEST;
     let waiting = Arc::new(Semaphore::new(most_kib as usize));
+    let files = Arc::new(Semaphore::new(OPEN_FILES as usize));
     context.progress.lanes(lanes.len());
     // The plan's reports of these lanes, in their order.
     let reports = std::mem::take(&mut report.lanes);
@@ -65,7 +94,7 @@ pub(super) async fn export_lanes(
         .map(|(planned_lane, report)| {
             let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
             let (encoders, budget) = (Arc::clone(&encoders), LaneBudget::new(&budget));
-            let waiting = Arc::clone(&waiting);
+            let (waiting, files) = (Arc::clone(&waiting), Arc::clone(&files));
             let context = context.clone();
             async move {
                 let lane = planned_lane.lane;
@@ -83,10 +112,10 @@ pub(super) async fn export_lanes(
                         return unread_lane(report, &lane, &context);
                     }
                 };
-                let _rows = waiting
-                    .acquire_many(waiting_kib(&plan, &scope, most_kib))
-                    .await
-                    .expect("the bound on rows is never closed");
+                let holding = Holding::of(&plan, &scope, most_kib);
+                let closed = "the bounds of a run are never closed";
+                let _files = files.acquire_many(holding.files).await.expect(closed);
+                let _rows = waiting.acquire_many(holding.kib).await.expect(closed);
                 let job = LaneJob {
                     client,
                     plan,
@@ -100,6 +129,7 @@ pub(super) async fn export_lanes(
                     context: context.clone(),
                     planned,
                 };
+                let spent = job.budget.clone();
                 if let Ok(done) = tokio::spawn(export_lane(job)).await {
                     let report = LaneReport {
                         get_metric_data: done.get_metric_data,
@@ -113,10 +143,12 @@ pub(super) async fn export_lanes(
                         .with_hint(
                             "this is a bug: run with RUST_BACKTRACE=1 and report what stderr says",
                         );
-                    let report = LaneReport {
+                    let mut report = LaneReport {
                         cause: Some(cause),
                         ..report
                     };
+                    report.get_metric_data.billed_metrics = spent.spent();
+                    report.get_metric_data.calls.calls = spent.requests();
                     unread_lane(report, &lane, &context)
                 }
             }

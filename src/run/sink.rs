@@ -141,12 +141,12 @@ impl LaneSink {
                         *seen =
                             Some(seen.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
                     }
-                    let identity = RunIdentity {
+                    let identity = Arc::new(RunIdentity {
                         series: series.series.clone(),
                         statistic: ask.statistic.clone(),
                         period,
                         unit: ask.unit.clone(),
-                    };
+                    });
                     self.scatter(&identity, &points);
                 }
             }
@@ -189,7 +189,7 @@ impl LaneSink {
     }
 
     /// Cuts ascending points at midnights and gives each day its run.
-    fn scatter(&mut self, identity: &RunIdentity, points: &QueryPoints) {
+    fn scatter(&mut self, identity: &Arc<RunIdentity>, points: &QueryPoints) {
         let Some(first) = self.days.first().map(DayBook::day) else {
             return;
         };

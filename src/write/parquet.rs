@@ -27,7 +27,7 @@ use super::columns;
 /// wait in memory, large enough that values compress. A group ends with the run that reaches it.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Rows of a page: the page index then narrows a search to one page a column.
+/// Rows of a page of what the library encodes.
 const PAGE_ROWS: usize = 20_000;
 
 const COMPLETE_KEY: &str = "cwlake.complete";
@@ -393,8 +393,8 @@ pub fn checksum(path: &Path) -> Result<(u64, String), WriteError> {
 
 /// No clock, version or host: the same rows give the same bytes.
 ///
-/// Encodings are the ones every reader named in the README takes: dictionary indices, `DELTA_BINARY_PACKED` timestamps, and for
-/// values a dictionary that gives way to plain. zstd 1: level 3 saves one per cent for a fifth more time.
+/// Encodings are the ones every reader named in the README takes: dictionary indices, plain values, and `DELTA_BINARY_PACKED` for
+/// timestamps that seldom repeat.
 fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> WriterProperties {
     let parquet = ArrowSchemaConverter::new().convert(schema);
     let leaf = |name: &str| {
@@ -503,7 +503,7 @@ mod tests {
             };
             let timestamps: Vec<i64> = (0..1440).map(|m| m * 60_000_000).collect();
             let values: Vec<f64> = (0..1440).map(|m| f64::from(m) * 0.37).collect();
-            rows.push(identity, timestamps[..].into(), &values);
+            rows.push(identity.into(), timestamps[..].into(), &values);
         }
         rows.take().expect("built")
     }

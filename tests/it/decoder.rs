@@ -277,7 +277,7 @@ async fn whatever_the_form_both_decoders_read_the_same() {
 async fn damaged_bodies_are_refused_by_both_or_read_alike() {
     let server = Server::start().await;
     let client = server.client();
-    let mut refused = 0;
+    let (mut refused, mut lenient) = (0, 0);
     for seed in 0..rounds() {
         let mut rng = fastrand::Rng::with_seed(!seed);
         let mut body = Writer::body(seed);
@@ -295,10 +295,11 @@ async fn damaged_bodies_are_refused_by_both_or_read_alike() {
                 assert_eq!(format!("{ours:?}"), format!("{sdk:?}"), "seed {seed}")
             }
             // A whole number among the values is a number to us.
-            (Some(_), None) => {}
+            (Some(_), None) => lenient += 1,
             (None, Some(_)) => panic!("seed {seed}: the SDK reads what we refuse: {body:x?}"),
             (None, None) => refused += 1,
         }
     }
     assert!(refused > 0, "some damage is seen");
+    assert!(lenient * 20 <= rounds(), "{lenient} bodies only we read");
 }

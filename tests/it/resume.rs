@@ -304,13 +304,15 @@ async fn a_damaged_file_is_replaced_when_forced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_broke_off_count_against_the_budget() {
-    let cut = "[[fault]]\noperation = \"GetMetricData\"\nkind = \"cut\"\nrate = 0.5\n";
     let config = SMALL_CONFIG.replace(
         "calls_per_second = 1e6",
         "calls_per_second = 1e6\nattempts = 9",
     );
-    for seed in 0..6_i64 {
-        let lab = Lab::new(world(cut)).await.with_config(&config);
+    let kinds = ["cut", "garbage", "empty_body"].into_iter().cycle();
+    for (seed, kind) in (0..6_i64).zip(kinds) {
+        let fault =
+            format!("[[fault]]\noperation = \"GetMetricData\"\nkind = \"{kind}\"\nrate = 0.5\n");
+        let lab = Lab::new(world(&fault)).await.with_config(&config);
         let range = dates("2026-08-01", &format!("2026-11-{}", 15 + seed));
         let plan = 3.0 * 25.0 * 0.01 / 1_000.0;
         let overrides = Overrides {

@@ -94,7 +94,7 @@ fn groups(runs: &[Run], named: bool, runs_a_group: usize) -> Vec<RecordBatch> {
                     60_000_000
                 };
             }
-            rows.push(identity, timestamps[..].into(), &run.values);
+            rows.push(identity.into(), timestamps[..].into(), &run.values);
         }
         rows.take().expect("built")
     };

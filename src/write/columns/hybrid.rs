@@ -155,7 +155,7 @@ fn low_half(bits: u64) -> u32 {
     bits as u32
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

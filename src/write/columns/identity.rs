@@ -249,6 +249,8 @@ fn plain<T: Entry>(
             (Some(last), Some(page)) => last.0 <= page.0 && last.1 <= page.1,
             _ => true,
         };
+        // Bounds that are cut short may be in another order than what they bound.
+        ascending &= page.is_none_or(|(min, max)| min.size().max(max.size()) <= SHOWN);
         last = page.or(last);
         all_nulls += nulls;
         chunk.page(DataPage {

@@ -68,10 +68,12 @@ pub(super) fn values(
         }
     }
     let ends = all.ends();
-    let statistics =
-        ValueStatistics::new(ends.map(|e| e.0), ends.map(|e| e.1), None, Some(0), false)
-            .with_backwards_compatible_min_max(true)
-            .with_nan_count(Some(all.nans as u64));
+    let exact = all.nans == 0;
+    let statistics = ValueStatistics::new(Some(ends.0), Some(ends.1), None, Some(0), false)
+        .with_min_is_exact(exact && ends.0 != 0.0)
+        .with_max_is_exact(exact && ends.1 != 0.0)
+        .with_backwards_compatible_min_max(true)
+        .with_nan_count(Some(all.nans as u64));
     chunk.close(statistics.into(), false)
 }
 
@@ -183,18 +185,24 @@ impl Ends {
         }
     }
 
-    /// As the format wants them: a zero bounds zeros of either sign. Nothing bounds what is not a number; `DuckDB` sorts it above all
-    /// numbers and would not look for it where a bound stands.
-    fn ends(self) -> Option<(f64, f64)> {
+    /// Bounds that no reader is misled by. A zero bounds zeros of either sign. What is not a number stands above all numbers to some
+    /// readers (`DuckDB`), beside them to others, and a chunk without bounds would be overlooked by those that sum up the others'
+    /// (`DataFusion`): with one in it, the bound is infinite.
+    fn ends(self) -> (f64, f64) {
         let min = if self.min == 0.0 { -0.0 } else { self.min };
         let max = if self.max == 0.0 { 0.0 } else { self.max };
-        (self.nans == 0 && min <= max).then_some((min, max))
+        match (min <= max, self.nans > 0) {
+            (false, _) => (f64::NEG_INFINITY, f64::INFINITY),
+            (true, true) => (min, f64::INFINITY),
+            (true, false) => (min, max),
+        }
     }
 
     fn bounds(self) -> Bounds {
+        let (min, max) = self.ends();
         let bytes = |v: f64| v.to_le_bytes().to_vec();
         Bounds {
-            ends: self.ends().map(|(min, max)| (bytes(min), bytes(max))),
+            ends: Some((bytes(min), bytes(max))),
             nulls: 0,
             nans: Some(self.nans),
         }
@@ -217,16 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn ends_take_both_zeros_and_nothing_bounds_what_is_not_a_number() {
-        assert_eq!(Ends::of(&[f64::NAN]).ends(), None);
-        assert_eq!(Ends::of(&[1.0]).with(Ends::of(&[f64::NAN])).ends(), None);
-        let (min, max) = Ends::of(&[0.0]).ends().expect("a number");
+    fn bounds_take_both_zeros_and_are_open_above_for_what_is_not_a_number() {
+        let everything = (f64::NEG_INFINITY, f64::INFINITY);
+        assert_eq!(Ends::of(&[f64::NAN]).ends(), everything);
+        let mixed = Ends::of(&[1.0]).with(Ends::of(&[f64::NAN]));
+        assert_eq!(mixed.ends(), (1.0, f64::INFINITY));
+        let (min, max) = Ends::of(&[0.0]).ends();
         assert!(min.is_sign_negative() && max.is_sign_positive());
         let wide = Ends::of(&[f64::INFINITY, f64::NEG_INFINITY]).ends();
-        assert_eq!(wide, Some((f64::NEG_INFINITY, f64::INFINITY)));
-        assert_eq!(
-            Ends::of(&[1.0]).with(Ends::of(&[-2.0])).ends(),
-            Some((-2.0, 1.0))
-        );
+        assert_eq!(wide, everything);
+        assert_eq!(Ends::of(&[1.0]).with(Ends::of(&[-2.0])).ends(), (-2.0, 1.0));
     }
 }
