@@ -165,35 +165,39 @@ def summary(runs):
 
 def show(name, s):
     print(
-        f"  {name:28} {s['million']:8.2f} M points  {s['cpu']:8.4f} CPU-s/M  {s['speed']:7.2f} M/s  {s['peak']:6.0f} MiB  "
+        f"  {name:32} {s['million']:8.2f} M points  {s['cpu']:8.4f} CPU-s/M  {s['speed']:7.2f} M/s  {s['peak']:6.0f} MiB  "
         f"{s['size']:5.2f} B/point  (server {s['server']:.4f} CPU-s/M)",
         flush=True,
     )
 
 
 def peers(rounds, temp):
-    print("peers: one day at 300 s; 100 lanes for cwlake, 4 for the tuned program, 1 for the plain one, in turns")
-    runs = {"cwlake, 100 lanes": [], "cwlake, 4 lanes": [], "boto3 + pyarrow, tuned": [], "boto3 + pyarrow, plain": []}
+    print("peers: one day at 300 s, in turns; each peer beside cwlake on the same accounts, its start included")
+    pairs = {"tuned": 20, "plain": 2}
+    ours = {lanes: [] for lanes in (100, *pairs.values())}
+    theirs = {name: [] for name in pairs}
     with Emulator(100) as emulator:
         export(emulator, temp / "warm", 1)
         for n in range(rounds):
-            runs["cwlake, 100 lanes"].append(export(emulator, temp / "hundred", 100))
-            runs["cwlake, 4 lanes"].append(export(emulator, temp / "four", 4))
-            runs["boto3 + pyarrow, tuned"].append(peer(emulator, "tuned", temp / "tuned", 4))
-            if n < 3:
-                runs["boto3 + pyarrow, plain"].append(peer(emulator, "plain", temp / "plain", 1))
-        assert contents(temp / "four" / "lake" / "metrics") == contents(temp / "tuned"), "both sides hold the same points"
-    all = {name: summary(r) for name, r in runs.items()}
-    for name, s in all.items():
-        show(name, s)
-    ours = all["cwlake, 100 lanes"]
-    for name in ("boto3 + pyarrow, tuned", "boto3 + pyarrow, plain"):
-        s = all[name]
+            for lanes, runs in ours.items():
+                runs.append(export(emulator, temp / f"ours-{lanes}", lanes))
+            for name, lanes in pairs.items():
+                if name == "tuned" or n < 2:
+                    theirs[name].append(peer(emulator, name, temp / name, lanes))
+        for name, lanes in pairs.items():
+            assert contents(temp / f"ours-{lanes}" / "lake" / "metrics") == contents(temp / name), "both hold the same points"
+    for lanes, runs in ours.items():
+        show(f"cwlake, {lanes} lanes", summary(runs))
+    for name, lanes in pairs.items():
+        show(f"boto3 + pyarrow {name}, {lanes} lanes", summary(theirs[name]))
+    for name, lanes in pairs.items():
+        us, them = summary(ours[lanes]), summary(theirs[name])
         print(
-            f"  {name} over cwlake: {s['cpu'] / ours['cpu']:.0f} x CPU, {ours['speed'] / s['speed']:.0f} x slower, "
-            f"{s['size'] / ours['size']:.2f} x bytes"
+            f"  boto3 + pyarrow {name} over cwlake, {lanes} lanes each: {them['cpu'] / us['cpu']:.1f} x CPU, "
+            f"{us['speed'] / them['speed']:.1f} x slower, {them['peak'] / us['peak']:.1f} x memory, {them['size'] / us['size']:.2f} x bytes"
         )
-    print(f"  lanes at full quota (396,000 points/s) that two cores feed, from CPU-s: {2 / ours['cpu'] / 0.396:.0f}")
+    cpu = summary(ours[100])["cpu"]
+    print(f"  lanes at full quota (396,000 points/s) that two cores feed, from CPU-s of 100 lanes: {2 / cpu / 0.396:.0f}")
 
 
 def quota(rounds, temp):

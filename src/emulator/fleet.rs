@@ -208,7 +208,7 @@ pub(super) fn raw(shape: Shape, every: i64, seed: u64, minute: i64) -> Option<f6
             (unit(mix(bits)) * 20.0).floor() + 1.0
         }),
         Shape::Zero => Some(0.0),
-        Shape::Full => Some(if seed % 50 == 0 && wave > 0.9 {
+        Shape::Full => Some(if seed.is_multiple_of(50) && wave > 0.9 {
             (100.0 - 300.0 * (wave - 0.9) * noise).round()
         } else {
             100.0

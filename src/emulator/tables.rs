@@ -74,7 +74,7 @@ impl Tables {
 
 fn table(shape: Shape, every: i64, stat: Stat, period: i64) -> Vec<f64> {
     let bins = DAY / period;
-    let days = (VALUES / bins).min(MINUTES / 1_440).max(1);
+    let days = (VALUES / bins).clamp(1, MINUTES / 1_440);
     let keep = stat.needs_values();
     let mut table = Vec::new();
     for day in 0..days {

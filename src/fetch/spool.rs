@@ -434,10 +434,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn outcome(timestamps: Vec<i64>, values: Vec<f64>) -> QueryOutcome {
+    fn outcome(timestamps: &[i64], values: Vec<f64>) -> QueryOutcome {
         QueryOutcome::Complete {
             points: QueryPoints {
-                timestamps: timestamps[..].into(),
+                timestamps: timestamps.into(),
                 values,
             },
             messages: vec![ServiceMessage {
@@ -455,10 +455,10 @@ mod tests {
         ) {
             let mut outcomes: Vec<QueryOutcome> = columns
                 .into_iter()
-                .map(|c| outcome(c.iter().map(|p| p.0).collect(), c.iter().map(|p| f64::from_bits(p.1)).collect()))
+                .map(|c| outcome(&c.iter().map(|p| p.0).collect::<Vec<_>>(), c.iter().map(|p| f64::from_bits(p.1)).collect()))
                 .collect();
-            let regular = (0..n).map(|i| i64::from(start) + i * step).collect();
-            outcomes.push(outcome(regular, (0..n).map(|i| i as f64).collect()));
+            let regular: Vec<i64> = (0..n).map(|i| i64::from(start) + i * step).collect();
+            outcomes.push(outcome(&regular, (0..n).map(|i| i as f64).collect()));
             let keyed: Vec<(QueryKey, &QueryOutcome)> = outcomes.iter().map(|o| ([7; 16], o)).collect();
             let (bytes, _) = encode(&keyed, 5, read_at).expect("encoded");
             let (at, back) = decode(&bytes).expect("decoded");
@@ -479,7 +479,7 @@ mod tests {
 
         #[test]
         fn a_damaged_file_is_not_used(cut in 0_usize..200, flip in 0_usize..200) {
-            let whole = outcome((0..30).collect(), vec![0.5; 30]);
+            let whole = outcome(&(0..30).collect::<Vec<_>>(), vec![0.5; 30]);
             let (bytes, _) = encode(&[([7; 16], &whole)], 5, 7).expect("encoded");
             prop_assert!(decode(&bytes[..cut.min(bytes.len() - 1)]).is_none());
             let mut flipped = bytes.clone();
@@ -549,7 +549,7 @@ mod tests {
             let answers: Vec<QueryOutcome> = batch
                 .queries
                 .iter()
-                .map(|q| outcome(vec![i64::from(q.series)], vec![1.0]))
+                .map(|q| outcome(&[i64::from(q.series)], vec![1.0]))
                 .collect();
             let keyed: Vec<(usize, &QueryOutcome)> = answers.iter().enumerate().collect();
             spool

@@ -111,6 +111,7 @@ impl Timestamps {
     ///
     /// # Panics
     /// When it ends behind the last.
+    #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         match self {
             Self::Every { .. } if range.is_empty() => Self::default(),

@@ -196,7 +196,7 @@ impl Writer {
             match name {
                 "Id" => w.text(&format!("q{index}")),
                 "StatusCode" => {
-                    w.text(["Complete", "PartialData", "Forbidden", "Unheard"][index % 4])
+                    w.text(["Complete", "PartialData", "Forbidden", "Unheard"][index % 4]);
                 }
                 "Timestamps" if w.rng.bool() => {
                     let start = w.rng.i64(0..1_000_000) as f64;
@@ -292,7 +292,7 @@ async fn damaged_bodies_are_refused_by_both_or_read_alike() {
         let [ours, sdk] = server.both(&client, &body).await;
         match (&ours, &sdk) {
             (Some(_), Some(_)) => {
-                assert_eq!(format!("{ours:?}"), format!("{sdk:?}"), "seed {seed}")
+                assert_eq!(format!("{ours:?}"), format!("{sdk:?}"), "seed {seed}");
             }
             // A whole number among the values is a number to us.
             (Some(_), None) => lenient += 1,

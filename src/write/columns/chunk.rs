@@ -221,9 +221,10 @@ impl<'z> Chunk<'z> {
         } else {
             BoundaryOrder::UNORDERED
         });
-        let column_index = match self.column_index.valid() {
-            true => Some(self.column_index.build()?),
-            false => None,
+        let column_index = if self.column_index.valid() {
+            Some(self.column_index.build()?)
+        } else {
+            None
         };
         let close = ColumnCloseResult {
             bytes_written: self.compressed as u64,
