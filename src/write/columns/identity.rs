@@ -152,6 +152,44 @@ impl<T: Entry> Dictionary<T> {
         self.entries.iter().for_each(|entry| entry.put(&mut plain));
         plain
     }
+
+    /// The dictionary and one page: `levels`, then the places that `indices` adds.
+    fn chunk(
+        &self,
+        descr: &ColumnDescPtr,
+        zstd: &mut Zstd,
+        count: Count,
+        mut levels: Vec<u8>,
+        indices: impl FnOnce(&mut Hybrid),
+    ) -> Result<Encoded> {
+        let width = self.width();
+        levels.push(width.to_le_bytes()[0]);
+        let mut body = Hybrid::new(width, levels);
+        indices(&mut body);
+        let mut chunk = Chunk::new(descr, zstd);
+        chunk.dictionary(&self.plain(), self.entries.len())?;
+        let ends = self.ends();
+        chunk.page(DataPage {
+            body: body.finish(),
+            rows: count.rows,
+            entries: count.entries,
+            encoding: Encoding::RLE_DICTIONARY,
+            bounds: Bounds {
+                ends: ends.and_then(|(min, max)| T::ends(min, max)),
+                nulls: count.nulls,
+                nans: None,
+            },
+        })?;
+        chunk.close(T::statistics(ends, count.nulls as u64), true)
+    }
+}
+
+/// What a page holds. Entries without a value, nulls and empty lists, are `nulls`.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    rows: usize,
+    entries: usize,
+    nulls: usize,
 }
 
 /// A flat column: values with the number of rows that have them.
@@ -175,37 +213,26 @@ pub(super) fn flat<T: Entry>(
         .filter(|(v, _)| v.is_none())
         .map(|(_, n)| n)
         .sum();
-    let mut body = Vec::new();
+    let mut levels = Vec::new();
     if descr.max_def_level() > 0 {
-        let mut levels = Hybrid::new(1, Vec::new());
+        let mut definition = Hybrid::new(1, Vec::new());
         for (place, n) in &places {
-            levels.repeat(u32::from(place.is_some()), *n);
+            definition.repeat(u32::from(place.is_some()), *n);
         }
-        put_levels(&mut body, levels.finish())?;
+        put_levels(&mut levels, definition.finish())?;
     }
-    let width = dictionary.width();
-    body.push(width.to_le_bytes()[0]);
-    let mut indices = Hybrid::new(width, body);
-    for (place, n) in places {
-        if let Some(place) = place {
-            indices.repeat(place, n);
-        }
-    }
-    let mut chunk = Chunk::new(descr, zstd);
-    chunk.dictionary(&dictionary.plain(), dictionary.entries.len())?;
-    let ends = dictionary.ends();
-    chunk.page(DataPage {
-        body: indices.finish(),
+    let count = Count {
         rows,
         entries: rows,
-        encoding: Encoding::RLE_DICTIONARY,
-        bounds: Bounds {
-            ends: ends.and_then(|(min, max)| T::ends(min, max)),
-            nulls,
-            nans: None,
-        },
-    })?;
-    chunk.close(T::statistics(ends, nulls as u64), true)
+        nulls,
+    };
+    dictionary.chunk(descr, zstd, count, levels, |indices| {
+        for (place, n) in places {
+            if let Some(place) = place {
+                indices.repeat(place, n);
+            }
+        }
+    })
 }
 
 /// The same without a dictionary, in pages of a megabyte.
@@ -279,48 +306,32 @@ pub(super) fn map_leaf(
     let mut dictionary = Dictionary::new();
     let mut repetition = Hybrid::new(1, Vec::new());
     let mut definition = Hybrid::new(1, Vec::new());
-    let (mut rows, mut entries, mut empty) = (0, 0, 0);
+    let mut count = Count::default();
     let mut places = Vec::with_capacity(runs.len());
     for (texts, n) in runs {
-        rows += n;
+        count.rows += n;
         if texts.is_empty() {
             repetition.repeat(0, *n);
             definition.repeat(0, *n);
-            entries += n;
-            empty += n;
+            count.entries += n;
+            count.nulls += n;
             continue;
         }
         let levels: Vec<u32> = (0..texts.len()).map(|i| u32::from(i > 0)).collect();
         repetition.repeat_all(&levels, *n);
         definition.repeat(1, texts.len() * n);
-        entries += texts.len() * n;
+        count.entries += texts.len() * n;
         let pattern: Vec<u32> = texts.iter().map(|text| dictionary.place(*text)).collect();
         places.push((pattern, *n));
     }
-    let mut body = Vec::new();
-    put_levels(&mut body, repetition.finish())?;
-    put_levels(&mut body, definition.finish())?;
-    let width = dictionary.width();
-    body.push(width.to_le_bytes()[0]);
-    let mut indices = Hybrid::new(width, body);
-    for (pattern, n) in places {
-        indices.repeat_all(&pattern, n);
-    }
-    let mut chunk = Chunk::new(descr, zstd);
-    chunk.dictionary(&dictionary.plain(), dictionary.entries.len())?;
-    let ends = dictionary.ends();
-    chunk.page(DataPage {
-        body: indices.finish(),
-        rows,
-        entries,
-        encoding: Encoding::RLE_DICTIONARY,
-        bounds: Bounds {
-            ends: ends.and_then(|(min, max)| <&str>::ends(min, max)),
-            nulls: empty,
-            nans: None,
-        },
-    })?;
-    chunk.close(<&str>::statistics(ends, empty as u64), true)
+    let mut levels = Vec::new();
+    put_levels(&mut levels, repetition.finish())?;
+    put_levels(&mut levels, definition.finish())?;
+    dictionary.chunk(descr, zstd, count, levels, |indices| {
+        for (pattern, n) in places {
+            indices.repeat_all(&pattern, n);
+        }
+    })
 }
 
 #[cfg(test)]

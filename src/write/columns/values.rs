@@ -115,26 +115,22 @@ impl Body {
         let noise = !rest.is_empty() && (table.entries.len() - before) * 10 > probe.len() * 9;
         if !noise {
             places.extend(rest.iter().map(|v| table.place(v.to_bits())));
-            let new = &table.entries[before..];
-            if new.len() * 4 <= page.len() {
+            if (table.entries.len() - before) * 4 <= page.len() {
                 return Ok(Self::Indices(places));
             }
-            let width = width_of(table.entries.len() - 1);
-            let mut indices = Hybrid::new(width, Vec::new());
-            indices.extend(&places);
-            let dictionary = zstd.compress(&bytes(new.iter().copied()))?.len();
-            let indices = zstd.compress(&indices.finish())?.len();
-            let plain = bytes(page.iter().map(|v| v.to_bits()));
-            let compressed = zstd.compress(&plain)?;
-            if dictionary + indices <= compressed.len() {
-                return Ok(Self::Indices(places));
-            }
-            table.truncate(before);
-            return Ok(Self::Plain { plain, compressed });
         }
-        table.truncate(before);
         let plain = bytes(page.iter().map(|v| v.to_bits()));
         let compressed = zstd.compress(&plain)?;
+        if !noise {
+            let new = table.entries[before..].iter().copied();
+            let mut indices = Hybrid::new(width_of(table.entries.len() - 1), Vec::new());
+            indices.extend(&places);
+            let dictionary = zstd.compress(&bytes(new))?.len();
+            if dictionary + zstd.compress(&indices.finish())?.len() <= compressed.len() {
+                return Ok(Self::Indices(places));
+            }
+        }
+        table.truncate(before);
         Ok(Self::Plain { plain, compressed })
     }
 }
