@@ -12,10 +12,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Form of the log lines on stderr; their level is set by `CWLAKE_LOG`, for example `debug`
-    #[arg(long, global = true, value_enum, default_value_t = LogFormatArg::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormatArg::Text, help_heading = "Output")]
     pub log_format: LogFormatArg,
     /// Print no progress on stderr, only errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,
 }
 
@@ -48,16 +48,67 @@ pub enum Command {
     /// Show the main job offline: emulated AWS, real pipeline, a lake in ./cwlake-demo and queries for it
     #[cfg(feature = "emulator")]
     Demo(DemoArgs),
-    /// Export metrics to the lake: yesterday and the days looked back, or the days given
-    Export(ExportArgs),
+    /// Write a commented configuration with a fresh external id for every account
+    #[command(after_help = "\
+Examples:
+  cwlake init --account 111122223333 --account 222233334444 --preset ec2 --preset alb
+  cwlake init --organization --destination s3://acme-lake/cloudwatch
+  cwlake init --missing-ids        # accounts have joined the organization")]
+    Init(InitArgs),
+    /// Validate the configuration; calls nothing
+    Check(CheckArgs),
+    /// Try everything a run needs: credentials, roles, permissions, destination, clock; nothing billed is called
+    Doctor(DoctorArgs),
+    /// Print the accounts the configuration stands for, with those of the organization
+    Accounts(AccountsArgs),
+    /// Show what the configuration selects: series per account, region, namespace and metric
+    #[command(after_help = "\
+Examples:
+  cwlake discover --account 111122223333 --region us-east-1
+  cwlake discover --namespace AWS/EC2 --series --json")]
+    Discover(DiscoverArgs),
     /// Show what an export would ask and cost; calls only what is free, writes nothing
     Plan(PlanArgs),
+    /// Export metrics to the lake: yesterday and the days looked back, or the days given
+    #[command(after_help = "\
+Examples:
+  cwlake export                                     # yesterday and the days looked back
+  cwlake export --from 2026-01-01 --to 2026-02-01   # a backfill; stopped, it goes on where it was
+  cwlake export --since last                        # every few minutes
+  cwlake export --only-failed lake/_cwlake/runs/RUN.json")]
+    Export(ExportArgs),
     /// Show how whole the lake is: complete, provisional, partial or missing, per account and day
     Status(StatusArgs),
     /// Open every file of the lake and compare it with the manifest; report faults and gaps
     Verify(VerifyArgs),
-    /// Validate the configuration; calls nothing
-    Check(CheckArgs),
+    /// Print the policies this configuration needs, and no more: JSON, CloudFormation or Terraform
+    #[command(after_help = "\
+Examples:
+  cwlake iam --principal arn:aws:iam::999900001111:role/cwlake
+  cwlake iam --principal 999900001111 --org-id o-a1b2c3d4e5 --format cloudformation > reader.yaml
+  cwlake iam --part writer --format terraform")]
+    Iam(IamArgs),
+    /// Print the lake's tables and views for an engine, or register them in the Glue catalog
+    #[command(after_help = "\
+Examples:
+  cwlake ddl --engine duckdb | duckdb lake.duckdb
+  cwlake ddl --engine athena --database cloudwatch
+  cwlake ddl --engine glue --register")]
+    Ddl(DdlArgs),
+    /// List the presets: ready selections for a [[metrics]] table
+    Presets(PresetsArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print the completions of a shell
+    #[command(
+        after_help = "Example:\n  cwlake completions bash > ~/.local/share/bash-completion/completions/cwlake"
+    )]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for every command
+    #[command(
+        after_help = "Examples:\n  cwlake man | man -l -\n  cwlake man --dir ~/.local/share/man/man1"
+    )]
+    Man(ManArgs),
     /// Run the AWS emulator alone
     #[cfg(feature = "emulator")]
     Emulate(EmulateArgs),
@@ -65,6 +116,7 @@ pub enum Command {
 
 /// The configuration and what may be said over it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
     /// Configuration file
     #[arg(
@@ -88,6 +140,7 @@ pub struct ConfigArgs {
 
 /// How an export runs, over what the configuration says.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
 pub struct RunArgs {
     /// Only this namespace; may be repeated. Units keep what they have of the others
     #[arg(long, value_name = "NAME")]
@@ -105,6 +158,7 @@ pub struct RunArgs {
 
 /// The days.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Days")]
 pub struct RangeArgs {
     /// One UTC day
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
@@ -122,6 +176,7 @@ pub struct RangeArgs {
 
 /// Other ways to say what is asked.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Days")]
 pub struct AskArgs {
     /// `last`: from where each lane's last run ended to now, less the publication delay
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["date", "from", "to"])]
@@ -147,10 +202,10 @@ pub struct ExportArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub ask: AskArgs,
     /// Read settled days again, and replace units even by ones with fewer rows or refused series
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub force: bool,
     /// Print the run report as JSON on stdout
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
@@ -170,10 +225,10 @@ pub struct PlanArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub ask: AskArgs,
     /// Plan settled days as well, as `export --force` would
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub force: bool,
     /// Print the plan as JSON on stdout
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
@@ -187,7 +242,7 @@ pub struct StatusArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
     /// Print the status as JSON on stdout
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
@@ -201,7 +256,7 @@ pub struct VerifyArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
     /// Print the findings as JSON on stdout
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
@@ -211,6 +266,224 @@ pub struct CheckArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
     pub config: ConfigArgs,
+    /// Print the result as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `accounts`.
+#[derive(Debug, Args)]
+pub struct AccountsArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Print the accounts as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `discover`.
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Only this namespace; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "Configuration")]
+    pub namespace: Vec<String>,
+    /// List every series, by its dimensions
+    #[arg(long, help_heading = "Output")]
+    pub series: bool,
+    /// Print what was found as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Print the checks as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// File to write; one that is there is not touched
+    #[arg(
+        long,
+        short,
+        env = "CWLAKE_CONFIG",
+        default_value = "cwlake.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// Where the lake will be: `s3://bucket/prefix` or a folder
+    #[arg(long, value_name = "URL")]
+    pub destination: Option<String>,
+    /// An account to read; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with = "organization")]
+    pub account: Vec<String>,
+    /// Read all accounts of AWS Organizations; their ids are listed with the base credentials
+    #[arg(long)]
+    pub organization: bool,
+    /// A preset to select; may be repeated (`cwlake presets`)
+    #[arg(long, value_name = "NAME")]
+    pub preset: Vec<String>,
+    /// Leave the configuration as it is, and add ids for accounts that have none to its file of external ids
+    #[arg(long, conflicts_with_all = ["destination", "account", "organization", "preset"])]
+    pub missing_ids: bool,
+    /// Print what was written as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `iam`.
+#[derive(Debug, Args)]
+pub struct IamArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Who assumes the roles: the ARN of a role or user, or an account's twelve digits
+    #[arg(long, value_name = "ARN", help_heading = "Policies")]
+    pub principal: Option<String>,
+    /// Trust only callers of this organization (`aws:PrincipalOrgID`)
+    #[arg(long, value_name = "ID", help_heading = "Policies")]
+    pub org_id: Option<String>,
+    /// One policy alone; a template is of the reader unless the writer is asked for
+    #[arg(long, value_enum, value_name = "PART", help_heading = "Policies")]
+    pub part: Option<IamPart>,
+    /// `json`, a `cloudformation` template for a stack set, or `terraform`
+    #[arg(long, value_enum, default_value_t = IamFormat::Json, hide_possible_values = true, help_heading = "Policies")]
+    pub format: IamFormat,
+    /// Add a billing alarm above so many US dollars a month, and what forwards it (with cloudformation, or part `bus`)
+    #[arg(
+        long,
+        value_name = "USD",
+        requires = "event_bus",
+        help_heading = "Policies"
+    )]
+    pub with_billing_alarm: Option<f64>,
+    /// ARN of the event bus the alarm is forwarded to
+    #[arg(
+        long,
+        value_name = "ARN",
+        requires = "with_billing_alarm",
+        help_heading = "Policies"
+    )]
+    pub event_bus: Option<String>,
+    /// JSON on stdout, as without it: policies have no other text
+    #[arg(long, conflicts_with = "format", help_heading = "Output")]
+    pub json: bool,
+}
+
+/// A policy of `iam`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IamPart {
+    /// Of the role in each account
+    Reader,
+    /// Who may assume it, by account
+    Trust,
+    /// Of whoever runs cwlake
+    Caller,
+    /// Of whoever writes to the bucket
+    Writer,
+    /// Of the event bus that billing alarms go to
+    Bus,
+}
+
+/// The form of `iam`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IamFormat {
+    #[expect(missing_docs, reason = "documented at the flag")]
+    Json,
+    #[expect(missing_docs, reason = "documented at the flag")]
+    Cloudformation,
+    #[expect(missing_docs, reason = "documented at the flag")]
+    Terraform,
+}
+
+/// `ddl`.
+#[derive(Debug, Args)]
+pub struct DdlArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Whose statements
+    #[arg(long, value_enum, help_heading = "Tables")]
+    pub engine: EngineArg,
+    /// Database or schema of the tables
+    #[arg(
+        long,
+        default_value = "cwlake",
+        value_name = "NAME",
+        help_heading = "Tables"
+    )]
+    pub database: String,
+    /// Catalog of the tables, for Trino
+    #[arg(
+        long,
+        default_value = "hive",
+        value_name = "NAME",
+        help_heading = "Tables"
+    )]
+    pub catalog: String,
+    /// First day that partition projection looks for
+    #[arg(
+        long,
+        default_value = "2024-01-01",
+        value_name = "YYYY-MM-DD",
+        help_heading = "Tables"
+    )]
+    pub first_day: String,
+    /// Create or update the database and tables in the Glue catalog, with the base credentials
+    #[arg(long, help_heading = "Tables")]
+    pub register: bool,
+    /// Print the statements, or what was registered, as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The engine of `ddl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(
+    missing_docs,
+    reason = "documented variants would be repeated in every help text"
+)]
+pub enum EngineArg {
+    Athena,
+    Trino,
+    Spark,
+    Duckdb,
+    Glue,
+}
+
+/// `presets`.
+#[derive(Debug, Args)]
+pub struct PresetsArgs {
+    /// Print the presets with their metrics and sources as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Whose
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write `cwlake.1` and a page for every command here
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `demo`.
@@ -220,6 +493,9 @@ pub struct DemoArgs {
     /// Folder of the demo's lake; a lake that is there is written to again
     #[arg(long, default_value = "cwlake-demo", value_name = "FOLDER")]
     pub folder: PathBuf,
+    /// Print the run report as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
 /// `emulate`.
@@ -235,4 +511,7 @@ pub struct EmulateArgs {
     /// Folder with CSV series and their index.toml
     #[arg(long, value_name = "DIR")]
     pub load: Option<PathBuf>,
+    /// Print where it listens as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }

@@ -30,6 +30,8 @@ const CALLER: &str = "999900001111";
 pub struct Demo {
     /// The run, its cost and the queries.
     pub text: String,
+    /// The report of the run.
+    pub report: RunReport,
     /// 0 when the run ended as it should, with one account denied; 1 otherwise.
     pub exit_code: u8,
 }
@@ -93,6 +95,7 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
         report.exit_code() == 3 && report.totals.failed == 0 && report.totals.incomplete == 0;
     Ok(Demo {
         text,
+        report,
         exit_code: u8::from(!as_meant),
     })
 }

@@ -28,12 +28,15 @@ pub mod accounts;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod ddl;
 #[cfg(feature = "emulator")]
 pub mod demo;
 pub mod discover;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod fetch;
+pub mod iam;
+pub mod init;
 pub mod model;
 pub mod normalize;
 pub mod plan;

@@ -211,8 +211,13 @@ impl LaneClient {
     fn with_hint(&self, api: Api, cause: Cause) -> Cause {
         match cause.kind {
             CauseKind::AccessDenied if cause.hint.is_none() => cause.with_hint(format!(
-                "allow {} in the policy of the role read in account {} (an organization's service control policy may also deny it)",
+                "allow {} in the policy of the role read in account {}: cwlake iam prints it",
                 api.iam_action(),
+                self.lane().account
+            )),
+            CauseKind::PolicyDenied if cause.hint.is_none() => cause.with_hint(format!(
+                "a policy of the organization denies it in region {}: leave the region out of account {}'s regions, or regions = \"auto\", which skips such regions",
+                self.lane().region,
                 self.lane().account
             )),
             CauseKind::RegionDisabled => cause.with_hint(format!(

@@ -105,6 +105,9 @@ where
                 {
                     CauseKind::Transient
                 }
+                CauseKind::AccessDenied if is_of_the_organization(message) => {
+                    CauseKind::PolicyDenied
+                }
                 kind => kind,
             };
             Cause::new(
@@ -125,12 +128,24 @@ where
         ),
         other => match inner_cause(other) {
             Some(cause) => cause,
-            None => Cause::new(
-                CauseKind::Transient,
-                format!("{doing}: {}", one_line(&innermost(other))),
-            ),
+            None => {
+                let no_connection = matches!(other, SdkError::DispatchFailure(e) if e.is_io());
+                let kind = if no_connection {
+                    CauseKind::Unreachable
+                } else {
+                    CauseKind::Transient
+                };
+                Cause::new(kind, format!("{doing}: {}", one_line(&innermost(other))))
+            }
         },
     }
+}
+
+/// # Source
+/// IAM user guide, "Troubleshoot access denied error messages": the text names the type of policy that denied.
+fn is_of_the_organization(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase();
+    lower.contains("service control policy") || lower.contains("resource control policy")
 }
 
 /// Credentials are resolved inside the SDK's call: a refused role arrives wrapped in a dispatch error.
@@ -247,6 +262,18 @@ mod tests {
         ] {
             assert_eq!(kind_of(code, status), kind, "{code} {status}");
         }
+    }
+
+    #[test]
+    fn a_service_control_policy_is_told_from_a_role() {
+        let start = "User: x is not authorized to perform: cloudwatch:ListMetrics";
+        let scp = format!(
+            "{start} with an explicit deny in a service control policy: arn:aws:organizations::…"
+        );
+        assert!(is_of_the_organization(&scp));
+        assert!(!is_of_the_organization(&format!(
+            "{start} because no identity-based policy allows the cloudwatch:ListMetrics action"
+        )));
     }
 
     #[test]

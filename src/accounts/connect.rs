@@ -62,6 +62,11 @@ impl Reader {
         &self.config
     }
 
+    /// The account's session.
+    pub(super) fn credentials(&self) -> &AccountCredentials {
+        &self.credentials
+    }
+
     /// Clients, limiters and retries for one region.
     pub fn lane(&self, region: Region, limits: &Limits) -> LaneClient {
         let lane = Lane {
@@ -101,11 +106,11 @@ fn sts_region_for(base: &BaseSession, config: &AccountConfig, set: Option<&Regio
         .unwrap_or_else(|| main_region(partition))
 }
 
-fn partition_of(role: &RoleConfig) -> Option<Partition> {
+pub(super) fn partition_of(role: &RoleConfig) -> Option<Partition> {
     role.arn.split(':').nth(1).and_then(Partition::parse)
 }
 
-fn main_region(partition: Partition) -> Region {
+pub(super) fn main_region(partition: Partition) -> Region {
     let code = match partition {
         Partition::Aws => "us-east-1",
         Partition::China => "cn-north-1",

@@ -112,7 +112,7 @@ async fn assume(
 ) -> Result<Credentials, Cause> {
     let doing = format!("assuming role {}", role.arn);
     let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
-    let answer = retried(&doing, || {
+    let answer = retried(&doing, ATTEMPTS, || {
         sts.assume_role()
             .role_arn(&role.arn)
             .role_session_name(&role.session_name)
@@ -158,7 +158,7 @@ pub(super) async fn check_identity(
     account: &AccountId,
 ) -> Result<(), Cause> {
     let doing = "asking who the base credentials are";
-    let answer = retried(doing, || sts.get_caller_identity().send())
+    let answer = retried(doing, ATTEMPTS, || sts.get_caller_identity().send())
         .await
         .map_err(|cause| match cause.kind {
             CauseKind::AccessDenied
@@ -194,7 +194,12 @@ fn account_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(4)
 }
 
-async fn retried<T, E, F>(doing: &str, send: impl Fn() -> F) -> Result<T, Cause>
+/// Sends a call of no lane until it succeeds, is refused for good, or its tries are used up.
+pub(super) async fn retried<T, E, F>(
+    doing: &str,
+    attempts: u32,
+    send: impl Fn() -> F,
+) -> Result<T, Cause>
 where
     F: Future<
         Output = Result<
@@ -217,12 +222,12 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => cause_of(doing, &error),
         };
-        let again = matches!(cause.kind, CauseKind::Throttled | CauseKind::Transient);
-        if !again || attempt >= ATTEMPTS {
+        let again = cause.kind.is_retryable() && cause.kind != CauseKind::ExpiredToken;
+        if !again || attempt >= attempts {
             return Err(cause);
         }
         let pause = FIRST_PAUSE
-            .saturating_mul(1 << attempt)
+            .saturating_mul(1 << attempt.min(7))
             .mul_f64(fastrand::f64());
         tracing::debug!(attempt, ?pause, %cause, "trying again");
         tokio::time::sleep(pause).await;

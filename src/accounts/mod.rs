@@ -4,24 +4,32 @@
 //! Only the adapter files of other stages may use this module.
 
 mod base;
+mod caller;
 mod calls;
 mod classify;
 mod connect;
 mod credentials;
+mod glue;
 mod lane;
 mod limiter;
 mod metric_data;
+mod organizations;
+mod probes;
 #[cfg(feature = "ec2")]
 mod regions;
 mod storage;
 
 pub use base::{BaseSession, Origin};
+pub use caller::{Caller, caller};
 pub use calls::{Api, CallStats, Toll};
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
+pub use glue::{Registered, register_tables};
 pub use lane::LaneClient;
 pub use limiter::Pacer;
 pub use metric_data::get_metric_data;
+pub use organizations::{OrganizationError, organization_accounts};
+pub use probes::Probe;
 #[cfg(feature = "ec2")]
-pub use regions::enabled_regions;
+pub use regions::{AccountRegions, enabled_regions};
 pub use storage::StorageClient;

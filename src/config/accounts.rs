@@ -1,16 +1,17 @@
 //! Which accounts, by which role, in which regions.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use toml::Spanned;
 
+use super::external_ids::ExternalIds;
 use super::file::{Account, Defaults, FileConfig, Regions, Secret};
 use super::problem::Problem;
 use super::regions::known_region;
 use super::resolve::Environment;
+use super::spanned::Spanned;
 use crate::model::{AccountId, Partition, Region};
 
 /// One account to read.
@@ -24,6 +25,8 @@ pub struct AccountConfig {
     pub role: Option<RoleConfig>,
     /// The regions to read.
     pub regions: RegionChoice,
+    /// It is a monitoring account: what is linked to it is read through it.
+    pub linked_accounts: bool,
 }
 
 /// A role and how it is assumed.
@@ -51,85 +54,170 @@ pub enum RegionChoice {
 const DEFAULT_SESSION_NAME: &str = "cwlake";
 const DEFAULT_SESSION_SECONDS: i64 = 3_600;
 
+/// Role of an organization's accounts when none is named: the one `cwlake iam` prints.
+pub(super) const DEFAULT_ROLE_NAME: &str = "CWLakeReader";
+
+/// What accounts are made from: the defaults, and whatever they refer to.
+#[derive(Clone)]
+pub(super) struct AccountTemplate {
+    pub(super) defaults: Defaults,
+    pub(super) env: Environment,
+    pub(super) extra: Vec<Region>,
+    pub(super) external_ids: ExternalIds,
+}
+
+impl std::fmt::Debug for AccountTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountTemplate")
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AccountTemplate {
+    /// An account that Organizations knows and the file does not list.
+    ///
+    /// # Errors
+    /// Why it cannot be made, such as a name that makes no role.
+    pub(super) fn of_organization(
+        &self,
+        id: &AccountId,
+        name: Option<&str>,
+    ) -> Result<AccountConfig, String> {
+        let mut problems = Vec::new();
+        let mut entry = Account::plain(id.as_str(), name.map(str::to_owned));
+        if self.defaults.role_name.is_none() {
+            entry.role_name = Some(Spanned::new(0..0, DEFAULT_ROLE_NAME.to_owned()));
+        }
+        match (self.account(&entry, &mut problems), problems.first()) {
+            (Some(account), None) => Ok(account),
+            (_, Some(problem)) => Err(match &problem.remedy {
+                Some(remedy) => format!("{}: {remedy}", problem.message),
+                None => problem.message.clone(),
+            }),
+            (None, None) => Err("it cannot be read".to_owned()),
+        }
+    }
+
+    fn account(&self, account: &Account, problems: &mut Vec<Problem>) -> Option<AccountConfig> {
+        let Some(id) = AccountId::parse(account.id.get_ref()) else {
+            problems.push(
+                Problem::at(
+                    account.id.span(),
+                    format!("'{}' is not an account id", printable(account.id.get_ref())),
+                )
+                .remedy("twelve digits in quotes, leading zeros kept: id = \"012345678901\""),
+            );
+            return None;
+        };
+        let given = account.regions.as_ref().or(self.defaults.regions.as_ref());
+        let regions = match given {
+            Some(given) => region_choice(given, &self.extra, problems)?,
+            None => RegionChoice::Auto,
+        };
+        let role = self.role(account, &id, &regions, problems);
+        if let Some(name) = &account.name
+            && (name.get_ref().is_empty() || name.get_ref().len() > 256)
+        {
+            problems.push(
+                Problem::at(name.span(), "an account name has 1 to 256 bytes")
+                    .remedy("shorten it or leave it out"),
+            );
+        }
+        Some(AccountConfig {
+            id,
+            name: account.name.as_ref().map(|n| n.get_ref().clone()),
+            role,
+            regions,
+            linked_accounts: account
+                .linked_accounts
+                .as_ref()
+                .is_some_and(|l| *l.get_ref()),
+        })
+    }
+
+    pub(super) fn role_pattern(&self, account: &str, name: &str) -> String {
+        let given = self.defaults.role_name.as_ref();
+        let role = given.map_or(DEFAULT_ROLE_NAME, |r| r.get_ref());
+        let role = role
+            .replace("{account_id}", account)
+            .replace("{name}", name);
+        let partition = match self.regions() {
+            Some(RegionChoice::Named(list)) => list[0].partition(),
+            _ => self.usual_partition(),
+        };
+        format!("arn:{}:iam::{account}:role/{role}", partition.as_str())
+    }
+
+    pub(super) fn external_id_form(&self) -> Option<String> {
+        let given = &self.defaults.external_id.as_ref()?.get_ref().0;
+        match given.strip_prefix("env:") {
+            Some(name) => self.env.get(name),
+            None => Some(given.clone()),
+        }
+    }
+
+    pub(super) fn finds_regions(&self) -> bool {
+        !matches!(self.regions(), Some(RegionChoice::Named(_)))
+    }
+
+    fn regions(&self) -> Option<RegionChoice> {
+        region_choice(
+            self.defaults.regions.as_ref()?,
+            &self.extra,
+            &mut Vec::new(),
+        )
+    }
+
+    /// The partition of accounts whose regions are found later: that of the region the environment names.
+    fn usual_partition(&self) -> Partition {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .iter()
+            .find_map(|name| Region::parse(&self.env.get(name)?))
+            .map_or(Partition::Aws, |region| region.partition())
+    }
+}
+
 /// Resolves every `[[account]]`, collecting what is wrong.
 pub(super) fn resolve(
     file: &FileConfig,
-    env: &Environment,
-    extra: &[Region],
+    template: &AccountTemplate,
     problems: &mut Vec<Problem>,
 ) -> Vec<AccountConfig> {
-    if file.account.is_empty() {
-        problems.push(
-            Problem::whole("no account is listed")
-                .remedy("add an [[account]] table with id = \"111122223333\""),
-        );
+    if file.account.is_empty() && file.organization.is_none() {
+        problems.push(Problem::whole("no account is listed").remedy(
+            "add an [[account]] table with id = \"111122223333\", or organization = {} for all accounts of AWS Organizations",
+        ));
     }
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
     let mut accounts = Vec::new();
     for entry in &file.account {
         let before = problems.len();
-        let account = one(entry, &file.defaults, env, extra, problems);
-        if let Some(account) = account {
-            if !seen.insert(account.id.clone()) {
-                problems.push(
-                    Problem::at(
-                        entry.get_ref().id.span(),
-                        format!("account {} is listed twice", account.id),
-                    )
-                    .remedy("keep one [[account]] per id and list all its regions there"),
-                );
-            }
-            if problems.len() == before {
-                accounts.push(account);
-            }
+        let Some(account) = template.account(entry.get_ref(), problems) else {
+            continue;
+        };
+        let role = account.role.as_ref().map(|r| r.arn.clone());
+        if let Some(other) = seen.get(&account.id) {
+            let roles = if *other == role {
+                ""
+            } else {
+                ", with different roles"
+            };
+            problems.push(
+                Problem::at(
+                    entry.get_ref().id.span(),
+                    format!("account {} is listed twice{roles}", account.id),
+                )
+                .remedy("keep one [[account]] per id and list all its regions there"),
+            );
+        }
+        seen.insert(account.id.clone(), role);
+        if problems.len() == before {
+            accounts.push(account);
         }
     }
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
     accounts
-}
-
-fn one(
-    entry: &Spanned<Account>,
-    defaults: &Defaults,
-    env: &Environment,
-    extra: &[Region],
-    problems: &mut Vec<Problem>,
-) -> Option<AccountConfig> {
-    let account = entry.get_ref();
-    let Some(id) = AccountId::parse(account.id.get_ref()) else {
-        problems.push(
-            Problem::at(
-                account.id.span(),
-                format!("'{}' is not an account id", printable(account.id.get_ref())),
-            )
-            .remedy("twelve digits in quotes, leading zeros kept: id = \"012345678901\""),
-        );
-        return None;
-    };
-    let regions = if let Some(given) = account.regions.as_ref().or(defaults.regions.as_ref()) {
-        region_choice(given, extra, problems)?
-    } else {
-        problems.push(
-            Problem::at(account.id.span(), format!("account {id} has no regions"))
-                .remedy("add regions = [\"us-east-1\"] here or under [defaults]"),
-        );
-        return None;
-    };
-    let role = role(account, &id, &regions, defaults, env, problems);
-    if let Some(name) = &account.name
-        && (name.get_ref().is_empty() || name.get_ref().len() > 256)
-    {
-        problems.push(
-            Problem::at(name.span(), "an account name has 1 to 256 bytes")
-                .remedy("shorten it or leave it out"),
-        );
-    }
-    Some(AccountConfig {
-        id,
-        name: account.name.as_ref().map(|n| n.get_ref().clone()),
-        role,
-        regions,
-    })
 }
 
 fn region_choice(
@@ -138,19 +226,7 @@ fn region_choice(
     problems: &mut Vec<Problem>,
 ) -> Option<RegionChoice> {
     let list = match given.get_ref() {
-        Regions::Word(word) if word == "auto" => {
-            if cfg!(feature = "ec2") {
-                return Some(RegionChoice::Auto);
-            }
-            problems.push(
-                Problem::at(
-                    given.span(),
-                    "this build cannot find regions by itself (feature 'ec2' is off)",
-                )
-                .remedy("list the regions"),
-            );
-            return None;
-        }
+        Regions::Word(word) if word == "auto" => return Some(RegionChoice::Auto),
         Regions::Word(word) => {
             problems.push(
                 Problem::at(
@@ -209,128 +285,137 @@ fn region_choice(
     Some(RegionChoice::Named(regions))
 }
 
-fn role(
-    account: &Account,
-    id: &AccountId,
-    regions: &RegionChoice,
-    defaults: &Defaults,
-    env: &Environment,
-    problems: &mut Vec<Problem>,
-) -> Option<RoleConfig> {
-    let base = account
-        .base_credentials
-        .as_ref()
-        .is_some_and(|b| *b.get_ref());
-    if base {
-        if let Some(span) = account
-            .role_arn
+impl AccountTemplate {
+    fn role(
+        &self,
+        account: &Account,
+        id: &AccountId,
+        regions: &RegionChoice,
+        problems: &mut Vec<Problem>,
+    ) -> Option<RoleConfig> {
+        let defaults = &self.defaults;
+        let base = account
+            .base_credentials
             .as_ref()
-            .or(account.role_name.as_ref())
-            .map(Spanned::span)
+            .is_some_and(|b| *b.get_ref());
+        if base {
+            if let Some(span) = account
+                .role_arn
+                .as_ref()
+                .or(account.role_name.as_ref())
+                .map(Spanned::span)
+            {
+                problems.push(
+                    Problem::at(
+                        span,
+                        "a role is named, and base_credentials = true asks for none",
+                    )
+                    .remedy("keep one of the two"),
+                );
+            }
+            return None;
+        }
+        if let (Some(_), Some(name)) = (&account.role_arn, &account.role_name) {
+            problems.push(
+                Problem::at(name.span(), "role_arn and role_name are both given")
+                    .remedy("keep one of the two"),
+            );
+        }
+        let (arn, span) = match (
+            &account.role_arn,
+            account.role_name.as_ref().or(defaults.role_name.as_ref()),
+        ) {
+            (Some(arn), _) => (arn.get_ref().clone(), arn.span()),
+            (None, Some(template)) => (
+                self.role_arn_from(template, account, id, regions, problems)?,
+                template.span(),
+            ),
+            (None, None) => return None,
+        };
+        check_arn(&arn, span, id, regions, problems);
+        let session_name = account
+            .session_name
+            .as_ref()
+            .or(defaults.session_name.as_ref());
+        if let Some(name) = session_name
+            && !(text_of(name.get_ref(), 2..=64, "_+=,.@-"))
         {
             problems.push(
                 Problem::at(
-                    span,
-                    "a role is named, and base_credentials = true asks for none",
+                    name.span(),
+                    "a session name has 2 to 64 letters, digits or _+=,.@-",
                 )
-                .remedy("keep one of the two"),
+                .remedy("for example session_name = \"cwlake\""),
             );
         }
-        return None;
-    }
-    if let (Some(_), Some(name)) = (&account.role_arn, &account.role_name) {
-        problems.push(
-            Problem::at(name.span(), "role_arn and role_name are both given")
-                .remedy("keep one of the two"),
-        );
-    }
-    let (arn, span) = match (
-        &account.role_arn,
-        account.role_name.as_ref().or(defaults.role_name.as_ref()),
-    ) {
-        (Some(arn), _) => (arn.get_ref().clone(), arn.span()),
-        (None, Some(template)) => (
-            role_arn_from(template, account, id, regions, problems)?,
-            template.span(),
-        ),
-        (None, None) => return None,
-    };
-    check_arn(&arn, span, id, regions, problems);
-    let session_name = account
-        .session_name
-        .as_ref()
-        .or(defaults.session_name.as_ref());
-    if let Some(name) = session_name
-        && !(text_of(name.get_ref(), 2..=64, "_+=,.@-"))
-    {
-        problems.push(
-            Problem::at(
-                name.span(),
-                "a session name has 2 to 64 letters, digits or _+=,.@-",
-            )
-            .remedy("for example session_name = \"cwlake\""),
-        );
-    }
-    let duration = account
-        .session_duration_secs
-        .as_ref()
-        .or(defaults.session_duration_secs.as_ref());
-    if let Some(seconds) = duration
-        && !(900..=43_200).contains(seconds.get_ref())
-    {
-        problems.push(
+        let duration = account
+            .session_duration_secs
+            .as_ref()
+            .or(defaults.session_duration_secs.as_ref());
+        if let Some(seconds) = duration
+            && !(900..=43_200).contains(seconds.get_ref())
+        {
+            problems.push(
             Problem::at(seconds.span(), format!("{} is not a session length", seconds.get_ref()))
                 .remedy("900 to 43200 seconds; through another role (role chaining) AWS allows 3600 at most"),
         );
-    }
-    let seconds = duration.map_or(DEFAULT_SESSION_SECONDS, |d| *d.get_ref());
-    let external_id = account
-        .external_id
-        .as_ref()
-        .or(defaults.external_id.as_ref());
-    Some(RoleConfig {
-        arn,
-        external_id: external_id.and_then(|given| external_id_of(given, env, problems)),
-        session_name: session_name
-            .map_or(DEFAULT_SESSION_NAME, |n| n.get_ref())
-            .to_owned(),
-        session_duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-    })
-}
-
-fn role_arn_from(
-    template: &Spanned<String>,
-    account: &Account,
-    id: &AccountId,
-    regions: &RegionChoice,
-    problems: &mut Vec<Problem>,
-) -> Option<String> {
-    let mut name = template.get_ref().replace("{account_id}", id.as_str());
-    if name.contains("{name}") {
-        let Some(alias) = &account.name else {
-            problems.push(
-                Problem::at(
-                    template.span(),
-                    format!("the role name uses {{name}}, and account {id} has none"),
-                )
-                .remedy("give the account a name, or use {account_id}"),
-            );
-            return None;
+        }
+        let seconds = duration.map_or(DEFAULT_SESSION_SECONDS, |d| *d.get_ref());
+        // One of its own, one by the account's id, one for all.
+        let external_id = match (&account.external_id, self.external_ids.get(id)) {
+            (Some(own), _) => external_id_of(own, Some(id), &self.env, problems),
+            (None, Some(listed)) => Some(listed.clone()),
+            (None, None) => {
+                let usual = defaults.external_id.as_ref();
+                usual.and_then(|given| external_id_of(given, Some(id), &self.env, problems))
+            }
         };
-        name = name.replace("{name}", alias.get_ref());
+        Some(RoleConfig {
+            arn,
+            external_id,
+            session_name: session_name
+                .map_or(DEFAULT_SESSION_NAME, |n| n.get_ref())
+                .to_owned(),
+            session_duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        })
     }
-    if !text_of(&name, 1..=512, "_+=,.@/-") || name.starts_with('/') || name.starts_with("arn:") {
-        problems.push(
+
+    fn role_arn_from(
+        &self,
+        template: &Spanned<String>,
+        account: &Account,
+        id: &AccountId,
+        regions: &RegionChoice,
+        problems: &mut Vec<Problem>,
+    ) -> Option<String> {
+        let mut name = template.get_ref().replace("{account_id}", id.as_str());
+        if name.contains("{name}") {
+            let Some(alias) = &account.name else {
+                problems.push(
+                    Problem::at(
+                        template.span(),
+                        format!("the role name uses {{name}}, and account {id} has none"),
+                    )
+                    .remedy("give the account a name, or use {account_id}"),
+                );
+                return None;
+            };
+            name = name.replace("{name}", alias.get_ref());
+        }
+        if !text_of(&name, 1..=512, "_+=,.@/-") || name.starts_with('/') || name.starts_with("arn:")
+        {
+            problems.push(
             Problem::at(template.span(), format!("'{}' is not a role name", printable(&name)))
                 .remedy("a name or path/name such as \"CWLakeReader\"; {account_id} and {name} are filled in; a full ARN goes in role_arn"),
         );
-        return None;
+            return None;
+        }
+        let partition = match regions {
+            RegionChoice::Named(list) => list[0].partition(),
+            RegionChoice::Auto => self.usual_partition(),
+        };
+        Some(format!("arn:{}:iam::{id}:role/{name}", partition.as_str()))
     }
-    let partition = match regions {
-        RegionChoice::Named(list) => list[0].partition(),
-        RegionChoice::Auto => Partition::Aws,
-    };
-    Some(format!("arn:{}:iam::{id}:role/{name}", partition.as_str()))
 }
 
 /// `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`, in the account and the partition of the entry.
@@ -434,15 +519,16 @@ pub(super) fn destination_role(
     }
     Some(RoleConfig {
         arn: arn.get_ref().clone(),
-        external_id: external_id.and_then(|given| external_id_of(given, env, problems)),
+        external_id: external_id.and_then(|given| external_id_of(given, None, env, problems)),
         session_name: DEFAULT_SESSION_NAME.to_owned(),
         session_duration: Duration::from_secs(DEFAULT_SESSION_SECONDS.cast_unsigned()),
     })
 }
 
-/// `env:NAME` or the literal text.
+/// `env:NAME` or the literal text, with the account's id filled in.
 fn external_id_of(
     given: &Spanned<Secret>,
+    account: Option<&AccountId>,
     env: &Environment,
     problems: &mut Vec<Problem>,
 ) -> Option<SecretString> {
@@ -467,7 +553,11 @@ fn external_id_of(
             }
         },
     };
-    if text_of(&value, 2..=1_224, "_+=,.@:/-") {
+    let value = match account {
+        Some(id) => value.replace("{account_id}", id.as_str()),
+        None => value,
+    };
+    if is_external_id(&value) {
         return Some(SecretString::from(value));
     }
     let problem = Problem::at(
@@ -479,6 +569,12 @@ fn external_id_of(
         problems.push(problem);
     }
     None
+}
+
+/// # Source
+/// STS API reference, `AssumeRole`: 2 to 1,224 characters of `[\\w+=,.@:\\/-]`.
+pub(super) fn is_external_id(text: &str) -> bool {
+    text_of(text, 2..=1_224, "_+=,.@:/-")
 }
 
 /// Length in characters and the IAM alphabet: ASCII letters, digits and `extra`.

@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::accounts::{RoleConfig, destination_role, printable};
 use super::file;
 use super::problem::Problem;
 use super::regions::known_region;
 use super::resolve::{Environment, Overrides};
+use super::spanned::Spanned;
 use crate::model::{AccountId, Region};
 
 /// A validated destination.

@@ -1,109 +1,214 @@
 //! What was read: the TOML file's shape, with the place of every value that is checked later.
+//!
+//! The comments on the fields are what an editor shows: they are the descriptions of `cwlake schema`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::problem::{ConfigError, Problem};
+use super::spanned::Spanned;
 
-/// The configuration file, as written. Unknown keys are refused.
-#[derive(Debug, Deserialize)]
+/// The configuration of cwlake.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "the keys are documented in the README's configuration reference"
-)]
+#[schemars(title = "cwlake.toml")]
 pub struct FileConfig {
-    pub version: Spanned<i64>,
+    /// Version of this file's format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: Option<Spanned<i64>>,
+    /// Where the lake is.
     pub destination: Destination,
+    /// How a run behaves.
     #[serde(default)]
     pub run: Run,
+    /// Speeds and time limits, per account and region; AWS's own quotas when left out.
     #[serde(default)]
     pub limits: LimitOverrides,
+    /// For every account that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,
+    /// Accounts from AWS Organizations, beside those listed.
+    pub organization: Option<Spanned<Organization>>,
+    /// One account to read; over what Organizations and the defaults say.
     #[serde(default)]
     pub account: Vec<Spanned<Account>>,
+    /// Which metrics, with which statistics, at which period.
     #[serde(default)]
     pub metrics: Vec<Spanned<Metrics>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where the lake is.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
+    /// A local folder, relative to this file, or `s3://bucket/prefix`.
     pub url: Spanned<String>,
+    /// The bucket's region; else the base region.
     pub region: Option<Spanned<String>>,
+    /// An S3-compatible store.
     pub endpoint_url: Option<Spanned<String>>,
+    /// The bucket in the path and not in the host name, for S3-compatible stores.
     pub path_style: Option<Spanned<bool>>,
+    /// Refuse any bucket that is not this account's.
     pub expected_bucket_owner: Option<Spanned<String>>,
+    /// `AES256` or `aws:kms`; left to the bucket when left out.
     pub sse: Option<Spanned<String>>,
+    /// With `aws:kms`; the bucket's default key when left out.
     pub kms_key_id: Option<Spanned<String>>,
+    /// Storage class of the tables' objects.
     pub storage_class: Option<Spanned<String>>,
+    /// `bucket-owner-full-control`, for a bucket of another account with ACLs.
     pub acl: Option<Spanned<String>>,
+    /// SHA-256 and CRC32 with every object; false for stores that refuse them.
     pub checksums: Option<Spanned<bool>>,
+    /// Life of the bucket's lock when its run dies elsewhere, seconds.
     pub lease_secs: Option<Spanned<i64>>,
+    /// A role to write with; else the base credentials.
     pub role_arn: Option<Spanned<String>>,
+    /// External id of that role: the text, or `env:NAME`.
     pub external_id: Option<Spanned<Secret>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// How a run behaves.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
+    /// A run without dates reads yesterday and these days before it, since metrics arrive late (2).
     pub lookback_days: Option<Spanned<i64>>,
+    /// Refuse to start when the plan costs more US dollars, stop before the call that would pass it.
     pub max_spend_usd: Option<Spanned<f64>>,
+    /// Requests in flight over the whole run, and the measure of what it holds in memory (32).
     pub concurrency: Option<Spanned<i64>>,
+    /// Batches of one account and region not yet written (4).
     pub read_ahead: Option<Spanned<i64>>,
+    /// Region of the STS endpoint; else `AWS_REGION`, else the account's first.
     pub sts_region: Option<Spanned<String>>,
+    /// For a bucket: folder of files on their way and of answers of an interrupted run.
     pub spool_dir: Option<Spanned<String>>,
+    /// Region codes newer than this version of cwlake.
     #[serde(default)]
     pub extra_regions: Vec<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Speeds and time limits, per account and region.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOverrides {
+    /// `GetMetricData` (50).
     pub calls_per_second: Option<Spanned<f64>>,
+    /// Estimated points, windows that start more than three hours ago (396000).
     pub points_per_second: Option<Spanned<f64>>,
+    /// The same for windows within the last three hours (180000).
     pub recent_points_per_second: Option<Spanned<f64>>,
+    /// `ListMetrics` (25).
     pub list_metrics_per_second: Option<Spanned<f64>>,
+    /// `DescribeInstances` and `DescribeRegions` (10).
     pub ec2_calls_per_second: Option<Spanned<f64>>,
+    /// Tries of one call, with jittered back-off (10).
     pub attempts: Option<Spanned<i64>>,
+    /// Seconds to open a connection (5).
     pub connect_timeout_secs: Option<Spanned<f64>>,
+    /// Seconds to the first byte of an answer (30).
     pub read_timeout_secs: Option<Spanned<f64>>,
+    /// Seconds of one try, body included (60).
     pub attempt_timeout_secs: Option<Spanned<f64>>,
+    /// Seconds of one account and region (21600).
     pub unit_timeout_secs: Option<Spanned<f64>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// For every account that does not say otherwise.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
+    /// Role to assume, with its path if it has one; `{account_id}` and `{name}` are filled in. Accounts of the organization: `CWLakeReader`.
     pub role_name: Option<Spanned<String>>,
+    /// External id: the text, or `env:NAME`; `{account_id}` is filled in.
     pub external_id: Option<Spanned<Secret>>,
+    /// A TOML file of account ids and external ids, relative to this file; it wins over `external_id`.
+    pub external_ids: Option<Spanned<String>>,
+    /// Name of the sessions in CloudTrail (`cwlake`).
     pub session_name: Option<Spanned<String>>,
+    /// 900 to 43200; AWS allows 3600 through another role (3600).
     pub session_duration_secs: Option<Spanned<i64>>,
+    /// A list of regions, or `auto`: every enabled one (`auto`).
     pub regions: Option<Spanned<Regions>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Accounts from AWS Organizations: every active one, or those of some organizational units. `{}` takes all.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Organization {
+    /// A role of the management account or of a delegated administrator, to list with; else the base credentials.
+    pub role_arn: Option<Spanned<String>>,
+    /// External id of that role: the text, or `env:NAME`.
+    pub external_id: Option<Spanned<Secret>>,
+    /// Only accounts below these: an id (`ou-ab12-cd34ef56`, `r-ab12`) or a path of names below the root (`Workloads/Prod`).
+    #[serde(default)]
+    pub include_ous: Vec<Spanned<String>>,
+    /// None of the accounts below these.
+    #[serde(default)]
+    pub exclude_ous: Vec<Spanned<String>>,
+    /// Only these accounts.
+    #[serde(default)]
+    pub include_accounts: Vec<Spanned<String>>,
+    /// None of these accounts.
+    #[serde(default)]
+    pub exclude_accounts: Vec<Spanned<String>>,
+}
+
+/// One account to read.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
+    /// Twelve digits, leading zeros kept.
     pub id: Spanned<String>,
+    /// Alias, for the `account_name` column; the organization's when left out.
     pub name: Option<Spanned<String>>,
+    /// The role to assume, in full.
     pub role_arn: Option<Spanned<String>>,
+    /// The role to assume by name; `{account_id}` and `{name}` are filled in.
     pub role_name: Option<Spanned<String>>,
+    /// Read with the caller's own credentials although `defaults` names a role.
     pub base_credentials: Option<Spanned<bool>>,
+    /// External id: the text, or `env:NAME`.
     pub external_id: Option<Spanned<Secret>>,
+    /// Name of the session in CloudTrail.
     pub session_name: Option<Spanned<String>>,
+    /// 900 to 43200.
     pub session_duration_secs: Option<Spanned<i64>>,
+    /// A list of regions, or `auto`.
     pub regions: Option<Spanned<Regions>>,
+    /// A monitoring account of CloudWatch cross-account observability: read what is linked to it as well.
+    pub linked_accounts: Option<Spanned<bool>>,
+}
+
+impl Account {
+    /// An account that says nothing but its id and alias.
+    pub fn plain(id: &str, name: Option<String>) -> Self {
+        let nowhere = |text: String| Spanned::new(0..0, text);
+        Self {
+            id: nowhere(id.to_owned()),
+            name: name.map(nowhere),
+            role_arn: None,
+            role_name: None,
+            base_credentials: None,
+            external_id: None,
+            session_name: None,
+            session_duration_secs: None,
+            regions: None,
+            linked_accounts: None,
+        }
+    }
 }
 
 /// Text that never shows in Debug.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
@@ -113,45 +218,73 @@ impl std::fmt::Debug for Secret {
 }
 
 /// `"auto"` or a list of region codes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(
     untagged,
     expecting = "\"auto\" or a list of region codes such as [\"us-east-1\"]"
 )]
 pub enum Regions {
+    /// `auto`: every enabled region.
     Word(String),
+    /// Region codes, each a failure when it cannot be read.
     List(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
+/// Which metrics, with which statistics, at which period; or a preset, with what is to differ from it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::struct_field_names,
     reason = "the key is called metrics in the file"
 )]
 pub struct Metrics {
-    pub namespace: Spanned<String>,
-    pub metrics: Spanned<Vec<Spanned<String>>>,
+    /// A ready selection, such as `ec2`; `cwlake presets` lists them. The other keys narrow or override all of it.
+    pub preset: Option<Spanned<String>>,
+    /// One namespace, as AWS spells it.
+    pub namespace: Option<Spanned<String>>,
+    /// Names and globs.
+    pub metrics: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Names and globs that are left out.
+    #[serde(default)]
+    pub exclude: Vec<Spanned<String>>,
+    /// Dimensions that must be there, each with a value glob or several.
     #[serde(default)]
     pub dimensions: BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
+    /// Dimensions that must not be there.
     #[serde(default)]
     pub without_dimensions: Vec<Spanned<String>>,
-    pub statistics: Spanned<Vec<Spanned<String>>>,
-    pub period: Spanned<PeriodText>,
+    /// Dimension values, by name, that leave a metric out.
+    #[serde(default)]
+    pub exclude_dimensions: BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
+    /// `SampleCount` `Sum` `Average` `Minimum` `Maximum`, `pNN.N`, `tmNN` `wmNN` `tcNN` `tsNN`, `IQM`, `TM` `WM` `TC` `TS` `PR` with a range. Up to five cost as much as one.
+    pub statistics: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Seconds, or `auto` for the finest that is kept.
+    pub period: Option<Spanned<PeriodText>>,
+    /// Only points reported in this unit.
     pub unit: Option<Spanned<String>>,
+    /// `list` (ListMetrics) or `ec2` (DescribeInstances, then each name for each instance).
     pub discover: Option<Spanned<String>>,
+    /// List only what had a point in the last three hours, in runs that look back no further.
+    pub recently_active: Option<Spanned<bool>>,
+    /// Seconds after a period's end until its point can be expected; by namespace when left out.
     pub publication_delay_secs: Option<Spanned<i64>>,
+    /// With `discover = "ec2"`: tags that must be there, each with a value glob or several.
     #[serde(default)]
     pub instance_tags: BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
+    /// With `discover = "ec2"`: states that are allowed.
     #[serde(default)]
     pub instance_states: Vec<Spanned<String>>,
 }
 
 /// One glob or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(untagged, expecting = "a text or a list of texts")]
 pub enum OneOrMany {
+    /// One.
     One(String),
+    /// Several.
     Many(Vec<String>),
 }
 
@@ -166,13 +299,16 @@ impl OneOrMany {
 }
 
 /// Seconds, or `"auto"`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(
     untagged,
     expecting = "a whole number of seconds such as 300, or \"auto\""
 )]
 pub enum PeriodText {
+    /// Seconds.
     Seconds(i64),
+    /// `auto`.
     Word(String),
 }
 

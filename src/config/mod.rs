@@ -6,14 +6,19 @@
 
 mod accounts;
 mod destination;
+mod external_ids;
 mod file;
 mod limits;
+mod organization;
+mod presets;
 mod problem;
 mod publication;
 mod range;
 mod regions;
 mod resolve;
+mod rules;
 mod selection;
+mod spanned;
 
 pub use accounts::{AccountConfig, RegionChoice, RoleConfig};
 pub use destination::{Destination, Encryption, S3Destination};
@@ -22,7 +27,11 @@ pub use limits::{
     DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
     RECENT_SECONDS,
 };
+pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
+pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
+pub use regions::known_regions;
 pub use resolve::{Environment, ExportConfig, Overrides, RunOptions, load};
-pub use selection::{Asks, InstanceFilter, NameRule, PeriodChoice, Selection, Source};
+pub use rules::{NameRule, ValueRule};
+pub use selection::{Asks, InstanceFilter, Origin, PeriodChoice, Selection, Source};

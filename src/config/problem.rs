@@ -42,6 +42,33 @@ impl Problem {
     }
 }
 
+/// A configuration file that was read, to show places in it later.
+pub(super) struct ConfigSource {
+    path: PathBuf,
+    text: String,
+}
+
+impl ConfigSource {
+    pub(super) fn new(path: &Path, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// What is wrong with the file after all.
+    pub(super) fn refuse(&self, problems: Vec<Problem>) -> ConfigError {
+        ConfigError::new(&self.path, self.text.clone(), problems)
+    }
+}
+
+/// The text may hold external ids.
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
 /// Everything that is wrong with one configuration file.
 ///
 /// Displays one block a problem: `file:line:column: message`, the line with a caret below, and the remedy.
@@ -79,7 +106,7 @@ impl ConfigError {
             .next()
             .unwrap_or("");
         Place {
-            line: before.matches('\n').count() + 1,
+            line: line_of(&self.text, offset),
             column: before[line_start..].chars().count() + 1,
             text: line,
             // A value may stand on the line after its key.
@@ -87,6 +114,12 @@ impl ConfigError {
                 || mentions_secret(line),
         }
     }
+}
+
+/// The line, from 1, that a byte of the text stands in.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().iter().take(offset);
+    before.filter(|b| **b == b'\n').count() + 1
 }
 
 struct Place<'a> {

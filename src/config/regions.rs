@@ -1,6 +1,6 @@
 //! The regions AWS has opened, so that a misspelt one is refused before any call.
 
-use crate::model::Region;
+use crate::model::{Partition, Region};
 
 /// Region codes of every public partition.
 ///
@@ -48,6 +48,15 @@ const KNOWN: &[&str] = &[
     "us-west-1",
     "us-west-2",
 ];
+
+/// Every region of a partition that this version knows, for an account that does not tell which are enabled.
+pub fn known_regions(partition: Partition) -> Vec<Region> {
+    KNOWN
+        .iter()
+        .filter_map(|code| Region::parse(code))
+        .filter(|region| region.partition() == partition)
+        .collect()
+}
 
 /// Reads a region code that is known, or listed in `extra`.
 ///

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use toml::Spanned;
 
-use super::accounts::{self, AccountConfig, RegionChoice, printable};
+use super::accounts::{self, AccountConfig, AccountTemplate, RegionChoice, printable};
 use super::destination::{self, Destination};
+use super::external_ids::{self, ExternalIds};
 use super::file::{FileConfig, LimitOverrides, Run};
 use super::limits::Limits;
-use super::problem::{ConfigError, Problem};
+use super::organization::{self, OrganizationConfig};
+use super::problem::{ConfigError, ConfigSource, Problem};
 use super::regions::known_region;
 use super::selection::{self, Selection};
-use crate::model::Region;
+use super::spanned::Spanned;
+use crate::model::{AccountId, Region};
 
 /// The environment variables a configuration may name, as a value so that tests need no process state.
 #[derive(Clone, Default)]
@@ -59,6 +62,8 @@ pub struct Overrides {
     pub regions: Vec<String>,
     /// `--namespace`: only these.
     pub namespaces: Vec<String>,
+    /// The file of external ids is about to be written.
+    pub external_ids_may_be_missing: bool,
 }
 
 /// What is meant: validated and immutable.
@@ -68,6 +73,8 @@ pub struct ExportConfig {
     pub destination: Destination,
     /// Accounts in the order of their ids.
     pub accounts: Vec<AccountConfig>,
+    /// Whose accounts are still to be added, see [`ExportConfig::with_organization`].
+    pub organization: Option<OrganizationConfig>,
     /// Selections in file order: where two match one series, the first decides.
     pub selections: Vec<Selection>,
     /// How the run behaves.
@@ -78,6 +85,14 @@ pub struct ExportConfig {
     pub namespaces: BTreeMap<String, i64>,
     /// Only these regions, by `--region`; all when empty.
     pub only_regions: Vec<Region>,
+    /// Only these accounts, by `--account`; all when empty.
+    pub(super) only_accounts: Vec<String>,
+    /// What the file of external ids says.
+    pub(super) external_ids: ExternalIds,
+    /// The file of external ids, when the configuration names one.
+    pub external_ids_file: Option<PathBuf>,
+    /// The file, to show places in it.
+    pub(super) source: Arc<ConfigSource>,
     /// What all `[[metrics]]` of the file ask for, see [`ExportConfig::plan_hash`].
     fingerprint: String,
 }
@@ -90,6 +105,17 @@ impl ExportConfig {
             .iter()
             .take(8)
             .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// Whether `--account` leaves this account in.
+    pub fn is_about(&self, account: &AccountId) -> bool {
+        let only = &self.only_accounts;
+        only.is_empty() || only.iter().any(|id| id == account.as_str())
+    }
+
+    /// Whether some accounts are named by flag.
+    pub fn has_account_flag(&self) -> bool {
+        !self.only_accounts.is_empty()
     }
 
     /// Whether `--region` leaves this region in.
@@ -151,24 +177,49 @@ pub fn load(
         env,
         &mut problems,
     );
-    let accounts = accounts::resolve(&file, env, &extra, &mut problems);
-    let selections = selection::resolve(&file, &mut problems);
+    let template = AccountTemplate {
+        defaults: file.defaults.clone(),
+        env: env.clone(),
+        extra: extra.clone(),
+        external_ids: external_ids::read(
+            path,
+            &file.defaults,
+            overrides.external_ids_may_be_missing,
+            &mut problems,
+        ),
+    };
+    let accounts = accounts::resolve(&file, &template, &mut problems);
+    let organization = organization::resolve(&file, &template, env, &mut problems);
+    let selections = selection::resolve(&file, body, &mut problems);
     let run = run_options(path, &file.run, overrides, &extra, &mut problems);
     let limits = limits(&file.limits, &mut problems);
     let fingerprint = fingerprint(&selections);
     let namespaces = namespaces(&selections);
     let only_regions = only_regions(overrides, &extra, &mut problems);
-    let accounts = only_accounts(accounts, overrides, &only_regions, &mut problems);
+    // Whose accounts are not known yet is asked for them later.
+    let accounts = match &organization {
+        Some(_) => accounts,
+        None => only_accounts(accounts, &overrides.accounts, &only_regions, &mut problems),
+    };
     let selections = only_namespaces(selections, overrides, &mut problems);
     match destination {
         Some(destination) if problems.is_empty() => Ok(ExportConfig {
             destination,
             accounts,
+            organization,
             selections,
             run,
             limits,
             namespaces,
             only_regions,
+            only_accounts: overrides.accounts.clone(),
+            external_ids: template.external_ids.clone(),
+            external_ids_file: file
+                .defaults
+                .external_ids
+                .as_ref()
+                .map(|given| external_ids::path_of(path, given.get_ref())),
+            source: Arc::new(ConfigSource::new(path, body)),
             fingerprint,
         }),
         _ => {
@@ -181,7 +232,11 @@ pub fn load(
 }
 
 fn check_version(file: &FileConfig, problems: &mut Vec<Problem>) {
-    let version = *file.version.get_ref();
+    // A file that does not say is of the first version.
+    let Some(given) = &file.version else {
+        return;
+    };
+    let version = *given.get_ref();
     if version != SUPPORTED_VERSION {
         let remedy = if version > SUPPORTED_VERSION {
             "this file was written for a newer cwlake: update cwlake".to_owned()
@@ -190,7 +245,7 @@ fn check_version(file: &FileConfig, problems: &mut Vec<Problem>) {
         };
         problems.push(
             Problem::at(
-                file.version.span(),
+                given.span(),
                 format!("configuration version {version} is not supported"),
             )
             .remedy(remedy),
@@ -213,6 +268,11 @@ fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<
             .filter_map(|a| a.get_ref().external_id.as_ref())
             .chain(&file.defaults.external_id)
             .chain(&file.destination.external_id)
+            .chain(
+                file.organization
+                    .iter()
+                    .filter_map(|o| o.get_ref().external_id.as_ref()),
+            )
     };
     if let Some(secret) = secrets().find(|s| !s.get_ref().0.starts_with("env:"))
         && is_world_writable(path)
@@ -241,13 +301,13 @@ fn find_access_key(text: &str) -> Option<usize> {
 }
 
 #[cfg(unix)]
-fn is_world_writable(path: &Path) -> bool {
+pub(super) fn is_world_writable(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).is_ok_and(|m| m.mode() & 0o002 != 0)
 }
 
 #[cfg(not(unix))]
-fn is_world_writable(_: &Path) -> bool {
+pub(super) fn is_world_writable(_: &Path) -> bool {
     false
 }
 
@@ -328,28 +388,26 @@ fn only_regions(
 }
 
 /// The accounts named by flag, each with the regions named by flag. An account that reads none of those regions is left out.
-fn only_accounts(
+pub(super) fn only_accounts(
     accounts: Vec<AccountConfig>,
-    overrides: &Overrides,
+    only: &[String],
     regions: &[Region],
     problems: &mut Vec<Problem>,
 ) -> Vec<AccountConfig> {
-    for id in &overrides.accounts {
+    for id in only {
         if !accounts.iter().any(|a| a.id.as_str() == id) {
             problems.push(
                 Problem::whole(format!(
                     "--account: {} is not in the configuration",
                     printable(id)
                 ))
-                .remedy("an id of an [[account]] table, twelve digits"),
+                .remedy("an id of an [[account]] table or of the organization, twelve digits"),
             );
         }
     }
     let mut left: Vec<AccountConfig> = accounts
         .into_iter()
-        .filter(|a| {
-            overrides.accounts.is_empty() || overrides.accounts.iter().any(|id| a.id.as_str() == id)
-        })
+        .filter(|a| only.is_empty() || only.iter().any(|id| a.id.as_str() == id))
         .collect();
     if regions.is_empty() {
         return left;

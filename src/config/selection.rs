@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-use toml::Spanned;
-
 use super::accounts::printable;
-use super::file::{FileConfig, Metrics, OneOrMany, PeriodText};
-use super::problem::Problem;
+use super::file::{FileConfig, Metrics, PeriodText};
+use super::presets::expand;
+use super::problem::{Problem, line_of};
 use super::publication::publication_delay;
+use super::rules::{NameRule, ValueRule, name_rule, value_rules};
+use super::spanned::Spanned;
 use crate::model::{Period, Statistic};
 
 /// One `[[metrics]]` table, validated.
@@ -23,12 +23,38 @@ pub struct Selection {
     pub required: Vec<(String, ValueRule)>,
     /// Dimensions that must not be there.
     pub forbidden: Vec<String>,
+    /// Names that are left out.
+    pub excluded_names: Option<NameRule>,
+    /// Values of dimensions that leave a metric out.
+    pub excluded_values: Vec<(String, ValueRule)>,
     /// What to ask of every metric found.
     pub asks: Arc<Asks>,
     /// How the metrics are found.
     pub source: Source,
     /// Seconds after a period's end until its point can be expected.
     pub publication_delay: i64,
+    /// What had no point in the last three hours need not be listed, where the window allows it.
+    pub recently_active: bool,
+    /// Where it stands in the configuration, for messages.
+    pub origin: Origin,
+}
+
+/// Where a selection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Line of its table, from 1.
+    pub line: usize,
+    /// The preset it is a part of.
+    pub preset: Option<String>,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.preset {
+            Some(preset) => write!(f, "preset {preset} in line {}", self.line),
+            None => write!(f, "[[metrics]] in line {}", self.line),
+        }
+    }
 }
 
 impl Selection {
@@ -37,7 +63,7 @@ impl Selection {
         let rules = |rules: &[(String, ValueRule)]| {
             rules
                 .iter()
-                .map(|(name, rule)| format!("{name:?}={:?}", rule.texts))
+                .map(|(name, rule)| format!("{name:?}={:?}", rule.texts()))
                 .collect::<Vec<_>>()
                 .join(",")
         };
@@ -46,10 +72,17 @@ impl Selection {
             Source::List => "list".to_owned(),
             Source::Ec2(filter) => format!("ec2 {} {:?}", rules(&filter.tags), filter.states),
         };
+        let mut excluded = String::new();
+        if let Some(names) = &self.excluded_names {
+            excluded += &format!(" but {:?}", names.texts());
+        }
+        if !self.excluded_values.is_empty() {
+            excluded += &format!(" but {}", rules(&self.excluded_values));
+        }
         format!(
-            "{:?} {:?} {} {:?} {statistics:?} {:?} {:?} {source}",
+            "{:?} {:?} {} {:?} {statistics:?} {:?} {:?} {source}{excluded}",
             self.namespace,
-            self.names.texts,
+            self.names.texts(),
             rules(&self.required),
             self.forbidden,
             self.asks.period,
@@ -94,59 +127,6 @@ pub struct InstanceFilter {
     pub tags: Vec<(String, ValueRule)>,
     /// Allowed states; empty allows all.
     pub states: Vec<String>,
-}
-
-/// Metric names: exact ones and globs.
-#[derive(Clone, Debug)]
-pub struct NameRule {
-    texts: Vec<String>,
-    globs: GlobSet,
-}
-
-impl NameRule {
-    /// Whether the name is wanted.
-    pub fn matches(&self, name: &str) -> bool {
-        self.globs.is_match(name)
-    }
-
-    /// The names, when none of them is a glob.
-    pub fn exact(&self) -> Option<&[String]> {
-        (!self.texts.iter().any(|t| is_glob(t))).then_some(&self.texts)
-    }
-}
-
-/// Allowed values of one dimension or tag: exact ones and globs.
-#[derive(Clone, Debug)]
-pub struct ValueRule {
-    texts: Vec<String>,
-    globs: GlobSet,
-}
-
-impl ValueRule {
-    /// Whether the value is allowed.
-    pub fn matches(&self, value: &str) -> bool {
-        self.globs.is_match(value)
-    }
-
-    /// The value, when exactly one is allowed and it is not a glob.
-    pub fn exact(&self) -> Option<&str> {
-        match self.texts.as_slice() {
-            [one] if !is_glob(one) => Some(one),
-            _ => None,
-        }
-    }
-}
-
-fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '[', '{', '\\'])
-}
-
-/// `*` also crosses `/` and `.`: names and values are not paths.
-fn glob(text: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(text)
-        .literal_separator(false)
-        .backslash_escape(true)
-        .build()
 }
 
 /// # Source
@@ -201,60 +181,90 @@ const MAX_DIMENSIONS: usize = 30;
 /// Far more than anybody looks at, few enough to count in 16 bits over all tables.
 const MAX_STATISTICS: usize = 100;
 
-/// Resolves every `[[metrics]]`, collecting what is wrong.
-pub(super) fn resolve(file: &FileConfig, problems: &mut Vec<Problem>) -> Vec<Selection> {
-    if file.metrics.is_empty() {
-        problems.push(Problem::whole("no metrics are selected").remedy(
-            "add a [[metrics]] table, for example namespace = \"AWS/EC2\", metrics = [\"CPUUtilization\"], statistics = [\"Average\"], period = 300",
-        ));
-    }
-    file.metrics
-        .iter()
-        .filter_map(|entry| one(entry.get_ref(), problems))
-        .collect()
+/// A `[[metrics]]` table with everything it cannot do without.
+struct Table<'a> {
+    namespace: &'a Spanned<String>,
+    metrics: &'a Spanned<Vec<Spanned<String>>>,
+    statistics: &'a Spanned<Vec<Spanned<String>>>,
+    period: &'a Spanned<PeriodText>,
+    rest: &'a Metrics,
 }
 
-fn one(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Selection> {
-    let before = problems.len();
-    let namespace = entry.namespace.get_ref();
-    let namespace_chars = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
-    if namespace.is_empty() || namespace.len() > 255 || !namespace.chars().all(namespace_chars) {
-        problems.push(
-            Problem::at(
-                entry.namespace.span(),
-                format!("'{}' is not a namespace", printable(namespace)),
-            )
-            .remedy("one namespace a table, spelled as AWS spells it, such as \"AWS/EC2\""),
-        );
-    }
-    let names = names(entry, problems);
-    let required = rules(&entry.dimensions, "dimension", problems);
-    if required.len() > MAX_DIMENSIONS {
-        problems.push(Problem::at(
-            entry.namespace.span(),
-            format!("a metric has at most {MAX_DIMENSIONS} dimensions"),
+/// Resolves every `[[metrics]]`, collecting what is wrong. `text` is the file's, for the lines of the tables.
+pub(super) fn resolve(
+    file: &FileConfig,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Selection> {
+    if file.metrics.is_empty() {
+        problems.push(Problem::whole("no metrics are selected").remedy(
+            "add a [[metrics]] table, for example preset = \"ec2\"; or namespace = \"AWS/EC2\", metrics = [\"CPUUtilization\"], statistics = [\"Average\"], period = 300",
         ));
     }
-    for name in &entry.without_dimensions {
-        if entry
-            .dimensions
-            .keys()
-            .any(|k| k.get_ref() == name.get_ref())
-        {
-            problems.push(
-                Problem::at(
-                    name.span(),
-                    format!(
-                        "dimension '{}' is both required and forbidden",
-                        printable(name.get_ref())
-                    ),
-                )
-                .remedy("nothing can match: keep one of the two"),
-            );
+    let mut selections = Vec::new();
+    for entry in &file.metrics {
+        let preset = entry.get_ref().preset.as_ref();
+        let origin = Origin {
+            line: line_of(text, entry.span().start),
+            preset: preset.map(|p| p.get_ref().clone()),
+        };
+        for table in expand(entry.get_ref(), problems) {
+            selections.extend(one(&table, &entry.span(), origin.clone(), problems));
         }
     }
-    let asks = asks(entry, problems);
-    let source = source(entry, names.as_ref(), problems);
+    selections
+}
+
+fn required<'a>(
+    entry: &'a Metrics,
+    place: &Range<usize>,
+    problems: &mut Vec<Problem>,
+) -> Option<Table<'a>> {
+    let given = [
+        ("namespace", entry.namespace.is_some()),
+        ("metrics", entry.metrics.is_some()),
+        ("statistics", entry.statistics.is_some()),
+        ("period", entry.period.is_some()),
+    ];
+    for (key, _) in given.iter().filter(|(_, given)| !given) {
+        problems.push(
+            Problem::at(place.clone(), format!("missing key '{key}'")).remedy(format!(
+                "add '{key}', or name a preset; sample-data/cwlake.toml shows every key"
+            )),
+        );
+    }
+    Some(Table {
+        namespace: entry.namespace.as_ref()?,
+        metrics: entry.metrics.as_ref()?,
+        statistics: entry.statistics.as_ref()?,
+        period: entry.period.as_ref()?,
+        rest: entry,
+    })
+}
+
+fn one(
+    entry: &Metrics,
+    place: &Range<usize>,
+    origin: Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<Selection> {
+    let before = problems.len();
+    let table = required(entry, place, problems)?;
+    let namespace = table.namespace.get_ref();
+    check_namespace(table.namespace, problems);
+    let names = names(table.metrics, problems);
+    let required = value_rules(&entry.dimensions, "dimension", problems);
+    check_dimensions(&table, required.len(), problems);
+    let excluded_names = if entry.exclude.is_empty() {
+        None
+    } else {
+        let place = entry.exclude[0].span();
+        name_rule(&entry.exclude, &place, problems)
+    };
+    let excluded_values = value_rules(&entry.exclude_dimensions, "dimension", problems);
+    let asks = asks(&table, problems);
+    let source = source(&table, names.as_ref(), problems);
+    let publication_delay = delay(&table, problems);
     if problems.len() > before {
         return None;
     }
@@ -267,15 +277,57 @@ fn one(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Selection> {
             .iter()
             .map(|n| n.get_ref().clone())
             .collect(),
+        excluded_names,
+        excluded_values,
         asks: Arc::new(asks?),
         source: source?,
-        publication_delay: delay(entry, problems),
+        publication_delay,
+        recently_active: entry.recently_active.as_ref().is_some_and(|r| *r.get_ref()),
+        origin,
     })
 }
 
-fn delay(entry: &Metrics, problems: &mut Vec<Problem>) -> i64 {
-    let Some(given) = &entry.publication_delay_secs else {
-        return publication_delay(entry.namespace.get_ref());
+fn check_namespace(namespace: &Spanned<String>, problems: &mut Vec<Problem>) {
+    let text = namespace.get_ref();
+    let namespace_chars = |c: char| c.is_ascii_alphanumeric() || ".-_/#: ".contains(c);
+    if text.is_empty() || text.len() > 255 || !text.chars().all(namespace_chars) {
+        problems.push(
+            Problem::at(
+                namespace.span(),
+                format!("'{}' is not a namespace", printable(text)),
+            )
+            .remedy("one namespace a table, spelled as AWS spells it, such as \"AWS/EC2\""),
+        );
+    }
+}
+
+fn check_dimensions(table: &Table<'_>, required: usize, problems: &mut Vec<Problem>) {
+    if required > MAX_DIMENSIONS {
+        problems.push(Problem::at(
+            table.namespace.span(),
+            format!("a metric has at most {MAX_DIMENSIONS} dimensions"),
+        ));
+    }
+    let wanted = &table.rest.dimensions;
+    for name in &table.rest.without_dimensions {
+        if wanted.keys().any(|k| k.get_ref() == name.get_ref()) {
+            problems.push(
+                Problem::at(
+                    name.span(),
+                    format!(
+                        "dimension '{}' is both required and forbidden",
+                        printable(name.get_ref())
+                    ),
+                )
+                .remedy("nothing can match: keep one of the two"),
+            );
+        }
+    }
+}
+
+fn delay(table: &Table<'_>, problems: &mut Vec<Problem>) -> i64 {
+    let Some(given) = &table.rest.publication_delay_secs else {
+        return publication_delay(table.namespace.get_ref());
     };
     if !(0..=604_800).contains(given.get_ref()) {
         problems.push(
@@ -292,100 +344,18 @@ fn delay(entry: &Metrics, problems: &mut Vec<Problem>) -> i64 {
     *given.get_ref()
 }
 
-fn names(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<NameRule> {
-    let list = entry.metrics.get_ref();
-    if list.is_empty() {
+fn names(list: &Spanned<Vec<Spanned<String>>>, problems: &mut Vec<Problem>) -> Option<NameRule> {
+    if list.get_ref().is_empty() {
         problems.push(
-            Problem::at(entry.metrics.span(), "the list of metrics is empty")
+            Problem::at(list.span(), "the list of metrics is empty")
                 .remedy("name metrics or globs, or [\"*\"] for all of the namespace"),
         );
         return None;
     }
-    for name in list {
-        if name.get_ref().is_empty() || name.get_ref().len() > 255 {
-            problems.push(Problem::at(
-                name.span(),
-                "a metric name has 1 to 255 characters",
-            ));
-            return None;
-        }
-    }
-    let globs = glob_set(list, &entry.metrics.span(), problems)?;
-    let texts = list.iter().map(|n| n.get_ref().clone()).collect();
-    Some(NameRule { texts, globs })
+    name_rule(list.get_ref(), &list.span(), problems)
 }
 
-fn glob_set(
-    texts: &[Spanned<String>],
-    place: &Range<usize>,
-    problems: &mut Vec<Problem>,
-) -> Option<GlobSet> {
-    let mut globs = GlobSetBuilder::new();
-    for text in texts {
-        globs.add(checked_glob(text, problems)?);
-    }
-    match globs.build() {
-        Ok(set) => Some(set),
-        Err(_) => {
-            problems.push(
-                Problem::at(
-                    place.clone(),
-                    "these globs are too large to be matched together",
-                )
-                .remedy("use fewer or shorter globs, or several [[metrics]] tables"),
-            );
-            None
-        }
-    }
-}
-
-fn checked_glob(text: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Glob> {
-    match glob(text.get_ref()) {
-        Ok(glob) => Some(glob),
-        Err(e) => {
-            problems.push(
-                Problem::at(text.span(), format!("'{}' is not a glob: {}", printable(text.get_ref()), e.kind()))
-                    .remedy("* stands for any text, ? for one character, {a,b} for either, [ab] for a set; \\ takes a sign literally"),
-            );
-            None
-        }
-    }
-}
-
-fn rules(
-    table: &std::collections::BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
-    what: &str,
-    problems: &mut Vec<Problem>,
-) -> Vec<(String, ValueRule)> {
-    let mut rules = Vec::new();
-    for (name, values) in table {
-        let texts = values.get_ref().as_slice();
-        if name.get_ref().is_empty() || texts.is_empty() || texts.iter().any(String::is_empty) {
-            problems.push(
-                Problem::at(
-                    values.span(),
-                    format!(
-                        "{what} '{}' has an empty name or value",
-                        printable(name.get_ref())
-                    ),
-                )
-                .remedy("\"*\" allows every value"),
-            );
-            continue;
-        }
-        let texts: Vec<_> = texts
-            .iter()
-            .map(|t| Spanned::new(values.span(), t.clone()))
-            .collect();
-        if let Some(globs) = glob_set(&texts, &values.span(), problems) {
-            let texts = texts.into_iter().map(Spanned::into_inner).collect();
-            rules.push((name.get_ref().clone(), ValueRule { texts, globs }));
-        }
-    }
-    rules
-}
-
-fn asks(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Asks> {
+fn asks(entry: &Table<'_>, problems: &mut Vec<Problem>) -> Option<Asks> {
     let mut statistics = Vec::new();
     if entry.statistics.get_ref().is_empty() {
         problems.push(
@@ -418,9 +388,9 @@ fn asks(entry: &Metrics, problems: &mut Vec<Problem>) -> Option<Asks> {
     }
     statistics.sort();
     statistics.dedup();
-    let period = period(&entry.period, &entry.namespace, problems);
-    let unit = entry.unit.as_ref().map(|u| u.get_ref().clone());
-    if let Some(unit) = &entry.unit
+    let period = period(entry.period, entry.namespace, problems);
+    let unit = entry.rest.unit.as_ref().map(|u| u.get_ref().clone());
+    if let Some(unit) = &entry.rest.unit
         && !UNITS.contains(&unit.get_ref().as_str())
     {
         let near = UNITS
@@ -481,11 +451,12 @@ fn period(
 }
 
 fn source(
-    entry: &Metrics,
+    table: &Table<'_>,
     names: Option<&NameRule>,
     problems: &mut Vec<Problem>,
 ) -> Option<Source> {
-    let tags = rules(&entry.instance_tags, "tag", problems);
+    let entry = table.rest;
+    let tags = value_rules(&entry.instance_tags, "tag", problems);
     let listed = entry
         .discover
         .as_ref()
@@ -525,7 +496,7 @@ fn source(
             if names.is_some_and(|n| n.exact().is_none()) {
                 problems.push(
                     Problem::at(
-                        entry.metrics.span(),
+                        table.metrics.span(),
                         "EC2-driven discovery needs exact metric names, not globs",
                     )
                     .remedy("name each metric, or use discover = \"list\""),

@@ -14,6 +14,8 @@ pub struct ListRequest {
     pub metric_name: Option<String>,
     /// Dimensions every selection of the namespace requires; with the value when all want the same one.
     pub dimensions: Vec<(String, Option<String>)>,
+    /// Only metrics with a point in the last three hours: every selection of the namespace says so.
+    pub recently_active: bool,
 }
 
 /// Dimension filters in one `ListMetrics` request.
@@ -43,6 +45,7 @@ pub fn list_requests(selections: &[Selection]) -> Vec<ListRequest> {
                 _ => None,
             })),
             dimensions: common_dimensions(&selections),
+            recently_active: selections.iter().all(|s| s.recently_active),
         })
         .collect()
 }
@@ -114,6 +117,17 @@ fn wants(selection: &Selection, metric: &MetricId) -> bool {
             .forbidden
             .iter()
             .any(|name| metric.dimension(name).is_some())
+        && !excludes(selection, metric)
+}
+
+/// Whether the selection leaves the metric out by name or by the value of a dimension.
+pub(super) fn excludes(selection: &Selection, metric: &MetricId) -> bool {
+    let names = selection.excluded_names.as_ref();
+    let by_value = |(name, rule): &(String, crate::config::ValueRule)| {
+        metric.dimension(name).is_some_and(|v| rule.matches(v))
+    };
+    names.is_some_and(|names| names.matches(metric.metric_name()))
+        || selection.excluded_values.iter().any(by_value)
 }
 
 /// What selections may ask about an instance.

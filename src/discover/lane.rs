@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "ec2")]
+use super::filter::excludes;
 use super::filter::{list_requests, matching, matching_known};
-use super::list_metrics::list;
+use super::list_metrics::{Reach, list};
 use crate::accounts::{CallStats, LaneClient};
 use crate::config::Selection;
 #[cfg(feature = "ec2")]
 use crate::config::Source;
 #[cfg(feature = "ec2")]
 use crate::model::Dimension;
-use crate::model::{Cause, MetricId, Series};
+use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId, Series};
 
 /// Series with the selections that want them.
 ///
@@ -29,9 +31,9 @@ pub async fn discover(
     known: Vec<MetricId>,
     stats: &mut CallStats,
 ) -> Result<Found, Cause> {
-    let mut wanted: BTreeMap<MetricId, Vec<usize>> = BTreeMap::new();
+    let mut wanted = Wanted::new();
     for request in list_requests(selections) {
-        list(client, &request, stats, |metric| {
+        list(client, &request, Reach::Own, stats, |metric, _| {
             let by = matching(selections, &metric);
             if !by.is_empty() {
                 wanted.insert(metric, by);
@@ -41,6 +43,67 @@ pub async fn discover(
     }
     #[cfg(feature = "ec2")]
     add_instances(client, selections, stats, &mut wanted).await?;
+    add_known(selections, known, &mut wanted);
+    Ok(found(client.lane(), wanted))
+}
+
+/// What a monitoring account sees of the accounts linked to it, by account; its own metrics are left out. Only what some selection wants.
+///
+/// # Errors
+/// The cause of the first listing that could not be finished.
+///
+/// # Source
+/// CloudWatch user guide, "CloudWatch cross-account observability": links are of one region.
+pub async fn discover_linked(
+    client: &LaneClient,
+    selections: &[Selection],
+    stats: &mut CallStats,
+) -> Result<BTreeMap<AccountId, Vec<MetricId>>, Cause> {
+    let own = &client.lane().account;
+    let mut linked: BTreeMap<AccountId, Vec<MetricId>> = BTreeMap::new();
+    for mut request in list_requests(selections) {
+        // The windows of the linked accounts are their own, and not known here.
+        request.recently_active = false;
+        list(client, &request, Reach::Linked, stats, |metric, owner| {
+            if let Some(owner) = owner.filter(|owner| owner != own)
+                && !matching(selections, &metric).is_empty()
+            {
+                linked.entry(owner).or_default().push(metric);
+            }
+        })
+        .await
+        .map_err(|cause| match cause.kind {
+            CauseKind::AccessDenied => cause.with_hint(format!(
+                "linked_accounts = true: the role in account {own} must be allowed cloudwatch:ListMetrics on linked accounts (a monitoring \
+                 account's role, cwlake iam prints its policy), or set linked_accounts = false"
+            )),
+            _ => cause,
+        })?;
+    }
+    Ok(linked)
+}
+
+/// The series of a linked account: what was listed of it and what is `known` from earlier runs, as far as the selections want it.
+pub fn linked_series(
+    lane: &Lane,
+    selections: &[Selection],
+    listed: Vec<MetricId>,
+    known: Vec<MetricId>,
+) -> Found {
+    let mut wanted = Wanted::new();
+    for metric in listed {
+        let by = matching(selections, &metric);
+        if !by.is_empty() {
+            wanted.insert(metric, by);
+        }
+    }
+    add_known(selections, known, &mut wanted);
+    found(lane, wanted)
+}
+
+type Wanted = BTreeMap<MetricId, Vec<usize>>;
+
+fn add_known(selections: &[Selection], known: Vec<MetricId>, wanted: &mut Wanted) {
     for metric in known {
         let by = matching_known(selections, &metric);
         if !by.is_empty() {
@@ -50,11 +113,13 @@ pub async fn discover(
             there.dedup();
         }
     }
-    let lane = client.lane();
-    Ok(wanted
+}
+
+fn found(lane: &Lane, wanted: Wanted) -> Found {
+    wanted
         .into_iter()
         .map(|(metric, by)| (Series::new(lane, metric), by))
-        .collect())
+        .collect()
 }
 
 /// The EC2-driven way: every wanted name of every wanted instance, whether `ListMetrics` knows it or not.
@@ -63,7 +128,7 @@ async fn add_instances(
     client: &LaneClient,
     selections: &[Selection],
     stats: &mut CallStats,
-    wanted: &mut BTreeMap<MetricId, Vec<usize>>,
+    wanted: &mut Wanted,
 ) -> Result<(), Cause> {
     let driven: Vec<_> = (0..)
         .zip(selections)
@@ -90,6 +155,9 @@ async fn add_instances(
             for name in selection.names.exact().unwrap_or_default() {
                 let dimensions = vec![Dimension::new("InstanceId", instance.id.clone())];
                 let metric = MetricId::new(selection.namespace.as_str(), name.as_str(), dimensions);
+                if excludes(selection, &metric) {
+                    continue;
+                }
                 let by = wanted.entry(metric).or_default();
                 if !by.contains(index) {
                     by.push(*index);

@@ -1,25 +1,40 @@
 //! Listing one namespace. Follows CloudWatch `ListMetrics`.
+//!
+//! # Source
+//! CloudWatch API reference, `ListMetrics`: `OwningAccounts` has one entry a metric, in the order of `Metrics`, when linked accounts are
+//! included; `RecentlyActive` takes `PT3H` alone.
 
 use std::collections::HashSet;
 
-use aws_sdk_cloudwatch::types::{DimensionFilter, Metric};
+use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
 
 use super::filter::ListRequest;
 use crate::accounts::{Api, CallStats, LaneClient};
-use crate::model::{Cause, CauseKind, Dimension, MetricId};
+use crate::model::{AccountId, Cause, CauseKind, Dimension, MetricId};
 
 /// Pages of one listing: fifty million metrics, far above what an account has.
 const MAX_PAGES: usize = 100_000;
 
-/// Calls `take` with every metric of every page, in the server's order; a metric may come twice.
+/// Whose metrics are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The account's own.
+    Own,
+    /// Those of the accounts linked to a monitoring account as well.
+    Linked,
+}
+
+/// Calls `take` with every metric of every page, in the server's order, and with its account where linked ones are listed; a metric may come
+/// twice.
 ///
 /// # Errors
 /// The cause of the page that failed, a token that repeats, or a token refused twice: what was taken is then incomplete.
 pub(super) async fn list(
     client: &LaneClient,
     request: &ListRequest,
+    reach: Reach,
     stats: &mut CallStats,
-    mut take: impl FnMut(MetricId),
+    mut take: impl FnMut(MetricId, Option<AccountId>),
 ) -> Result<(), Cause> {
     let filters: Vec<DimensionFilter> = request
         .dimensions
@@ -43,6 +58,8 @@ pub(super) async fn list(
                     .namespace(&request.namespace)
                     .set_metric_name(request.metric_name.clone())
                     .set_dimensions((!filters.is_empty()).then(|| filters.clone()))
+                    .set_recently_active(request.recently_active.then_some(RecentlyActive::Pt3H))
+                    .set_include_linked_accounts((reach == Reach::Linked).then_some(true))
                     .set_next_token(token.clone())
                     .send()
             })
@@ -59,8 +76,16 @@ pub(super) async fn list(
             }
             Err(cause) => return Err(cause),
         };
-        for metric in page.metrics() {
-            take(metric_id(metric)?);
+        let owners = page.owning_accounts();
+        if reach == Reach::Linked && owners.len() != page.metrics().len() {
+            return Err(Cause::new(
+                CauseKind::Protocol,
+                "ListMetrics: not every metric has an owning account",
+            ));
+        }
+        for (n, metric) in page.metrics().iter().enumerate() {
+            let owner = owners.get(n).and_then(|id| AccountId::parse(id));
+            take(metric_id(metric)?, owner);
         }
         match page.next_token {
             None => return Ok(()),

@@ -10,4 +10,4 @@ mod lane;
 mod list_metrics;
 
 pub use filter::{Instance, ListRequest, list_requests, matching};
-pub use lane::{Found, discover};
+pub use lane::{Found, discover, discover_linked, linked_series};

@@ -60,6 +60,23 @@ pub(super) struct LaneMetrics {
     pub(super) stored: LaneStore,
 }
 
+/// The lanes of one region.
+pub(super) struct RegionLanes<'a> {
+    lanes: &'a BTreeMap<(String, String), LaneMetrics>,
+    account: &'a str,
+    region: &'a str,
+    empty: LaneMetrics,
+}
+
+impl RegionLanes<'_> {
+    /// The lane of an account that is linked, or of the one that reads.
+    pub(super) fn of(&self, owner: Option<&str>) -> &LaneMetrics {
+        let account = owner.unwrap_or(self.account);
+        let key = (account.to_owned(), self.region.to_owned());
+        self.lanes.get(&key).unwrap_or(&self.empty)
+    }
+}
+
 impl LaneMetrics {
     /// How to compute a metric, if it is generated.
     pub(super) fn generated(&self, key: &MetricKey) -> Option<Generated> {
@@ -97,6 +114,25 @@ impl Metrics {
             .or_default()
             .stored
             .put(key, raw);
+    }
+
+    /// Reads the lanes of a region as one account sees them.
+    pub(super) fn read_region<T>(
+        &self,
+        account: &str,
+        region: &str,
+        read: impl FnOnce(&RegionLanes<'_>) -> T,
+    ) -> T {
+        let lanes = self
+            .lanes
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        read(&RegionLanes {
+            lanes: &lanes,
+            account,
+            region,
+            empty: LaneMetrics::default(),
+        })
     }
 
     /// Reads one lane.
@@ -178,7 +214,7 @@ pub(super) fn dimensions(given: &Value) -> Result<Vec<(String, String)>, Refusal
 
 pub(super) fn list_metrics(
     metrics: &Metrics,
-    account: &str,
+    (account, linked): (&str, &[String]),
     region: &str,
     now: i64,
     input: &Value,
@@ -218,11 +254,19 @@ pub(super) fn list_metrics(
                     .any(|(dn, dv)| dn == n && v.is_none_or(|v| v == dv))
             })
     };
-    let all: BTreeSet<MetricKey> = metrics.read(account, region, |lane| {
-        let mut all = lane.stored.active(since);
-        all.extend(lane.generated.keys().filter(|k| wanted(k)).cloned());
-        all
-    });
+    let include_linked = input.get("IncludeLinkedAccounts") == Some(&Value::Bool(true));
+    let owners = std::iter::once(account).chain(linked.iter().map(String::as_str));
+    let owners = owners.take(if include_linked { usize::MAX } else { 1 });
+    let mut all: Vec<(MetricKey, &str)> = Vec::new();
+    for owner in owners {
+        let of_lane: BTreeSet<MetricKey> = metrics.read(owner, region, |lane| {
+            let mut all = lane.stored.active(since);
+            all.extend(lane.generated.keys().filter(|k| wanted(k)).cloned());
+            all
+        });
+        all.extend(of_lane.into_iter().map(|key| (key, owner)));
+    }
+    all.sort();
     let from = match input.str("NextToken").map(|t| {
         t.strip_prefix("list-")
             .and_then(|n| n.parse::<usize>().ok())
@@ -237,14 +281,14 @@ pub(super) fn list_metrics(
             });
         }
     };
-    let matched: Vec<&MetricKey> = all.iter().filter(wanted).collect();
-    let page = matched
-        .iter()
-        .skip(from)
-        .take(PAGE_SIZE)
-        .map(|key| metric(key))
-        .collect();
-    let mut answer = vec![("Metrics".to_owned(), Value::List(page))];
+    let matched: Vec<&(MetricKey, &str)> = all.iter().filter(|(key, _)| wanted(&key)).collect();
+    let page = || matched.iter().skip(from).take(PAGE_SIZE);
+    let metrics = page().map(|(key, _)| metric(key)).collect();
+    let mut answer = vec![("Metrics".to_owned(), Value::List(metrics))];
+    if include_linked {
+        let owners = page().map(|(_, owner)| Value::text(*owner)).collect();
+        answer.push(("OwningAccounts".to_owned(), Value::List(owners)));
+    }
     if from + PAGE_SIZE < matched.len() {
         answer.push((
             "NextToken".to_owned(),

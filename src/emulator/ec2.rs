@@ -22,12 +22,20 @@ pub(super) fn handle(
         Some("DescribeInstances") => describe_instances(world, account, region, form, omit),
         Some("DescribeRegions") => {
             let mut items = String::new();
-            for name in &account.regions {
+            let mut add = |name: &str, status: &str| {
                 let _ = write!(
                     items,
                     "<item><regionName>{name}</regionName><regionEndpoint>ec2.{name}.amazonaws.com</regionEndpoint>\
-                     <optInStatus>opt-in-not-required</optInStatus></item>"
+                     <optInStatus>{status}</optInStatus></item>"
                 );
+            };
+            for name in &account.regions {
+                add(name, "opt-in-not-required");
+            }
+            if form.get("AllRegions") == Some("true") {
+                for name in &account.disabled_regions {
+                    add(name, "not-opted-in");
+                }
             }
             Answer::xml(format!(
                 "<DescribeRegionsResponse xmlns=\"{NAMESPACE}\"><regionInfo>{items}</regionInfo></DescribeRegionsResponse>"

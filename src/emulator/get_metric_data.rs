@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::aggregate::{Bin, Stat};
-use super::cloudwatch::{Generated, LaneMetrics, Refusal, dimensions};
+use super::cloudwatch::{Generated, LaneMetrics, Refusal, RegionLanes, dimensions};
 use super::faults::{Fault, FaultKind, mix};
 use super::fleet::raw;
 use super::store::{Datum, MetricKey};
@@ -22,6 +22,8 @@ const DAY: i64 = 86_400;
 pub(super) struct Query {
     id: String,
     pub(super) key: MetricKey,
+    /// The linked account that owns the metric; the calling account's own when none.
+    pub(super) account: Option<String>,
     stat: Stat,
     stat_text: String,
     period: i64,
@@ -153,7 +155,7 @@ impl Request {
     /// Answers the page the request asks for. `published` is the time until which values can be seen, at or before `now`.
     pub(super) fn answer(
         &self,
-        lane: &LaneMetrics,
+        lanes: &RegionLanes<'_>,
         (now, published): (i64, i64),
         faults: &[Fault],
     ) -> Page {
@@ -174,6 +176,7 @@ impl Request {
                 next = Some((index, 0));
                 break;
             }
+            let lane = lanes.of(query.account.as_deref());
             let (mut times, mut values, messages) = self.points(query, lane, now, published);
             let skip = if index == self.from.0 {
                 self.from.1.min(times.len())
@@ -243,9 +246,10 @@ impl Request {
 
     /// Up to five statistics of a metric count once.
     fn billed(&self) -> u64 {
-        let mut metrics: BTreeMap<(&MetricKey, i64), u64> = BTreeMap::new();
+        let mut metrics: BTreeMap<(Option<&str>, &MetricKey, i64), u64> = BTreeMap::new();
         for query in &self.queries {
-            *metrics.entry((&query.key, query.period)).or_default() += 1;
+            let metric = (query.account.as_deref(), &query.key, query.period);
+            *metrics.entry(metric).or_default() += 1;
         }
         metrics
             .values()
@@ -467,6 +471,39 @@ fn message(code: &str, text: &str) -> Value {
     ])
 }
 
+/// The answer to a request of nothing but `TIME_SERIES(number)`: no metric is requested, and none is billed.
+pub(super) fn constants(input: &Value) -> Option<Value> {
+    let queries = input.list("MetricDataQueries");
+    let is_constant = |q: &Value| {
+        let number = |e: &str| {
+            e.strip_prefix("TIME_SERIES(")?
+                .strip_suffix(')')?
+                .parse::<f64>()
+                .ok()
+        };
+        q.str("Expression").and_then(number).is_some()
+    };
+    if queries.is_empty() || !queries.iter().all(is_constant) {
+        return None;
+    }
+    let result = |q: &Value| {
+        Entry {
+            id: q.str("Id").unwrap_or_default().to_owned(),
+            label: String::new(),
+            times: Vec::new(),
+            values: Vec::new(),
+            status: "Complete",
+            messages: Vec::new(),
+        }
+        .value()
+    };
+    let results = queries.iter().map(result).collect();
+    Some(Value::Map(vec![(
+        "MetricDataResults".to_owned(),
+        Value::List(results),
+    )]))
+}
+
 fn query(given: &Value) -> Result<Query, Refusal> {
     let id = given.str("Id").unwrap_or("");
     let mut characters = id.chars();
@@ -505,6 +542,7 @@ fn query(given: &Value) -> Result<Query, Refusal> {
     Ok(Query {
         id: id.to_owned(),
         key: (namespace.to_owned(), name.to_owned(), dimensions(metric)?),
+        account: given.str("AccountId").map(str::to_owned),
         stat,
         stat_text,
         period,

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use super::faults::mix;
-use super::world::{RoleSpec, World};
+use super::world::{RoleSpec, UserSpec, World};
 
 /// The credential scope of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +40,25 @@ pub(super) struct Identity {
     pub(super) account: String,
     pub(super) arn: String,
     pub(super) is_session: bool,
-    role: Option<RoleSpec>,
+    policy: Option<Policy>,
+}
+
+/// What an identity may do.
+#[derive(Clone, Debug)]
+struct Policy {
+    allow: Vec<String>,
+    deny: Vec<String>,
 }
 
 impl Identity {
     /// Whether the identity's policy allows the action; root credentials may do everything.
     pub(super) fn allows(&self, action: &str, region: &str) -> bool {
-        let Some(role) = &self.role else {
+        let Some(policy) = &self.policy else {
             return true;
         };
-        let allowed = role.allow.iter().any(|a| a == "*" || a == action);
+        let allowed = policy.allow.iter().any(|a| a == "*" || a == action);
         let here = format!("{action}@{region}");
-        allowed && !role.deny.iter().any(|d| d == action || *d == here)
+        allowed && !policy.deny.iter().any(|d| d == action || *d == here)
     }
 }
 
@@ -109,7 +116,10 @@ impl Sessions {
             account: account.to_owned(),
             arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session_name}"),
             is_session: true,
-            role: Some(role.clone()),
+            policy: Some(Policy {
+                allow: role.allow.clone(),
+                deny: role.deny.clone(),
+            }),
         };
         let session = Session {
             token: given.token.clone(),
@@ -135,7 +145,23 @@ impl Sessions {
                 account: access_key.to_owned(),
                 arn: format!("arn:aws:iam::{access_key}:root"),
                 is_session: false,
-                role: None,
+                policy: None,
+            });
+        }
+        let users = world
+            .accounts
+            .iter()
+            .flat_map(|a| a.users.iter().map(move |u| (a, u)));
+        let is = |(_, user): &(_, &UserSpec)| user.access_key == access_key;
+        if let Some((account, user)) = users.into_iter().find(is) {
+            return Ok(Identity {
+                account: account.id.clone(),
+                arn: format!("arn:aws:iam::{}:user/{}", account.id, user.access_key),
+                is_session: false,
+                policy: Some(Policy {
+                    allow: user.allow.clone(),
+                    deny: Vec::new(),
+                }),
             });
         }
         let all = self

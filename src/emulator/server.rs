@@ -15,12 +15,12 @@ use axum::response::Response;
 use super::bill::Bill;
 use super::cloudwatch::{Metrics, Refusal, list_metrics, put_metric_data};
 use super::faults::{Fault, FaultKind, Faults, Subject};
-use super::get_metric_data::Request;
+use super::get_metric_data::{Query, Request, constants};
 use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
 use super::load::LoadError;
 use super::wire::{Protocol, Value};
-use super::world::{World, WorldError};
-use super::{ec2, load, sts};
+use super::world::{AccountSpec, World, WorldError};
+use super::{ec2, load, organizations, sts};
 
 /// Where CBOR requests go; boto3's JSON names the same service in a header.
 const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
@@ -223,7 +223,8 @@ struct Call {
 }
 
 enum CallBody {
-    CloudWatch(Protocol, Value),
+    /// CloudWatch, or Organizations.
+    Structured(Protocol, Value),
     Query(Form),
 }
 
@@ -231,7 +232,7 @@ impl Call {
     /// An error in the caller's own protocol.
     fn error(&self, status: u16, code: &'static str, message: &str) -> Answer {
         match &self.body {
-            CallBody::CloudWatch(protocol, _) => Answer::cloudwatch_error(
+            CallBody::Structured(protocol, _) => Answer::cloudwatch_error(
                 *protocol,
                 &Refusal {
                     status,
@@ -267,7 +268,7 @@ async fn answer(
         return plain(
             400,
             "text/plain",
-            b"not a signed request to sts, monitoring or ec2".to_vec(),
+            b"not a signed request to sts, monitoring, ec2 or organizations".to_vec(),
         );
     };
     let token = headers
@@ -366,7 +367,7 @@ fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
         return Some(Call {
             scope,
             operation: operation.to_owned(),
-            body: CallBody::CloudWatch(Protocol::Cbor, input),
+            body: CallBody::Structured(Protocol::Cbor, input),
         });
     }
     if let Some((_, operation)) = header("x-amz-target").and_then(|t| t.split_once('.')) {
@@ -374,7 +375,7 @@ fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
         return Some(Call {
             scope,
             operation: operation.to_owned(),
-            body: CallBody::CloudWatch(Protocol::Json, input),
+            body: CallBody::Structured(Protocol::Json, input),
         });
     }
     let form = Form(form_urlencoded::parse(body).into_owned().collect());
@@ -405,7 +406,7 @@ impl Server {
             .map_or("unknown", |c| c.account.as_str())
             .to_owned();
         let names = match &call.body {
-            CallBody::CloudWatch(_, input) => metric_names(input),
+            CallBody::Structured(_, input) => metric_names(input),
             CallBody::Query(_) => Vec::new(),
         };
         let subject = Subject {
@@ -443,6 +444,18 @@ impl Server {
         let Some(account) = self.world.account(&caller.account) else {
             return call.error(403, "AccessDenied", "no such account");
         };
+        let action = format!("{}:{}", iam_prefix(service), call.operation);
+        if service == "organizations" {
+            return self.organizations(call, caller, &action);
+        }
+        if account.scp_denied_regions.iter().any(|r| r == region) {
+            let text = format!(
+                "User: {} is not authorized to perform: {action} with an explicit deny in a service control policy: \
+                 arn:aws:organizations::{}:policy/o-emulated/service_control_policy/p-emulated",
+                caller.arn, caller.account
+            );
+            return call.error(403, denied_code(service), &text);
+        }
         if !account.regions.iter().any(|r| r == region) {
             let code = if service == "ec2" {
                 "AuthFailure"
@@ -455,31 +468,20 @@ impl Server {
                 "The security token included in the request is invalid.",
             );
         }
-        let prefix = if service == "ec2" {
-            "ec2"
-        } else {
-            "cloudwatch"
-        };
-        let action = format!("{prefix}:{}", call.operation);
         if !caller.allows(&action, region) {
             let text = format!(
-                "User: {} is not authorized to perform: {action}",
+                "User: {} is not authorized to perform: {action} because no identity-based policy allows the {action} action",
                 caller.arn
             );
-            let code = if service == "ec2" {
-                "UnauthorizedOperation"
-            } else {
-                "AccessDenied"
-            };
-            return call.error(403, code, &text);
+            return call.error(403, denied_code(service), &text);
         }
         match &call.body {
             CallBody::Query(form) => {
                 let omit = faults.iter().any(|f| f.kind == FaultKind::Omit);
                 ec2::handle(&self.world, account, region, form, omit)
             }
-            CallBody::CloudWatch(protocol, input) => {
-                match self.cloudwatch(&call.operation, &caller.account, region, input, faults) {
+            CallBody::Structured(protocol, input) => {
+                match self.cloudwatch(&call.operation, account, region, input, faults) {
                     Ok(value) => Answer::of_value(*protocol, 200, &value),
                     Err(refusal) => Answer::cloudwatch_error(*protocol, &refusal),
                 }
@@ -487,20 +489,59 @@ impl Server {
         }
     }
 
+    fn organizations(&self, call: &Call, caller: &Identity, action: &str) -> Answer {
+        let CallBody::Structured(protocol, input) = &call.body else {
+            return call.error(400, "InvalidAction", "Organizations speaks JSON");
+        };
+        let answer = if caller.allows(action, "") {
+            organizations::handle(&self.world, &caller.account, &call.operation, input)
+        } else {
+            Err(Refusal {
+                status: 400,
+                code: "AccessDeniedException",
+                message: format!(
+                    "User: {} is not authorized to perform: {action}",
+                    caller.arn
+                ),
+            })
+        };
+        match answer {
+            Ok(value) => Answer::of_value(*protocol, 200, &value),
+            Err(refusal) => Answer::cloudwatch_error(*protocol, &refusal),
+        }
+    }
+
     fn cloudwatch(
         &self,
         operation: &str,
-        account: &str,
+        spec: &AccountSpec,
         region: &str,
         input: &Value,
         faults: &[Fault],
     ) -> Result<Value, Refusal> {
         let now = self.now();
+        let account = spec.id.as_str();
         match operation {
-            "ListMetrics" => list_metrics(&self.metrics, account, region, now, input),
+            "ListMetrics" => {
+                let accounts = (account, spec.linked.as_slice());
+                list_metrics(&self.metrics, accounts, region, now, input)
+            }
             "PutMetricData" => put_metric_data(&self.metrics, account, region, now, input),
             "GetMetricData" => {
+                if let Some(body) = constants(input) {
+                    return Ok(body);
+                }
                 let request = Request::parse(input)?;
+                let stranger = |q: &&Query| {
+                    let owner = q.account.as_ref();
+                    owner.is_some_and(|o| o != account && !spec.linked.contains(o))
+                };
+                if let Some(query) = request.queries.iter().find(stranger) {
+                    return Err(Refusal::validation(format!(
+                        "Account {} is not linked to this account.",
+                        query.account.as_deref().unwrap_or_default()
+                    )));
+                }
                 if self.world.enforce_quota {
                     let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
                     let lane = quota
@@ -508,9 +549,9 @@ impl Server {
                         .or_default();
                     lane.spend(request.estimate(), now - request.start() <= 3 * 3_600)?;
                 }
-                let page = self.metrics.read(account, region, |lane| {
+                let page = self.metrics.read_region(account, region, |lanes| {
                     let published = now - self.world.publication_delay_secs;
-                    request.answer(lane, (now, published), faults)
+                    request.answer(lanes, (now, published), faults)
                 });
                 let mut bill = self.bill.lock().unwrap_or_else(PoisonError::into_inner);
                 let lane = bill.lane(account, region);
@@ -527,6 +568,23 @@ impl Server {
     }
 }
 
+/// The service in IAM actions.
+fn iam_prefix(service: &str) -> &str {
+    if service == "monitoring" {
+        "cloudwatch"
+    } else {
+        service
+    }
+}
+
+fn denied_code(service: &str) -> &'static str {
+    if service == "ec2" {
+        "UnauthorizedOperation"
+    } else {
+        "AccessDenied"
+    }
+}
+
 fn metric_names(input: &Value) -> Vec<&str> {
     let queries = input.list("MetricDataQueries").iter();
     queries
@@ -536,7 +594,7 @@ fn metric_names(input: &Value) -> Vec<&str> {
 }
 
 fn refuse_unknown(call: &Call, unknown: Unknown) -> Answer {
-    let cloudwatch = matches!(call.body, CallBody::CloudWatch(..));
+    let cloudwatch = matches!(call.body, CallBody::Structured(..));
     let invalid = match call.scope.service.as_str() {
         "ec2" => "AuthFailure",
         _ if cloudwatch => "UnrecognizedClientException",

@@ -57,7 +57,7 @@ fn assume(world: &World, sessions: &Sessions, caller: &Identity, form: &Form) ->
         .external_id
         .as_deref()
         .is_none_or(|wanted| form.get("ExternalId") == Some(wanted));
-    if !trusted || !external {
+    if !trusted || !external || !caller.allows("sts:AssumeRole", "") {
         return denied();
     }
     let asked = form

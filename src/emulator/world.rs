@@ -24,6 +24,11 @@ pub struct World {
     /// a fast server for measuring clients. Two statistics of a series then do not belong together.
     #[serde(default)]
     pub precomputed: bool,
+    /// The organization the accounts belong to.
+    pub organization: Option<OrganizationSpec>,
+    /// Organizational units.
+    #[serde(default, rename = "ou")]
+    pub units: Vec<UnitSpec>,
     /// Accounts that exist.
     #[serde(default, rename = "account")]
     pub accounts: Vec<AccountSpec>,
@@ -32,15 +37,70 @@ pub struct World {
     pub faults: Vec<Fault>,
 }
 
+/// An organization.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationSpec {
+    /// The account that manages it.
+    pub management: String,
+    /// Accounts that may list it as well.
+    #[serde(default)]
+    pub delegates: Vec<String>,
+}
+
+/// Id of the organization's root.
+pub(super) const ROOT: &str = "r-emul";
+
+/// An organizational unit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitSpec {
+    /// For example `ou-emul-11111111`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The unit it is in; the root when left out.
+    #[serde(default = "root")]
+    pub parent: String,
+}
+
+fn root() -> String {
+    ROOT.to_owned()
+}
+
+fn active() -> String {
+    "ACTIVE".to_owned()
+}
+
 /// One account.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountSpec {
     /// Twelve digits. As an access key id they are the account's root credentials.
     pub id: String,
+    /// Its name in the organization; its id when left out.
+    pub name: Option<String>,
+    /// The organizational unit it is in; the root when left out.
+    #[serde(default = "root")]
+    pub ou: String,
+    /// `ACTIVE`, `SUSPENDED` …
+    #[serde(default = "active")]
+    pub state: String,
     /// Enabled regions.
     #[serde(default = "default_regions")]
     pub regions: Vec<String>,
+    /// Regions it has not opted into; any other region does not exist for it either, but is not named.
+    #[serde(default)]
+    pub disabled_regions: Vec<String>,
+    /// Regions that a service control policy denies.
+    #[serde(default)]
+    pub scp_denied_regions: Vec<String>,
+    /// Accounts that are linked to it, which makes it a monitoring account.
+    #[serde(default)]
+    pub linked: Vec<String>,
+    /// Users with a policy; the account's id as access key is its root, which may do everything.
+    #[serde(default, rename = "user")]
+    pub users: Vec<UserSpec>,
     /// Generated metrics have a value every five minutes, and not every minute: EC2's basic monitoring.
     #[serde(default)]
     pub basic_monitoring: bool,
@@ -56,6 +116,17 @@ pub struct AccountSpec {
     /// Roles that can be assumed.
     #[serde(default, rename = "role")]
     pub roles: Vec<RoleSpec>,
+}
+
+/// A user that calls with an access key of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSpec {
+    /// Its access key id.
+    pub access_key: String,
+    /// Allowed actions; `*` alone allows all.
+    #[serde(default)]
+    pub allow: Vec<String>,
 }
 
 /// One role.

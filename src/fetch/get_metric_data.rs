@@ -16,7 +16,7 @@ use super::page::{Page, PageResult};
 use super::spool::{Kept, Spool};
 use crate::accounts::{Api, CallStats, LaneClient, Toll, get_metric_data};
 use crate::model::{
-    Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
+    AccountId, Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
 use crate::plan::{Batch, LanePlan, is_legal};
 
@@ -364,7 +364,8 @@ impl Job<'_> {
                 metrics: billed,
             };
             let (plan, batch) = (self.plan, self.batch);
-            let queries = |positions| queries(plan, batch, positions);
+            let through = &self.client.lane().account;
+            let queries = |positions| queries(plan, batch, positions, through);
             let unanswered = self.fetched.stats.calls.unanswered;
             let page = client
                 .call_paid(
@@ -509,7 +510,14 @@ impl Partial {
     }
 }
 
-fn queries(plan: &LanePlan, batch: &Batch, positions: &[usize]) -> Vec<MetricDataQuery> {
+/// `through` is the account that is called: another account's metrics are asked for by its id.
+fn queries(
+    plan: &LanePlan,
+    batch: &Batch,
+    positions: &[usize],
+    through: &AccountId,
+) -> Vec<MetricDataQuery> {
+    let owner = (plan.lane.account != *through).then(|| plan.lane.account.to_string());
     let query = |(n, &position): (usize, &usize)| {
         let query = batch.queries[position];
         let planned = &plan.series[query.series as usize];
@@ -534,6 +542,7 @@ fn queries(plan: &LanePlan, batch: &Batch, positions: &[usize]) -> Vec<MetricDat
         MetricDataQuery::builder()
             .id(format!("q{n}"))
             .metric_stat(stat)
+            .set_account_id(owner.clone())
             .return_data(true)
             .build()
     };

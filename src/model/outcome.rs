@@ -45,8 +45,12 @@ pub enum CauseKind {
     ExpiredToken,
     /// IAM or a trust policy says no.
     AccessDenied,
+    /// A policy of the organization says no, whatever the role may do.
+    PolicyDenied,
     /// The region is not enabled for the account.
     RegionDisabled,
+    /// No connection to the service came about.
+    Unreachable,
     /// The request itself is wrong.
     Validation,
     /// The page token is unknown or has expired.
@@ -70,9 +74,20 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
+    /// Whether it speaks of a whole region, so that a region nobody named is left out for it.
+    pub fn is_about_a_region(self) -> bool {
+        matches!(
+            self,
+            Self::RegionDisabled | Self::PolicyDenied | Self::Unreachable
+        )
+    }
+
     /// Whether asking again, unchanged, can help.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient | Self::ExpiredToken)
+        matches!(
+            self,
+            Self::Throttled | Self::Transient | Self::Unreachable | Self::ExpiredToken
+        )
     }
 }
 
@@ -108,7 +123,7 @@ impl Cause {
     /// The outcome of a unit that ends with this cause.
     pub fn unit_outcome(&self) -> UnitOutcome {
         match self.kind {
-            CauseKind::AccessDenied => UnitOutcome::Forbidden,
+            CauseKind::AccessDenied | CauseKind::PolicyDenied => UnitOutcome::Forbidden,
             _ => UnitOutcome::Failed,
         }
     }

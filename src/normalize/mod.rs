@@ -11,5 +11,7 @@ mod series;
 pub use decode::{DecodeError, DecodedRun, decode_runs};
 pub use metrics::{MetricRows, RunIdentity, plain_rows};
 pub use overlay::overlay;
-pub use schema::{METRICS_SORT, SCHEMA_VERSION, SERIES_SORT, metrics_schema, series_schema};
+pub use schema::{
+    ColumnKind, METRICS_SORT, SCHEMA_VERSION, SERIES_SORT, columns, metrics_schema, series_schema,
+};
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};

@@ -72,6 +72,41 @@ pub fn series_schema() -> SchemaRef {
     ]))
 }
 
+/// What a column holds, for those who describe the tables to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// UTF-8.
+    Text,
+    /// Microseconds UTC.
+    Instant,
+    /// 32 bits.
+    Integer,
+    /// 64 bits.
+    BigInteger,
+    /// 64 bits, floating.
+    Double,
+    /// Text to text.
+    TextMap,
+}
+
+/// Name and kind of every column, in order.
+///
+/// # Panics
+/// For a type no table of ours has.
+pub fn columns(schema: &Schema) -> Vec<(String, ColumnKind)> {
+    let kind = |field: &Field| match field.data_type() {
+        DataType::Utf8 => ColumnKind::Text,
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => ColumnKind::Instant,
+        DataType::Int32 => ColumnKind::Integer,
+        DataType::Int64 => ColumnKind::BigInteger,
+        DataType::Float64 => ColumnKind::Double,
+        DataType::Map(..) => ColumnKind::TextMap,
+        other => panic!("no table has a column of type {other}"),
+    };
+    let fields = schema.fields().iter();
+    fields.map(|f| (f.name().clone(), kind(f))).collect()
+}
+
 /// The spec's own names, so that every reader sees a MAP and not a list of structs.
 pub(super) fn dimensions_entry() -> Field {
     Field::new("key_value", DataType::Struct(dimension_fields()), false)

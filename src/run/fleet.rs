@@ -103,6 +103,7 @@ pub(super) async fn export_lanes(
                     scope,
                     spool,
                     plan,
+                    matched: _,
                 } = match planned_lane.ready {
                     Ok(ready) => ready,
                     Err(cause) => {

@@ -99,7 +99,7 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
         })
         .await
     };
-    let lane = job.client.lane().clone();
+    let lane = job.plan.lane.clone();
     let changes: Vec<(Day, UnitReport, Change)> = stream::iter(sealed)
         .map(|day| {
             let (job, lane) = (&job, &lane);
@@ -144,7 +144,7 @@ async fn old_units(job: &LaneJob) -> Result<HashMap<Day, PathBuf>, StoreError> {
     let mut old = HashMap::new();
     for (day, mode) in &job.scope.days {
         if *mode == DayMode::Merge {
-            let key = layout::unit(layout::METRICS, *day, job.client.lane());
+            let key = layout::unit(layout::METRICS, *day, &job.plan.lane);
             let scratch = job.lake.staging();
             if let Some(path) = job.lake.store().open(&key, &scratch).await? {
                 old.insert(*day, path);
@@ -161,7 +161,7 @@ async fn record(
     whole: bool,
     units: &[UnitReport],
 ) -> Result<(), Cause> {
-    let (lake, lane) = (Arc::clone(&job.lake), job.client.lane().clone());
+    let (lake, lane) = (Arc::clone(&job.lake), job.plan.lane.clone());
     // The catalog first: a day that the manifest calls settled is not read again. A broken one keeps nothing else from being recorded.
     let mut catalog = Ok(());
     if whole && !job.plan.series.is_empty() && !lake.lost().is_cancelled() {
@@ -261,7 +261,7 @@ async fn fetch_and_write(
         })
         .await;
         if !any_day_left {
-            tracing::info!(lane = %job.client.lane(), "no day of this lane can be completed: asking no further");
+            tracing::info!(lane = %job.plan.lane, "no day of this lane can be completed: asking no further");
             // What is under way is paid for: its answers are kept for the run that resumes.
             batches.drain(GRACE).await;
             return Ok(None);

@@ -1,10 +1,14 @@
 //! The pipeline: one call per stage, in order.
 
+mod accounts;
 mod catalog;
 mod choice;
 mod day;
+mod discovery;
+mod doctor;
 mod fleet;
 mod lane;
+mod linked;
 mod old;
 mod pipeline;
 mod place;
@@ -15,7 +19,10 @@ mod status;
 mod unit;
 mod verify;
 
+pub use accounts::{AccountList, ListedAccount, accounts};
 pub use choice::{ChoiceError, LaneChoice};
+pub use discovery::{DiscoverReport, DiscoveredLane, DiscoveredMetric, discover};
+pub use doctor::{Check, CheckState, DoctorReport, StatementToAdd, doctor};
 pub use pipeline::{Planned, PlannedLane, ReadyLane, RunContext, RunError, export, plan};
 pub use status::{AccountStatus, ShortUnit, StatusReport, status};
 pub use verify::{Fault, Gap, VerifyReport, verify};

@@ -1,5 +1,6 @@
 //! The whole run, stage by stage. Stages do not know each other; they are joined here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,19 +8,21 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::entered_accounts_by;
 use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::fleet::{export_lanes, lanes_of_account, note_unread};
+use super::linked::{follow_links, plan_linked};
 use super::place::Place;
-use super::prepare::{all_without_credentials, enter_all, lanes_of, plan_one};
+use super::prepare::{UnplannedLane, note_closed_accounts, plan_one};
 use super::scope::LaneScope;
-use crate::accounts::{BaseSession, CallStats, LaneClient, Origin};
+use crate::accounts::{CallStats, LaneClient, Origin};
 use crate::commit::{Lake, LakeError};
-use crate::config::{AccountConfig, ExportConfig, Range, RegionChoice, point};
+use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoice, point};
 use crate::fetch::{BatchStats, Spool, sweep_spool};
 use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
-use crate::report::{AccountReport, LaneReport, RunReport, Totals};
+use crate::report::{AccountReport, FleetReport, LaneReport, RunReport, Totals};
 use crate::telemetry::Progress;
 use crate::write::{Store, StoreError};
 
@@ -60,8 +63,10 @@ impl RunContext {
         }
     }
 
-    fn wants_account(&self, account: &AccountId) -> bool {
-        self.lanes.as_ref().is_none_or(|l| l.has_account(account))
+    pub(super) fn wants_account(&self, account: &AccountConfig) -> bool {
+        let lanes = self.lanes.as_ref();
+        // What is linked to it may be wanted although it is not.
+        account.linked_accounts || lanes.is_none_or(|l| l.has_account(&account.id))
     }
 
     pub(super) fn wants(&self, lane: &Lane) -> bool {
@@ -96,6 +101,12 @@ pub enum RunError {
     /// What the lake knows about itself could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The accounts of the organization are not known.
+    #[error("{0}")]
+    Organization(Cause),
+    /// The configuration names what does not exist.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Everything that is known before the first paid call.
@@ -103,9 +114,9 @@ pub enum RunError {
 pub struct Planned {
     /// What it costs.
     pub cost: Cost,
-    /// Every account of the configuration.
-    pub accounts: Vec<AccountReport>,
-    /// Every lane of the accounts that could be entered.
+    /// Its accounts, and what is to be said of them.
+    pub fleet: FleetReport,
+    /// Every lane of the accounts that could be entered, and of those linked to them.
     pub lanes: Vec<PlannedLane>,
     /// The lake's root.
     destination: String,
@@ -119,6 +130,8 @@ pub struct ReadyLane {
     pub(super) spool: Spool,
     /// What it will be asked.
     pub plan: Arc<LanePlan>,
+    /// Series that each selection wants of it, by the selection's place; those that were not listed are not here.
+    pub matched: BTreeMap<usize, u64>,
 }
 
 /// One lane, planned.
@@ -128,64 +141,72 @@ pub struct PlannedLane {
     pub lane: Lane,
     /// Alias of its account.
     pub account_name: Option<Arc<str>>,
+    /// The monitoring account it is read through.
+    pub through: Option<AccountId>,
     /// What finding its series took.
     pub discovery: CallStats,
     /// Its client and plan, or why there is none.
     pub ready: Result<ReadyLane, Cause>,
-    /// The region was found by itself: when it is disabled it is skipped, not failed.
-    pub region_by_itself: bool,
+    /// Nobody named its region, and it is closed to us: skipped, not failed.
+    pub leave_out: bool,
 }
 
-/// Enters every account, discovers and plans every lane. Spends nothing but free calls, writes nothing.
+/// Enters every account, discovers and plans every lane. Spends nothing but free calls, writes nothing. Returns the plan with the run it is
+/// for: its accounts are then all known.
 ///
 /// # Errors
-/// [`RunError::Credentials`]; anything that concerns one account or lane is in its entry.
-pub async fn plan(context: &RunContext) -> Result<Planned, RunError> {
+/// [`RunError::Credentials`], [`RunError::Organization`]; anything that concerns one account or lane is in its entry.
+pub async fn plan(context: &RunContext) -> Result<(RunContext, Planned), RunError> {
     let place = Place::of(context).await?;
-    let base = place.session(context).await?;
-    plan_with(context, &base, &place).await
+    plan_with(context, &place).await
 }
 
-async fn plan_with(
-    context: &RunContext,
-    base: &BaseSession,
-    place: &Place,
-) -> Result<Planned, RunError> {
+async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, Planned), RunError> {
+    let base = place.session(context).await?;
+    let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
-    let accounts: Vec<AccountConfig> = config
-        .accounts
-        .iter()
-        .filter(|a| context.wants_account(&a.id))
-        .cloned()
+    let in_region = |lane: &&UnplannedLane| config.reads(&lane.lane().region);
+    let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
+    let monitoring: Vec<UnplannedLane> = monitoring.cloned().collect();
+    let wanted: Vec<UnplannedLane> = lanes
+        .into_iter()
+        .filter(|l| context.wants(&l.lane()))
         .collect();
     context
         .progress
-        .stage(&format!("entering {} accounts", accounts.len()));
-    let entered = enter_all(base, accounts, config).await;
-    if let Some(cause) = all_without_credentials(&entered) {
-        return Err(RunError::Credentials(cause));
-    }
-    let (accounts, mut lanes) = lanes_of(entered, config).await;
-    lanes.retain(|lane| context.wants(&lane.lane()));
-    context
-        .progress
-        .stage(&format!("discovering metrics in {} lanes", lanes.len()));
-    let lanes: Vec<PlannedLane> = stream::iter(lanes)
-        .map(|lane| plan_one(lane, place, context))
+        .stage(&format!("discovering metrics in {} lanes", wanted.len()));
+    let mut lanes: Vec<PlannedLane> = stream::iter(wanted)
+        .map(|lane| plan_one(lane, place, &context))
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
+    note_closed_accounts(&mut accounts, &mut lanes);
+    let ready = lanes.iter().filter(|l| l.ready.is_ok());
+    let direct: BTreeSet<Lane> = ready.map(|l| l.lane.clone()).collect();
+    // Where a monitoring account is closed itself, that is told of its lane.
+    let closed = |l: &UnplannedLane| lanes.iter().any(|p| p.lane == l.lane() && p.ready.is_err());
+    let open = monitoring.into_iter().filter(|l| !closed(l)).collect();
+    let links = follow_links(open, direct, &context).await;
+    lanes.extend(plan_linked(links.lanes, place, &context).await);
     let plans = lanes
         .iter()
         .filter_map(|l| l.ready.as_ref().ok())
         .map(|ready| &*ready.plan);
     let cost = Cost::of(plans, &config.limits, context.now);
-    Ok(Planned {
-        cost,
+    let mut fleet = FleetReport {
         accounts,
+        shared: links.shared,
+        unlisted_links: links.unlisted,
+        ..FleetReport::default()
+    };
+    fleet.leave_out(left_out);
+    let planned = Planned {
+        cost,
+        fleet,
         lanes,
         destination: place.store.describe(),
-    })
+    };
+    Ok((context, planned))
 }
 
 /// The main job: everything [`plan`] does, then fetch, normalize, write and publish every lane, and the report.
@@ -225,15 +246,12 @@ async fn export_into(
     if let Err(error) = sweep_spool(&lake.spool()) {
         tracing::warn!(%error, "removing abandoned answers");
     }
-    let planning = async {
-        let base = place.session(context).await?;
-        plan_with(context, &base, place).await
-    };
-    let planned = tokio::select! {
-        planned = planning => planned?,
+    let (context, planned) = tokio::select! {
+        planned = plan_with(context, place) => planned?,
         // Discovery reports its own end; what comes before it has nothing to report but that.
-        () = stopped_for_good(&context.stop) => Planned::stopped(context, &place.store),
+        () = stopped_for_good(&context.stop) => (context.clone(), Planned::stopped(context, &place.store)),
     };
+    let context = &context;
     let mut report = RunReport {
         run_id,
         ..planned.report(context)
@@ -247,7 +265,7 @@ async fn export_into(
             cap,
         });
     }
-    for account in &report.accounts {
+    for account in &report.fleet.accounts {
         let Some(cause) = &account.cause else {
             continue;
         };
@@ -273,18 +291,13 @@ async fn export_into(
 }
 
 impl PlannedLane {
-    /// Its region was found by itself and turned out to be disabled: nobody asked for it by name.
-    fn is_skipped(&self) -> bool {
-        let disabled = |cause: &Cause| cause.kind == CauseKind::RegionDisabled;
-        self.region_by_itself && self.ready.as_ref().err().is_some_and(disabled)
-    }
-
     /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
     fn report(&self, context: &RunContext) -> LaneReport {
         let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
         LaneReport {
             account_id: self.lane.account.to_string(),
             region: self.lane.region.to_string(),
+            through: self.through.as_ref().map(ToString::to_string),
             planned: plan.map(|p| p.cost()).unwrap_or_default(),
             namespaces: plan
                 .map(|p| p.cost_by_namespace(&context.config.limits, context.now))
@@ -293,7 +306,7 @@ impl PlannedLane {
             discovery: self.discovery,
             overruled: plan.map_or(0, |p| p.overruled),
             seconds: 0.0,
-            skipped: self.is_skipped(),
+            skipped: self.leave_out,
             cause: self.ready.as_ref().err().cloned(),
         }
     }
@@ -309,14 +322,25 @@ impl Planned {
                 RegionChoice::Named(named) => named.iter().map(ToString::to_string).collect(),
                 RegionChoice::Auto => Vec::new(),
             },
+            disabled_regions: Vec::new(),
+            regions_guessed: None,
             cause: Some(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
         };
         Self {
             cost: Cost::default(),
-            accounts: context.config.accounts.iter().map(account).collect(),
+            fleet: FleetReport {
+                accounts: context.config.accounts.iter().map(account).collect(),
+                ..FleetReport::default()
+            },
             lanes: Vec::new(),
             destination: store.describe(),
         }
+    }
+
+    fn unmatched(&self, context: &RunContext) -> Vec<String> {
+        let ready = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
+        let matched = ready.flat_map(|ready| ready.matched.iter().map(|(i, n)| (*i, *n)));
+        unmatched(&context.config, matched)
     }
 
     /// Everything from the first second asked of any lane to the last.
@@ -346,11 +370,33 @@ impl Planned {
             stopped_by: None,
             planned: self.cost,
             totals: Totals::default(),
-            accounts: self.accounts.clone(),
+            fleet: FleetReport {
+                unmatched: self.unmatched(context),
+                ..self.fleet.clone()
+            },
             lanes: self.lanes.iter().map(|l| l.report(context)).collect(),
             units: Vec::new(),
         }
     }
+}
+
+/// Selections that were looked for and have no series anywhere; of a preset it is told when all of it has none. `matched` are series by the
+/// place of their selection.
+pub(super) fn unmatched(
+    config: &ExportConfig,
+    matched: impl Iterator<Item = (usize, u64)>,
+) -> Vec<String> {
+    let mut by_table: BTreeMap<(usize, String), u64> = BTreeMap::new();
+    for (index, series) in matched {
+        let selection = &config.selections[index];
+        let text = match selection.origin.preset {
+            Some(_) => selection.origin.to_string(),
+            None => format!("{} ({})", selection.origin, selection.namespace),
+        };
+        *by_table.entry((selection.origin.line, text)).or_default() += series;
+    }
+    let none = by_table.into_iter().filter(|(_, series)| *series == 0);
+    none.map(|((_, text), _)| text).collect()
 }
 
 /// A moment after the signal, so that lanes under discovery can say that they were stopped.

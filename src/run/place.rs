@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::accounts::base_session;
 use super::pipeline::{RunContext, RunError};
 use crate::accounts::{BaseSession, StorageClient};
 use crate::commit::Scratch;
@@ -32,7 +33,7 @@ impl Place {
                 session: None,
             }),
             Destination::S3(settings) => {
-                let session = load(context).await?;
+                let session = base_session(context).await?;
                 let client = StorageClient::new(&session, settings, &config.limits);
                 let store = S3Store::new(client, (**settings).clone());
                 let own = config.run.spool_dir.clone();
@@ -51,15 +52,9 @@ impl Place {
     pub(super) async fn session(&self, context: &RunContext) -> Result<BaseSession, RunError> {
         match &self.session {
             Some(session) => Ok(session.clone()),
-            None => load(context).await,
+            None => base_session(context).await,
         }
     }
-}
-
-async fn load(context: &RunContext) -> Result<BaseSession, RunError> {
-    BaseSession::load(&context.origin, &context.config.limits)
-        .await
-        .map_err(RunError::Credentials)
 }
 
 /// `$XDG_CACHE_HOME`, `~/.cache` or the folder for temporary files.

@@ -1,5 +1,6 @@
 //! From accounts to planned lanes: entered, their regions found, what is there looked up, series discovered, requests planned.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -8,12 +9,13 @@ use futures_util::stream;
 use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::place::Place;
-use super::scope::lane_scope;
+use super::scope::{LaneScope, lane_scope};
+use super::status::known_lanes;
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
-use crate::config::{AccountConfig, Asks, ExportConfig, RegionChoice, Selection};
-use crate::discover::{Found, discover};
+use crate::config::{AccountConfig, Asks, ExportConfig, RegionChoice, Selection, known_regions};
+use crate::discover::{Found, discover, linked_series};
 use crate::fetch::Spool;
-use crate::model::{Cause, CauseKind, Lane, Region};
+use crate::model::{Cause, CauseKind, Lane, MetricId, Region};
 use crate::plan::{Scope, edges, plan_lane_as_of};
 use crate::report::AccountReport;
 
@@ -46,6 +48,8 @@ pub(super) fn all_without_credentials(entered: &[Entered]) -> Option<Cause> {
     }
 }
 
+/// A region of an account that was entered.
+#[derive(Clone)]
 pub(super) struct UnplannedLane {
     reader: Reader,
     region: Region,
@@ -59,6 +63,29 @@ impl UnplannedLane {
             region: self.region.clone(),
         }
     }
+
+    /// What is linked to its account is read through it.
+    pub(super) fn is_monitoring(&self) -> bool {
+        self.reader.config().linked_accounts
+    }
+
+    /// Nobody named its region, and all of it is closed to us.
+    pub(super) fn is_left_out_for(&self, cause: Option<&Cause>) -> bool {
+        self.by_itself && cause.is_some_and(|c| c.kind.is_about_a_region())
+    }
+
+    pub(super) fn client(&self, config: &ExportConfig) -> LaneClient {
+        self.reader.lane(self.region.clone(), &config.limits)
+    }
+}
+
+/// The regions of an account.
+#[derive(Clone, Default)]
+pub(super) struct Regions {
+    pub(super) read: Vec<Region>,
+    pub(super) disabled: Vec<Region>,
+    /// Why every region of the partition is tried instead of the enabled ones.
+    pub(super) guessed: Option<Cause>,
 }
 
 pub(super) async fn lanes_of(
@@ -79,19 +106,23 @@ pub(super) async fn lanes_of(
         .collect::<Vec<_>>()
         .await;
     for (entered, regions) in resolved {
-        let named = match &entered.config.regions {
-            RegionChoice::Named(named) => named.clone(),
-            RegionChoice::Auto => regions.clone().unwrap_or_default(),
-        };
+        let cause = regions.as_ref().err().cloned();
+        let mut regions = regions.unwrap_or_default();
+        if let (RegionChoice::Named(named), true) = (&entered.config.regions, cause.is_some()) {
+            regions.read.clone_from(named);
+        }
+        let codes = |list: &[Region]| list.iter().map(ToString::to_string).collect();
         accounts.push(AccountReport {
             account_id: entered.config.id.to_string(),
             account_name: entered.config.name.clone(),
-            regions: named.iter().map(ToString::to_string).collect(),
-            cause: regions.as_ref().err().cloned(),
+            regions: codes(&regions.read),
+            disabled_regions: codes(&regions.disabled),
+            regions_guessed: regions.guessed,
+            cause: cause.clone(),
         });
-        if let (Ok(reader), Ok(regions)) = (entered.reader, regions) {
+        if let (Ok(reader), None) = (entered.reader, cause) {
             let by_itself = entered.config.regions == RegionChoice::Auto;
-            lanes.extend(regions.into_iter().map(|region| UnplannedLane {
+            lanes.extend(regions.read.into_iter().map(|region| UnplannedLane {
                 reader: reader.clone(),
                 region,
                 by_itself,
@@ -101,27 +132,59 @@ pub(super) async fn lanes_of(
     (accounts, lanes)
 }
 
-#[cfg_attr(
-    not(feature = "ec2"),
-    expect(clippy::unused_async, reason = "with EC2 it calls")
-)]
-async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Vec<Region>, Cause> {
-    match &reader.config().regions {
-        RegionChoice::Named(regions) => Ok(regions.clone()),
-        #[cfg(feature = "ec2")]
-        RegionChoice::Auto => {
-            let client = reader.lane(reader.home_region(), &config.limits);
-            crate::accounts::enabled_regions(&client, &mut CallStats::default()).await
-        }
-        #[cfg(not(feature = "ec2"))]
-        RegionChoice::Auto => {
-            let _ = config;
-            Err(Cause::new(
-                CauseKind::Other,
-                "this build cannot find regions by itself",
-            ))
-        }
+pub(super) async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result<Regions, Cause> {
+    if let RegionChoice::Named(regions) = &reader.config().regions {
+        return Ok(Regions {
+            read: regions.clone(),
+            ..Regions::default()
+        });
     }
+    match enabled(reader, config).await {
+        // Who may not ask is told by each region itself.
+        Err(cause)
+            if matches!(
+                cause.kind,
+                CauseKind::AccessDenied | CauseKind::PolicyDenied
+            ) =>
+        {
+            let partition = reader.home_region().partition();
+            let read = known_regions(partition);
+            Ok(Regions {
+                read,
+                disabled: Vec::new(),
+                guessed: Some(cause),
+            })
+        }
+        answer => answer,
+    }
+}
+
+#[cfg(feature = "ec2")]
+async fn enabled(reader: &Reader, config: &ExportConfig) -> Result<Regions, Cause> {
+    let client = reader.lane(reader.home_region(), &config.limits);
+    let found = crate::accounts::enabled_regions(&client, &mut CallStats::default()).await?;
+    Ok(Regions {
+        read: found.enabled,
+        disabled: found.disabled,
+        guessed: None,
+    })
+}
+
+#[cfg(not(feature = "ec2"))]
+#[expect(clippy::unused_async, reason = "with EC2 it calls")]
+async fn enabled(_: &Reader, _: &ExportConfig) -> Result<Regions, Cause> {
+    Err(Cause::new(
+        CauseKind::AccessDenied,
+        "this build cannot ask which regions are enabled (feature 'ec2' is off)",
+    ))
+}
+
+/// Where the series of a lane come from.
+pub(super) enum Listing {
+    /// Its own account lists them.
+    Own,
+    /// A monitoring account listed them.
+    Linked(Vec<MetricId>),
 }
 
 pub(super) async fn plan_one(
@@ -129,79 +192,122 @@ pub(super) async fn plan_one(
     place: &Place,
     context: &RunContext,
 ) -> PlannedLane {
-    let UnplannedLane {
-        reader,
-        region,
-        by_itself,
-    } = lane;
-    let config = &context.config;
-    let client = reader.lane(region, &config.limits);
-    let account_name: Option<Arc<str>> = reader.config().name.as_deref().map(Arc::from);
+    let client = lane.client(&context.config);
+    let account_name: Option<Arc<str>> = lane.reader.config().name.as_deref().map(Arc::from);
     let mut stats = CallStats::default();
-    let limit = config.limits.unit_timeout;
-    let lane = client.lane().clone();
-    let ready = tokio::select! {
-        ready = ready_lane(client, account_name.as_deref(), place, context, &mut stats) => ready,
+    let (by_itself, lane) = (lane.by_itself, lane.lane());
+    let listing = Listing::Own;
+    let name = account_name.as_deref();
+    let planning = ready_lane(&lane, client, name, listing, place, context, &mut stats);
+    let ready = within_limits(context, planning).await;
+    let leave_out = match &ready {
+        Err(cause) if by_itself => may_be_left_out(cause, &lane, place).await,
+        _ => false,
+    };
+    PlannedLane {
+        lane,
+        account_name,
+        through: None,
+        discovery: stats,
+        ready,
+        leave_out,
+    }
+}
+
+/// A region that nobody named is left out when all of it is closed to us. One that cannot be reached today, and was read before, is missed.
+async fn may_be_left_out(cause: &Cause, lane: &Lane, place: &Place) -> bool {
+    if cause.kind != CauseKind::Unreachable {
+        return cause.kind.is_about_a_region();
+    }
+    match known_lanes(&*place.store).await {
+        Ok(known) => !known.contains(lane),
+        Err(_) => false,
+    }
+}
+
+pub(super) async fn within_limits(
+    context: &RunContext,
+    planning: impl Future<Output = Result<ReadyLane, Cause>>,
+) -> Result<ReadyLane, Cause> {
+    let limit = context.config.limits.unit_timeout;
+    tokio::select! {
+        ready = planning => ready,
         () = tokio::time::sleep(limit) => Err(
             Cause::new(CauseKind::TimeLimit, format!("discovery is not finished within {} s", limit.as_secs()))
                 .with_hint("raise limits.unit_timeout_secs, or select less"),
         ),
         () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
-    };
-    PlannedLane {
-        lane,
-        account_name,
-        discovery: stats,
-        ready,
-        region_by_itself: by_itself,
     }
 }
 
 /// What is there, what is missing of it, which series there are, and how they are asked.
-async fn ready_lane(
+pub(super) async fn ready_lane(
+    lane: &Lane,
     client: LaneClient,
     account_name: Option<&str>,
+    listing: Listing,
     place: &Place,
     context: &RunContext,
     stats: &mut CallStats,
 ) -> Result<ReadyLane, Cause> {
     let (config, store) = (&context.config, &*place.store);
-    let lane = client.lane().clone();
-    let spool = Spool::of_lane(&place.scratch.spool(), &lane);
+    let spool = Spool::of_lane(&place.scratch.spool(), lane);
     let resuming = !spool.is_empty();
-    let scope = lane_scope(context, store, &lane, account_name, resuming).await?;
+    let scope = lane_scope(context, store, lane, account_name, resuming).await?;
     // A namespace of which nothing is asked is not listed either.
-    let asked = |s: &Selection| {
-        let window = scope.windows.get(&s.namespace);
-        window.is_some_and(|(w, _)| !w.is_empty())
-    };
-    let selections: Vec<Selection> = config
-        .selections
-        .iter()
-        .filter(|s| asked(s))
-        .cloned()
-        .collect();
-    let series = if scope.hull().is_empty() {
-        // Everything is there: nothing is listed either.
+    let (asked, selections) = asked(config, &scope, context.now);
+    let everything_is_there = scope.hull().is_empty();
+    let series = if everything_is_there {
         Vec::new()
     } else {
         let known = known_beside(scope.hull(), &selections, context.now);
         let known = if known == Known::None {
             Vec::new()
         } else {
-            chosen(read_catalog(store, &lane).await?.0, known)
+            chosen(read_catalog(store, lane).await?.0, known)
         };
-        discover(&client, &selections, known, stats).await?
+        match listing {
+            Listing::Own => discover(&client, &selections, known, stats).await?,
+            Listing::Linked(listed) => linked_series(lane, &selections, listed, known),
+        }
     };
+    let mut matched = BTreeMap::new();
+    if !everything_is_there {
+        matched.extend(asked.iter().map(|index| (*index, 0)));
+        for index in series.iter().flat_map(|(_, by)| by) {
+            *matched.entry(asked[*index]).or_default() += 1;
+        }
+    }
     let asks: Vec<_> = selections.iter().map(|s| Arc::clone(&s.asks)).collect();
-    let as_of = as_of(&spool, &lane, &series, &asks, &scope.windows, context.now);
-    let plan = plan_lane_as_of(&lane, series, &asks, &scope.windows, context.now, &as_of);
+    let as_of = as_of(&spool, lane, &series, &asks, &scope.windows, context.now);
+    let plan = plan_lane_as_of(lane, series, &asks, &scope.windows, context.now, &as_of);
     Ok(ReadyLane {
         client,
         scope,
         spool,
         plan: Arc::new(plan),
+        matched,
     })
+}
+
+/// How far back a window may reach for which only recently active metrics are listed: `RecentlyActive` knows three hours, and a listing
+/// takes its time.
+const RECENTLY_ACTIVE_SECONDS: i64 = 2 * 3_600 + 1_800;
+
+/// The selections of which something is asked, with their places among all.
+fn asked(config: &ExportConfig, scope: &LaneScope, now: i64) -> (Vec<usize>, Vec<Selection>) {
+    let window = |s: &Selection| scope.windows.get(&s.namespace).map(|(w, _)| *w);
+    config
+        .selections
+        .iter()
+        .enumerate()
+        .filter_map(|(index, selection)| {
+            let window = window(selection).filter(|w| !w.is_empty())?;
+            let mut selection = selection.clone();
+            selection.recently_active &= window.start >= now - RECENTLY_ACTIVE_SECONDS;
+            Some((index, selection))
+        })
+        .unzip()
 }
 
 /// Runs that are resumed at once, at most: each plan is tried.
@@ -235,4 +341,17 @@ fn as_of(
         }
     }
     as_of
+}
+
+/// An account of which every region is left out is not read at all: that is a failure, whoever closed it.
+pub(super) fn note_closed_accounts(accounts: &mut [AccountReport], lanes: &mut [PlannedLane]) {
+    for account in accounts {
+        let is_of = |l: &&mut PlannedLane| l.lane.account.as_str() == account.account_id;
+        let mut own: Vec<&mut PlannedLane> = lanes.iter_mut().filter(is_of).collect();
+        if own.is_empty() || own.iter().any(|l| !l.leave_out) {
+            continue;
+        }
+        account.close(own[0].ready.as_ref().err());
+        own.iter_mut().for_each(|l| l.leave_out = false);
+    }
 }

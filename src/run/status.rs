@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::accounts::with_accounts;
 use super::pipeline::{RunContext, RunError};
 use super::place::Place;
 use crate::commit::{Attempt, LaneRecords, UnitState};
-use crate::config::{RegionChoice, point};
-use crate::model::{Lane, TimeWindow};
+use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
+use crate::model::{AccountId, Lane, TimeWindow};
 use crate::report::{grouped, printable};
 use crate::write::{Store, StoreError, layout};
 
@@ -64,9 +65,10 @@ pub struct ShortUnit {
 /// [`RunError::Store`], or no credentials for a lake in a bucket.
 pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
     let place = Place::of(context).await?;
+    let (context, _) = &with_accounts(context, &place).await?;
     let store = &*place.store;
     let range = context.range.window();
-    let known = lanes_of(store).await?;
+    let known = known_lanes(store).await?;
     let mut report = StatusReport {
         from: point(range.start),
         to: point(range.end),
@@ -74,7 +76,7 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         accounts: Vec::new(),
         totals: BTreeMap::new(),
     };
-    for account in &context.config.accounts {
+    for account in with_linked(&context.config.accounts, &known, &context.config) {
         let lane = |region| Lane {
             account: account.id.clone(),
             region,
@@ -122,6 +124,24 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
     Ok(report)
 }
 
+/// The accounts of the configuration, and those the lake has through a monitoring account.
+fn with_linked(
+    accounts: &[AccountConfig],
+    known: &BTreeSet<Lane>,
+    config: &ExportConfig,
+) -> Vec<AccountConfig> {
+    let mut all = accounts.to_vec();
+    if accounts.iter().any(|a| a.linked_accounts) {
+        let others: BTreeSet<&AccountId> = known.iter().map(|l| &l.account).collect();
+        for id in others {
+            if config.is_about(id) && !accounts.iter().any(|a| a.id == *id) {
+                all.push(AccountConfig::linked(id.clone()));
+            }
+        }
+    }
+    all
+}
+
 async fn add_lane(
     context: &RunContext,
     store: &dyn Store,
@@ -153,7 +173,7 @@ async fn add_lane(
 }
 
 /// Every lane a manifest speaks of.
-async fn lanes_of(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
+pub(super) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
     let entries = store.list(&layout::manifests(layout::METRICS)).await?;
     Ok(entries
         .iter()

@@ -136,10 +136,10 @@ pub async fn verify(
 
 fn wanted(context: &RunContext, lane: &Lane) -> bool {
     let config = &context.config;
-    config.accounts.iter().any(|a| a.id == lane.account) && config.reads(&lane.region)
+    config.is_about(&lane.account) && config.reads(&lane.region)
 }
 
-/// Every record of the lanes of the configuration.
+/// Every record of the lanes asked for.
 async fn all_records(
     context: &RunContext,
     store: &dyn Store,

@@ -72,7 +72,6 @@ const CORPUS: &[Bad] = &[
     bad("star in a list", REGIONS, "regions = [\"*\", \"us-east-1\"]", "13:11", &["regions = \"auto\" alone"]),
     bad("empty list", REGIONS, "regions = []", "13:11", &["empty", "\"auto\""]),
     bad("a region as text", REGIONS, "regions = \"us-east-1\"", "13:11", &["[\"us-east-1\"]"]),
-    bad("no regions", REGIONS, "", "15:6", &["has no regions", "[defaults]"]),
     // Metrics.
     bad("statistic by nickname", STATS, "statistics = [\"Avg\"]", "23:15", &["'Avg'", "write 'Average'"]),
     bad("p101", STATS, "statistics = [\"p101\"]", "23:15", &["'p101'", "between 0 and 100"]),
@@ -92,6 +91,19 @@ const CORPUS: &[Bad] = &[
     bad("empty dimension value", "InstanceId = \"*\"", "InstanceId = \"\"", "22:", &["\"*\" allows every value"]),
     bad("instance rules without ec2", "period = 300", "period = 300\ninstance_states = [\"running\"]", "25:20", &["discover = \"ec2\""]),
     bad("unknown way to discover", "period = 300", "period = 300\ndiscover = \"magic\"", "25:12", &["ListMetrics"]),
+    bad("unknown preset", "period = 300", "period = 300\n[[metrics]]\npreset = \"ec3\"", "26:10", &["'ec3' is not a preset", "did you mean 'ec2'?", "natgateway"]),
+    bad("preset with a namespace", "period = 300", "period = 300\n[[metrics]]\npreset = \"ec2\"\nnamespace = \"AWS/EC2\"", "27:13", &["cannot stand beside a preset", "exclude"]),
+    bad("neither preset nor metrics", "period = 300", "period = 300\n[[metrics]]\nnamespace = \"AWS/EC2\"", "25:", &["missing key 'metrics'", "or name a preset"]),
+    bad("bad glob to leave out", "period = 300", "period = 300\nexclude = [\"Network[\"]", "25:12", &["not a glob"]),
+    // Fleet.
+    bad("different roles", ID, "id = \"111122223333\"\nrole_name = \"Other\"", "18:6", &["listed twice, with different roles"]),
+    bad("organization role", "[run]", "[organization]\nrole_arn = \"Reader\"\n[run]", "5:12", &["not a role ARN"]),
+    bad("organization account", "[run]", "[organization]\nexclude_accounts = [\"12\"]\n[run]", "5:21", &["not an account id"]),
+    bad("included and excluded", "[run]", "[organization]\ninclude_accounts = [\"333344445555\"]\nexclude_accounts = [\"333344445555\"]\n[run]", "6:21", &["both included and excluded"]),
+    bad("excluded and listed", "[run]", "[organization]\nexclude_accounts = [\"111122223333\"]\n[run]", "5:21", &["has an [[account]] table"]),
+    bad("unit without a name", "[run]", "[organization]\ninclude_ous = [\"/\"]\n[run]", "5:16", &["without a name", "Workloads/Prod"]),
+    bad("no file of external ids", "external_id = \"ext-1\"", "external_ids = \"nowhere.toml\"", "12:16", &["nowhere.toml", "init --missing-ids"]),
+    bad("external id form", "external_id = \"ext-1\"", "external_id = \"{name} x\"", "12:15", &["2 to 1,224"]),
     // Output.
     bad("bucket with capitals", "url = \"lake\"", "url = \"s3://Bucket_1\"", "3:7", &["not the name of a bucket", "3 to 63"]),
     bad("no bucket", "url = \"lake\"", "url = \"s3://\"", "3:7", &["not the name of a bucket"]),
@@ -172,8 +184,8 @@ fn files_that_are_no_configuration_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(told), "{}", stderr(&output));
     };
-    refuse(b"", "missing key 'version'");
-    refuse(b"# only a comment\n", "missing key 'version'");
+    refuse(b"", "missing key 'destination'");
+    refuse(b"# only a comment\n", "missing key 'destination'");
     refuse(b"version = 1\n\xff\xfe", "cwlake.toml:2:1: not valid UTF-8");
     refuse(&vec![b'#'; 10 << 20], "more than the 1048576");
     refuse(

@@ -185,7 +185,7 @@ async fn a_denied_role_costs_one_call_and_names_the_remedy() {
         2,
         "one for each account"
     );
-    let cause = report.accounts[1].cause.as_ref().expect("denied");
+    let cause = report.fleet.accounts[1].cause.as_ref().expect("denied");
     assert_eq!(cause.kind, CauseKind::AccessDenied);
     assert!(
         cause
@@ -328,7 +328,7 @@ async fn a_disabled_region_found_by_itself_is_skipped_whatever_its_error_is_call
             "{code}"
         );
         assert!(
-            report.text().contains("skipped 111122223333/eu-west-1"),
+            report.text().contains("skipped eu-west-1 in 2 accounts"),
             "{}",
             report.text()
         );
@@ -540,7 +540,7 @@ async fn a_stop_while_accounts_are_entered_ends_the_run() {
         stop.cancel();
     });
     assert_eq!((report.exit_code(), report.totals.failed), (130, 4));
-    assert!(report.accounts.iter().all(|a| {
+    assert!(report.fleet.accounts.iter().all(|a| {
         a.cause
             .as_ref()
             .is_some_and(|c| c.kind == CauseKind::Interrupted)

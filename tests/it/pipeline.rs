@@ -202,7 +202,7 @@ async fn base_credentials_of_another_account_are_refused() {
     let lab = Lab::new(world("")).await.with_config(&config);
     let report = lab.export().await;
     assert_eq!(report.exit_code(), 3);
-    let cause = report.accounts[1].cause.clone().expect("refused");
+    let cause = report.fleet.accounts[1].cause.clone().expect("refused");
     assert!(
         cause.message.contains("account 999900001111")
             && cause.message.contains("the entry says 222233334444"),
@@ -268,7 +268,7 @@ async fn an_unusable_destination_is_refused_before_any_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_calls_nothing_that_costs_and_writes_nothing() {
     let lab = Lab::new(world("")).await;
-    let planned = plan(&lab.context(&RangeRequest::default()))
+    let (_, planned) = plan(&lab.context(&RangeRequest::default()))
         .await
         .expect("planned");
     assert_eq!(

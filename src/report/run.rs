@@ -1,14 +1,16 @@
-//! The run report: what became of every account, lane and unit, as JSON and as text.
+//! The report of a run: what became of every account, lane and unit, as JSON and as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::fleet::{FleetReport, lane_notes, note};
+use super::words::{grouped, printable, size};
 use crate::accounts::CallStats;
 use crate::fetch::BatchStats;
-use crate::model::{Cause, CauseKind, UnitOutcome};
-use crate::plan::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
+use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::plan::{Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -39,8 +41,9 @@ pub struct RunReport {
     pub planned: Cost,
     /// Sums over all units and lanes.
     pub totals: Totals,
-    /// Every account of the configuration.
-    pub accounts: Vec<AccountReport>,
+    /// Its accounts, and what is to be said of them.
+    #[serde(flatten)]
+    pub fleet: FleetReport,
     /// Every lane that was entered.
     pub lanes: Vec<LaneReport>,
     /// Every unit of the run.
@@ -76,21 +79,6 @@ pub struct Totals {
     pub dollars: f64,
 }
 
-/// How entering one account ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct AccountReport {
-    /// Its id.
-    pub account_id: String,
-    /// Its alias.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_name: Option<String>,
-    /// Regions read.
-    pub regions: Vec<String>,
-    /// Why it could not be entered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
-}
-
 /// What one lane took.
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneReport {
@@ -98,6 +86,9 @@ pub struct LaneReport {
     pub account_id: String,
     /// Its region.
     pub region: String,
+    /// The monitoring account it is read through; none when it is read directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
     /// What its plan said.
     pub planned: LaneCost,
     /// The same by namespace.
@@ -277,7 +268,7 @@ impl RunReport {
             None if self.units.iter().any(over_budget) => 8,
             None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
             None if self.units.iter().any(UnitReport::is_short)
-                || self.accounts.iter().any(|a| a.cause.is_some())
+                || self.fleet.is_short()
                 || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped) =>
             {
                 3
@@ -319,26 +310,14 @@ impl RunReport {
             grouped(t.get_metric_data.billed_metrics),
             t.dollars
         );
-        self.account_notes(&mut out);
-        self.lane_notes(&mut out);
+        self.notes(&mut out);
         self.unit_notes(&mut out);
         out
     }
 
-    fn account_notes(&self, out: &mut String) {
-        for account in &self.accounts {
-            if let Some(cause) = &account.cause {
-                note(
-                    out,
-                    &format!("account {}", named(account)),
-                    cause.kind_word(),
-                    cause,
-                );
-            }
-        }
-    }
-
-    fn lane_notes(&self, out: &mut String) {
+    /// What is not plainly well with accounts and lanes.
+    pub(super) fn notes(&self, out: &mut String) {
+        self.fleet.account_notes(out);
         let overruled: u64 = self.lanes.iter().map(|l| l.overruled).sum();
         if overruled > 0 {
             let _ = writeln!(
@@ -347,21 +326,15 @@ impl RunReport {
                 grouped(overruled)
             );
         }
-        for lane in &self.lanes {
-            if let Some(cause) = &lane.cause {
-                let word = if lane.skipped {
-                    "skipped"
-                } else {
-                    cause.kind_word()
-                };
-                note(
-                    out,
-                    &format!("{}/{}", lane.account_id, lane.region),
-                    word,
-                    cause,
-                );
-            }
-        }
+        self.fleet.selection_notes(out);
+        let ended = |l: &LaneReport| {
+            let name = Lane {
+                account: AccountId::parse(&l.account_id)?,
+                region: Region::parse(&l.region)?,
+            };
+            Some((name, l.cause.clone()?, l.skipped))
+        };
+        lane_notes(out, self.lanes.iter().filter_map(ended));
     }
 
     fn unit_notes(&self, out: &mut String) {
@@ -370,6 +343,7 @@ impl RunReport {
                 .iter()
                 .any(|l| l.account_id == u.account_id && l.region == u.region && l.cause.is_some())
                 || self
+                    .fleet
                     .accounts
                     .iter()
                     .any(|a| a.account_id == u.account_id && a.cause.is_some())
@@ -412,166 +386,5 @@ impl RunReport {
                 );
             }
         }
-    }
-}
-
-/// A plan as text: what it costs in all, by account, region and namespace, and what could not be planned. `most` lines of the table are
-/// shown, the dearest first; all in their order when it is `None`.
-pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
-    let mut out = String::new();
-    let cost = &report.planned;
-    let mut lines: Vec<(&LaneReport, &str, &NamespaceCost)> = report
-        .lanes
-        .iter()
-        .flat_map(|lane| {
-            lane.namespaces
-                .iter()
-                .map(move |(n, c)| (lane, n.as_str(), c))
-        })
-        .collect();
-    let all = lines.len();
-    if let Some(most) = most.filter(|most| *most < all) {
-        lines.sort_by_key(|(_, _, c)| std::cmp::Reverse(c.billed_metrics));
-        lines.truncate(most);
-    }
-    let _ = writeln!(
-        out,
-        "{:<12} {:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9}",
-        "account",
-        "region",
-        "namespace",
-        "series",
-        "billed metrics",
-        "calls",
-        "points at most",
-        "size about",
-        "at quota",
-        "dollars"
-    );
-    let mut line = |account: &str, region: &str, namespace: &str, c: NamespaceCost| {
-        let _ = writeln!(
-            out,
-            "{account:<12} {region:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9.4}",
-            printable(namespace),
-            grouped(c.series),
-            grouped(c.billed_metrics),
-            grouped(c.calls),
-            grouped(c.points),
-            size(c.points * BYTES_PER_POINT),
-            format!("{:.1} s", c.seconds_at_quota),
-            c.dollars()
-        );
-    };
-    for (lane, namespace, cost) in &lines {
-        line(&lane.account_id, &lane.region, namespace, **cost);
-    }
-    let sum = NamespaceCost {
-        series: cost.sum.series,
-        billed_metrics: cost.sum.billed_metrics,
-        calls: cost.sum.calls,
-        points: cost.sum.points,
-        seconds_at_quota: cost.seconds_at_quota,
-    };
-    line("total", "", "", sum);
-    if lines.len() < all {
-        let _ = writeln!(
-            out,
-            "… and {} lines more: cwlake plan shows all",
-            all - lines.len()
-        );
-    }
-    let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
-    let series_lanes = lanes.filter(|l| l.planned.series > 0).count();
-    let _ = writeln!(
-        out,
-        "{} to {} (exclusive), {} lanes, {} of them with something to ask: about ${:.2} outside the free tier, {:.0} s or more at quota speed",
-        report.from,
-        report.to,
-        report.lanes.len(),
-        series_lanes,
-        cost.dollars,
-        cost.seconds_at_quota.ceil()
-    );
-    report.account_notes(&mut out);
-    report.lane_notes(&mut out);
-    out
-}
-
-impl Cause {
-    fn kind_word(&self) -> &'static str {
-        if self.kind == CauseKind::AccessDenied {
-            "forbidden"
-        } else {
-            "failed"
-        }
-    }
-}
-
-fn note(out: &mut String, name: &str, word: &str, cause: &Cause) {
-    let _ = writeln!(out, "  {word} {name}: {}", printable(&cause.message));
-    if let Some(hint) = &cause.hint {
-        let _ = writeln!(out, "    = {}", printable(hint));
-    }
-}
-
-fn named(account: &AccountReport) -> String {
-    match &account.account_name {
-        Some(name) => format!("{} ({})", account.account_id, printable(name)),
-        None => account.account_id.clone(),
-    }
-}
-
-/// Names come from AWS: no control character of theirs reaches a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-/// `1,234,567`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// `1.2 MiB`.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_024 => format!("{bytes} B"),
-        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.2} GiB", bytes as f64 / 1_073_741_824.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(
-            ["0", "999", "1,000", "11,520,000"],
-            [0, 999, 1_000, 11_520_000]
-                .map(grouped)
-                .each_ref()
-                .map(String::as_str)
-        );
-        assert_eq!(
-            [size(10), size(2_048), size(3 << 20)],
-            ["10 B", "2.0 KiB", "3.0 MiB"]
-        );
-    }
-
-    #[test]
-    fn hostile_names_cannot_drive_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
     }
 }

@@ -1,0 +1,610 @@
+//! One function a command: configuration, run, result on stdout.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use cwlake::accounts::{BaseSession, Origin, register_tables};
+use cwlake::cli::{
+    AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DdlArgs, DiscoverArgs, DoctorArgs,
+    EngineArg, ExportArgs, IamArgs, IamFormat, IamPart, InitArgs, ManArgs, PlanArgs, PresetsArgs,
+    RangeArgs, RunArgs, StatusArgs, VerifyArgs,
+};
+use cwlake::config::{
+    ConfigError, Destination, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError,
+    RangeRequest, load, oldest_day, presets, resolve_range,
+};
+use cwlake::ddl::{Engine, Names, glue_tables, statements};
+use cwlake::iam::{
+    BillingAlarm, Grants, GrantsError, OrgId, Principal, reader_module, reader_template,
+    writer_module, writer_template,
+};
+use cwlake::init::{EXTERNAL_IDS, InitError, Start, add_missing_ids, write_config};
+use cwlake::model::{AccountId, Day, Region, TimeWindow};
+use cwlake::report::plan_text;
+use cwlake::run::{LaneChoice, RunContext};
+use cwlake::telemetry::{Progress, stop_on_signals};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+/// A flag that is wrong in a way the parser does not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+/// Runs what was typed; returns the exit code.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
+    let progress = if cli.quiet {
+        Progress::quiet()
+    } else {
+        Progress::to_stderr()
+    };
+    match cli.command {
+        Command::Init(args) => init(&args, progress).await,
+        Command::Check(args) => check(&args),
+        Command::Doctor(args) => doctor(&args, progress).await,
+        Command::Accounts(args) => accounts(&args, progress).await,
+        Command::Discover(args) => discover(&args, progress).await,
+        Command::Iam(args) => iam(&args),
+        Command::Ddl(args) => ddl(&args).await,
+        Command::Presets(args) => list_presets(&args),
+        Command::Schema => {
+            print_result(true, &schemars::schema_for!(FileConfig), String::new)?;
+            Ok(0)
+        }
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "cwlake", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+            Ok(0)
+        }
+        Command::Man(args) => man(&args),
+        Command::Plan(args) => plan(&args, progress).await,
+        Command::Status(args) => status(&args, progress).await,
+        Command::Verify(args) => verify(&args, progress).await,
+        Command::Export(args) => export(&args, progress).await,
+        #[cfg(feature = "emulator")]
+        Command::Demo(args) => {
+            let demo = cwlake::demo::demo(&args.folder, clock(), progress).await?;
+            print_result(args.json, &demo.report, || demo.text)?;
+            Ok(demo.exit_code)
+        }
+        #[cfg(feature = "emulator")]
+        Command::Emulate(args) => emulate(&args).await,
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let config = load_config(&args.config, None)?;
+    let organization = config.organization.is_some();
+    let result = json!({
+        "config": args.config.config.display().to_string(),
+        "accounts": config.accounts.len(),
+        "organization": organization,
+        "selections": config.selections.len(),
+        "destination": config.destination.to_string(),
+    });
+    print_result(args.json, &result, || {
+        format!(
+            "{}: ok, {} accounts{}, {} selections, lake in {}\n",
+            args.config.config.display(),
+            config.accounts.len(),
+            if organization {
+                " and those of the organization"
+            } else {
+                ""
+            },
+            config.selections.len(),
+            config.destination
+        )
+    })?;
+    Ok(0)
+}
+
+async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
+    let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
+    let context = context(config, run, range, args.force, progress)?;
+    let (context, planned) = cwlake::run::plan(&context).await?;
+    context.progress.finish();
+    let report = planned.report(&context);
+    print_result(args.json, &report, || plan_text(&report, None))?;
+    Ok(report.exit_code())
+}
+
+async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
+    let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
+    let context = context(config, run, range, args.force, progress)?;
+    stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
+    let report = cwlake::run::export(&context).await?;
+    print_result(args.json, &report, || report.text())?;
+    Ok(report.exit_code())
+}
+
+/// Without dates, the last 30 days.
+async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
+    let mut context = context(&args.config, None, &args.range, false, progress)?;
+    if args.range.date.is_none() && args.range.from.is_none() {
+        let today = Day::containing(context.now);
+        context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
+    }
+    let report = cwlake::run::status(&context).await?;
+    context.progress.finish();
+    print_result(args.json, &report, || report.text())?;
+    Ok(report.exit_code())
+}
+
+/// Without dates, the whole lake.
+async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context(&args.config, None, &args.range, false, progress)?;
+    let dated = args.range.date.is_some() || args.range.from.is_some();
+    let range = dated.then(|| context.range.window());
+    let report = cwlake::run::verify(&context, range).await?;
+    context.progress.finish();
+    print_result(args.json, &report, || report.text())?;
+    Ok(report.exit_code())
+}
+
+#[cfg(feature = "emulator")]
+async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
+    use cwlake::emulator::{Emulator, World};
+    let world = match &args.world {
+        None => World::from_toml(cwlake::demo::WORLD)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("reading {}", path.display()))?;
+            World::from_toml(&text).with_context(|| path.display().to_string())?
+        }
+    };
+    let root = world
+        .accounts
+        .first()
+        .map_or_else(|| "111122223333".to_owned(), |a| a.id.clone());
+    let emulator = Emulator::start(world, args.listen)
+        .await
+        .with_context(|| format!("listening on {}", args.listen))?;
+    if let Some(dir) = &args.load {
+        let points = emulator.load(dir)?;
+        let _ = writeln!(
+            std::io::stderr(),
+            "{points} points loaded from {}",
+            dir.display()
+        );
+    }
+    let url = emulator.url();
+    print_result(
+        args.json,
+        &json!({ "url": url, "access_key_id": root }),
+        || {
+            format!(
+                "export AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={root} AWS_SECRET_ACCESS_KEY=emulated AWS_REGION=us-east-1\n"
+            )
+        },
+    )?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    stop.cancelled().await;
+    Ok(0)
+}
+
+async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
+    let mut written = Vec::new();
+    if !args.missing_ids {
+        let known = presets();
+        if let Some(unknown) = args
+            .preset
+            .iter()
+            .find(|p| !known.iter().any(|k| k.name == p.as_str()))
+        {
+            let names: Vec<&str> = known.iter().map(|k| k.name).collect();
+            let names = names.join(", ");
+            return Err(Usage(format!(
+                "--preset: '{}' is not a preset; the presets are {names}",
+                unknown.escape_debug()
+            ))
+            .into());
+        }
+        let account = |id: &String| {
+            AccountId::parse(id).ok_or_else(|| {
+                Usage(format!(
+                    "--account: '{}' is not twelve digits",
+                    id.escape_debug()
+                ))
+            })
+        };
+        let mut accounts = args
+            .account
+            .iter()
+            .map(account)
+            .collect::<Result<Vec<_>, _>>()?;
+        accounts.sort();
+        accounts.dedup();
+        let start = Start {
+            destination: args.destination.clone(),
+            accounts,
+            organization: args.organization,
+            presets: args.preset.clone(),
+        };
+        write_config(&args.config, &start)?;
+        written.push(args.config.display().to_string());
+    }
+    let mut added = 0;
+    if args.missing_ids || args.organization {
+        added = missing_ids(args, progress).await.with_context(|| {
+            if written.is_empty() {
+                "adding external ids".to_owned()
+            } else {
+                format!(
+                    "{} is written, {EXTERNAL_IDS} is not: cwlake init --missing-ids writes it",
+                    args.config.display()
+                )
+            }
+        })?;
+        if added > 0 {
+            written.push(EXTERNAL_IDS.to_owned());
+        }
+    }
+    let result = json!({ "written": written, "external_ids_added": added });
+    print_result(args.json, &result, || {
+        let mut text = match written.as_slice() {
+            [] => "every account has its external id\n".to_owned(),
+            files => format!("written: {}\n", files.join(", ")),
+        };
+        if added > 0 {
+            text += &format!("{added} external ids added\n");
+        }
+        text + "next: cwlake iam --principal … prints the policies, cwlake doctor tries them, cwlake plan tells the cost\n"
+    })?;
+    Ok(0)
+}
+
+/// Adds external ids for the accounts of a configuration that have none; returns how many.
+async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<usize> {
+    let overrides = Overrides {
+        external_ids_may_be_missing: true,
+        ..Overrides::default()
+    };
+    let config = load(&args.config, &overrides, &Environment::of_process())?;
+    let path = config.external_ids_file.clone().ok_or(InitError::NoFile)?;
+    let there: BTreeMap<AccountId, String> = config.external_ids();
+    let context = context_of(config, progress);
+    let list = cwlake::run::accounts(&context).await?;
+    context.progress.finish();
+    let own = |id: &AccountId| context.config.has_own_external_id(id);
+    let accounts: Vec<AccountId> = list
+        .accounts
+        .iter()
+        .filter_map(|a| AccountId::parse(&a.account_id))
+        .filter(|id| !own(id))
+        .collect();
+    Ok(add_missing_ids(&path, &there, &accounts)?.len())
+}
+
+async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context_of(load_config(&args.config, None)?, progress);
+    let report = cwlake::run::doctor(&context).await?;
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    print_result(args.json, &report, || report.text(colour))?;
+    Ok(report.exit_code())
+}
+
+async fn accounts(args: &AccountsArgs, progress: Progress) -> anyhow::Result<u8> {
+    let context = context_of(load_config(&args.config, None)?, progress);
+    let list = cwlake::run::accounts(&context).await?;
+    context.progress.finish();
+    print_result(args.json, &list, || list.text())?;
+    Ok(list.exit_code())
+}
+
+async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8> {
+    let overrides = Overrides {
+        namespaces: args.namespace.clone(),
+        ..overrides(&args.config, None)
+    };
+    let config = load(&args.config.config, &overrides, &Environment::of_process())?;
+    let context = context_of(config, progress);
+    let report = cwlake::run::discover(&context, args.series).await?;
+    context.progress.finish();
+    print_result(args.json, &report, || report.text())?;
+    Ok(report.exit_code())
+}
+
+fn iam(args: &IamArgs) -> anyhow::Result<u8> {
+    let principal = args
+        .principal
+        .as_deref()
+        .map(Principal::parse)
+        .transpose()?;
+    let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;
+    let alarm = match (args.with_billing_alarm, &args.event_bus) {
+        (Some(usd), Some(bus)) => Some(BillingAlarm::new(usd, bus).map_err(Usage)?),
+        _ => None,
+    };
+    let config = load_config(&args.config, None)?;
+    let grants = Grants::of(&config);
+    let organization = organization.as_ref();
+    let who = || principal.as_ref().ok_or(GrantsError::NoPrincipal);
+    let unfit = || Usage("--part: a template is of the reader or of the writer".to_owned());
+    let only_in_templates = || {
+        Usage("--with-billing-alarm: a part of the cloudformation template of the reader, and of --part bus".to_owned())
+    };
+    let text = match (args.format, args.part) {
+        (IamFormat::Cloudformation, None | Some(IamPart::Reader)) => {
+            reader_template(&grants.reader_role()?, who()?, organization, alarm.as_ref())?
+        }
+        (IamFormat::Json, Some(IamPart::Bus)) => {
+            let alarm = alarm.ok_or_else(|| {
+                Usage("--part bus: --with-billing-alarm and --event-bus say which".to_owned())
+            })?;
+            let accounts: Vec<AccountId> = config.accounts.iter().map(|a| a.id.clone()).collect();
+            if organization.is_none() && (config.organization.is_some() || accounts.is_empty()) {
+                return Err(
+                    Usage("--part bus: --org-id says whose accounts may send".to_owned()).into(),
+                );
+            }
+            format!("{:#}\n", alarm.bus_policy(organization, &accounts))
+        }
+        _ if alarm.is_some() => return Err(only_in_templates().into()),
+        (IamFormat::Cloudformation, Some(IamPart::Writer)) => {
+            writer_template(&grants.writer_policy()?)
+        }
+        (IamFormat::Terraform, None | Some(IamPart::Reader)) => {
+            reader_module(&grants.reader_role()?, who()?, organization)
+        }
+        (IamFormat::Terraform, Some(IamPart::Writer)) => writer_module(&grants.writer_policy()?),
+        (IamFormat::Cloudformation | IamFormat::Terraform, Some(_)) => return Err(unfit().into()),
+        (IamFormat::Json, part) => {
+            let value = match part {
+                None => grants.document(principal.as_ref(), organization)?,
+                Some(IamPart::Reader) => grants.reader_policy().json(),
+                Some(IamPart::Trust) => grants.trust_policies(who()?, organization),
+                Some(IamPart::Caller) => grants.caller_policy().map_or(json!({}), |p| p.json()),
+                Some(IamPart::Writer) => grants.writer_policy()?.json(),
+                Some(IamPart::Bus) => return Err(unfit().into()),
+            };
+            format!("{value:#}\n")
+        }
+    };
+    print(&text)?;
+    Ok(0)
+}
+
+async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
+    let engine = match args.engine {
+        EngineArg::Athena => Engine::Athena,
+        EngineArg::Trino => Engine::Trino,
+        EngineArg::Spark => Engine::Spark,
+        EngineArg::Duckdb => Engine::Duckdb,
+        EngineArg::Glue => Engine::Glue,
+    };
+    let first_day = Day::parse(&args.first_day).ok_or_else(|| {
+        Usage(format!(
+            "--first-day: '{}' is no day, such as 2024-01-01",
+            args.first_day.escape_debug()
+        ))
+    })?;
+    let names = Names::new(&args.database, &args.catalog, first_day)?;
+    let config = load_config(&args.config, None)?;
+    if args.register {
+        return register(args, &config, engine, &names).await;
+    }
+    if engine == Engine::Glue {
+        let tables = glue_tables(&config, &names)?;
+        let mut inputs = vec![json!({ "DatabaseInput": { "Name": names.database } })];
+        inputs.extend(tables.iter().map(|t| t.json(&names.database)));
+        print_result(true, &inputs, String::new)?;
+        return Ok(0);
+    }
+    let statements = statements(&config, engine, &names)?;
+    print_result(args.json, &statements, || {
+        let sql = statements.iter().map(|s| format!("{};\n", s.sql));
+        sql.collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(0)
+}
+
+async fn register(
+    args: &DdlArgs,
+    config: &ExportConfig,
+    engine: Engine,
+    names: &Names,
+) -> anyhow::Result<u8> {
+    if !matches!(engine, Engine::Glue | Engine::Athena) {
+        let text = format!(
+            "--register: the Glue catalog is read by athena and glue, not by {}",
+            engine.name()
+        );
+        return Err(Usage(text).into());
+    }
+    let tables = glue_tables(config, names)?;
+    let base = BaseSession::load(&Origin::Standard, &config.limits).await?;
+    let of_bucket = match &config.destination {
+        Destination::S3(s3) => s3.region.clone(),
+        Destination::Local(_) => None,
+    };
+    let region = of_bucket.or_else(|| base.region().cloned());
+    let region: Region = region.ok_or_else(|| {
+        Usage("--register: no region is known: set destination.region or AWS_REGION".to_owned())
+    })?;
+    let done = register_tables(&base, &region, &names.database, &tables, &config.limits).await?;
+    let result: Vec<_> = done
+        .iter()
+        .map(|(name, what)| json!({ "name": name, "result": what }))
+        .collect();
+    print_result(args.json, &result, || {
+        let line = |(name, what): &(String, _)| {
+            format!("{name}: {}\n", json!(what).as_str().unwrap_or_default())
+        };
+        done.iter().map(line).collect()
+    })?;
+    Ok(0)
+}
+
+fn list_presets(args: &PresetsArgs) -> anyhow::Result<u8> {
+    let all = presets();
+    print_result(args.json, &all, || {
+        let line = |p: &cwlake::config::Preset| format!("{:<12} {}\n", p.name, p.description);
+        all.iter().map(line).collect()
+    })?;
+    Ok(0)
+}
+
+fn man(args: &ManArgs) -> anyhow::Result<u8> {
+    match &args.dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            clap_mangen::generate_to(Cli::command(), dir)
+                .with_context(|| format!("writing manual pages to {}", dir.display()))?;
+        }
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            print(&String::from_utf8_lossy(&page))?;
+        }
+    }
+    Ok(0)
+}
+
+/// A run that is about no days.
+fn context_of(config: ExportConfig, progress: Progress) -> RunContext {
+    let now = clock();
+    RunContext {
+        config: Arc::new(config),
+        origin: Origin::Standard,
+        range: Range::Window(TimeWindow::days(Day::containing(now), Day::containing(now))),
+        lanes: None,
+        now,
+        force: false,
+        progress,
+        stop: CancellationToken::new(),
+    }
+}
+
+fn overrides(args: &ConfigArgs, run: Option<&RunArgs>) -> Overrides {
+    Overrides {
+        destination: args.destination.clone(),
+        max_spend_usd: run.and_then(|r| r.max_spend),
+        concurrency: run.and_then(|r| r.concurrency),
+        lookback_days: run.and_then(|r| r.lookback_days),
+        accounts: args.account.clone(),
+        regions: args.region.clone(),
+        namespaces: run.map(|r| r.namespace.clone()).unwrap_or_default(),
+        ..Overrides::default()
+    }
+}
+
+fn load_config(args: &ConfigArgs, run: Option<&RunArgs>) -> Result<ExportConfig, ConfigError> {
+    load(
+        &args.config,
+        &overrides(args, run),
+        &Environment::of_process(),
+    )
+}
+
+fn context(
+    config: &ConfigArgs,
+    run: Option<(&RunArgs, &AskArgs)>,
+    range: &RangeArgs,
+    force: bool,
+    progress: Progress,
+) -> anyhow::Result<RunContext> {
+    let config = load_config(config, run.map(|(run, _)| run))?;
+    let now = match &range.now {
+        None => clock(),
+        Some(text) => text
+            .parse::<jiff::Timestamp>()
+            .map_err(|_| RangeError {
+                flag: "--now",
+                message: format!("'{text}' is not an RFC 3339 instant"),
+            })?
+            .as_second(),
+    };
+    let ask = run.map(|(_, ask)| ask);
+    let request = RangeRequest {
+        date: range.date.clone(),
+        from: range.from.clone(),
+        to: range.to.clone(),
+        since: ask.and_then(|a| a.since.clone()),
+    };
+    let lanes = ask
+        .and_then(|a| a.only_failed.as_deref())
+        .map(|report| failed_in(report, now))
+        .transpose()?;
+    let range = match &lanes {
+        // Each lane has its own; this is what all of them lie in.
+        Some(lanes) => Range::Window(lanes.hull()),
+        None => resolve_range(&request, config.run.lookback_days, now)?,
+    };
+    Ok(RunContext {
+        config: Arc::new(config),
+        origin: Origin::Standard,
+        range,
+        lanes,
+        now,
+        force,
+        progress,
+        stop: CancellationToken::new(),
+    })
+}
+
+fn failed_in(report: &std::path::Path, now: i64) -> Result<LaneChoice, RangeError> {
+    let refuse = |message: String| RangeError {
+        flag: "--only-failed",
+        message: format!("{}: {message}", report.display()),
+    };
+    let text = std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?;
+    let mut choice = LaneChoice::failed_in(&text).map_err(|e| {
+        refuse(match std::error::Error::source(&e) {
+            Some(source) => format!("{e}: {source}"),
+            None => e.to_string(),
+        })
+    })?;
+    if choice.is_empty() {
+        return Err(refuse(
+            "nothing in it failed: there is nothing to run again".to_owned(),
+        ));
+    }
+    choice.clip(TimeWindow::days(
+        oldest_day(now),
+        Day::containing(now).plus(1),
+    ));
+    if choice.is_empty() {
+        return Err(refuse(
+            "CloudWatch has none of its days any more".to_owned(),
+        ));
+    }
+    Ok(choice)
+}
+
+/// The one place that reads the clock for data.
+fn clock() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// The result as JSON or as text.
+fn print_result(
+    json: bool,
+    result: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    print(&if json {
+        serde_json::to_string_pretty(result)? + "\n"
+    } else {
+        text()
+    })
+}
+
+/// A closed stdout is no reason to fail: the work is done. One that is full loses the result, and that is said.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(e).context("writing the result to stdout")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,94 @@
+//! A file of external ids, one an account: what `cwlake init` writes and `defaults.external_ids` names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::accounts::{is_external_id, printable};
+use super::file::{Defaults, FileConfig};
+use super::problem::Problem;
+use super::resolve::is_world_writable;
+use crate::model::AccountId;
+
+/// External ids by account.
+pub(super) type ExternalIds = BTreeMap<AccountId, SecretString>;
+
+/// Where the file of external ids lies: relative to the configuration's folder.
+pub(super) fn path_of(config: &Path, given: &str) -> PathBuf {
+    config.parent().unwrap_or(Path::new(".")).join(given)
+}
+
+/// Reads the file that `defaults.external_ids` names; empty when it names none. `may_be_missing`: it
+/// is about to be written.
+pub(super) fn read(
+    config: &Path,
+    defaults: &Defaults,
+    may_be_missing: bool,
+    problems: &mut Vec<Problem>,
+) -> ExternalIds {
+    let Some(given) = &defaults.external_ids else {
+        return ExternalIds::new();
+    };
+    let path = path_of(config, given.get_ref());
+    if may_be_missing && !path.exists() {
+        return ExternalIds::new();
+    }
+    let mut refuse = |message: String, remedy: &str| {
+        let text = format!("{}: {message}", path.display());
+        problems.push(Problem::at(given.span(), text).remedy(remedy));
+        ExternalIds::new()
+    };
+    let text = match FileConfig::read_text(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let why = error.problems().first().map(|p| p.message.clone());
+            return refuse(
+                why.unwrap_or_default(),
+                "cwlake init --missing-ids writes it; or leave external_ids out",
+            );
+        }
+    };
+    if is_world_writable(&path) {
+        return refuse(
+            "everyone may write this file of external ids".to_owned(),
+            "chmod o-w the file",
+        );
+    }
+    match parse(&text) {
+        Ok(ids) => ids,
+        Err(message) => refuse(
+            message,
+            "one line an account: \"111122223333\" = \"its external id\"",
+        ),
+    }
+}
+
+/// # Errors
+/// What is wrong and in which line, without the ids.
+pub(super) fn parse(text: &str) -> Result<ExternalIds, String> {
+    let line = |span: Option<std::ops::Range<usize>>| {
+        let at = span.map_or(0, |s| s.start);
+        super::problem::line_of(text, at)
+    };
+    let table: BTreeMap<toml::Spanned<String>, toml::Spanned<String>> = toml::from_str(text)
+        .map_err(|e| format!("line {}: not a list of accounts and texts", line(e.span())))?;
+    let mut ids = ExternalIds::new();
+    for (account, id) in table {
+        let Some(account) = AccountId::parse(account.get_ref()) else {
+            let name = printable(account.get_ref());
+            return Err(format!(
+                "line {}: '{name}' is not an account id",
+                line(Some(account.span()))
+            ));
+        };
+        if !is_external_id(id.get_ref()) {
+            return Err(format!(
+                "line {}: an external id has 2 to 1,224 letters, digits or _+=,.@:/-",
+                line(Some(id.span()))
+            ));
+        }
+        ids.insert(account, SecretString::from(id.into_inner()));
+    }
+    Ok(ids)
+}

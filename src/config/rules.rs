@@ -1,0 +1,163 @@
+//! Globs over metric names, dimension values and tags.
+
+use std::ops::Range;
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::accounts::printable;
+use super::file::OneOrMany;
+use super::problem::Problem;
+use super::spanned::Spanned;
+
+/// Metric names: exact ones and globs.
+#[derive(Clone, Debug)]
+pub struct NameRule {
+    texts: Vec<String>,
+    globs: GlobSet,
+}
+
+impl NameRule {
+    /// Whether the name is wanted.
+    pub fn matches(&self, name: &str) -> bool {
+        self.globs.is_match(name)
+    }
+
+    /// Every name and glob, as written.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The names, when none of them is a glob.
+    pub fn exact(&self) -> Option<&[String]> {
+        (!self.texts.iter().any(|t| is_glob(t))).then_some(&self.texts)
+    }
+}
+
+/// Allowed values of one dimension or tag: exact ones and globs.
+#[derive(Clone, Debug)]
+pub struct ValueRule {
+    texts: Vec<String>,
+    globs: GlobSet,
+}
+
+impl ValueRule {
+    /// Whether the value is allowed.
+    pub fn matches(&self, value: &str) -> bool {
+        self.globs.is_match(value)
+    }
+
+    /// Every value and glob, as written.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The value, when exactly one is allowed and it is not a glob.
+    pub fn exact(&self) -> Option<&str> {
+        match self.texts.as_slice() {
+            [one] if !is_glob(one) => Some(one),
+            _ => None,
+        }
+    }
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{', '\\'])
+}
+
+/// `*` also crosses `/` and `.`: names and values are not paths.
+fn glob(text: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(text)
+        .literal_separator(false)
+        .backslash_escape(true)
+        .build()
+}
+
+/// Names and globs of one list.
+pub(super) fn name_rule(
+    list: &[Spanned<String>],
+    place: &Range<usize>,
+    problems: &mut Vec<Problem>,
+) -> Option<NameRule> {
+    for name in list {
+        if name.get_ref().is_empty() || name.get_ref().len() > 255 {
+            problems.push(Problem::at(
+                name.span(),
+                "a metric name has 1 to 255 characters",
+            ));
+            return None;
+        }
+    }
+    let globs = glob_set(list, place, problems)?;
+    let texts = list.iter().map(|n| n.get_ref().clone()).collect();
+    Some(NameRule { texts, globs })
+}
+
+fn glob_set(
+    texts: &[Spanned<String>],
+    place: &Range<usize>,
+    problems: &mut Vec<Problem>,
+) -> Option<GlobSet> {
+    let mut globs = GlobSetBuilder::new();
+    for text in texts {
+        globs.add(checked_glob(text, problems)?);
+    }
+    match globs.build() {
+        Ok(set) => Some(set),
+        Err(_) => {
+            problems.push(
+                Problem::at(
+                    place.clone(),
+                    "these globs are too large to be matched together",
+                )
+                .remedy("use fewer or shorter globs, or several [[metrics]] tables"),
+            );
+            None
+        }
+    }
+}
+
+fn checked_glob(text: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Glob> {
+    match glob(text.get_ref()) {
+        Ok(glob) => Some(glob),
+        Err(e) => {
+            problems.push(
+                Problem::at(text.span(), format!("'{}' is not a glob: {}", printable(text.get_ref()), e.kind()))
+                    .remedy("* stands for any text, ? for one character, {a,b} for either, [ab] for a set; \\ takes a sign literally"),
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn value_rules(
+    table: &std::collections::BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, ValueRule)> {
+    let mut rules = Vec::new();
+    for (name, values) in table {
+        let texts = values.get_ref().as_slice();
+        if name.get_ref().is_empty() || texts.is_empty() || texts.iter().any(String::is_empty) {
+            problems.push(
+                Problem::at(
+                    values.span(),
+                    format!(
+                        "{what} '{}' has an empty name or value",
+                        printable(name.get_ref())
+                    ),
+                )
+                .remedy("\"*\" allows every value"),
+            );
+            continue;
+        }
+        let texts: Vec<_> = texts
+            .iter()
+            .map(|t| Spanned::new(values.span(), t.clone()))
+            .collect();
+        if let Some(globs) = glob_set(&texts, &values.span(), problems) {
+            let texts = texts.into_iter().map(Spanned::into_inner).collect();
+            rules.push((name.get_ref().clone(), ValueRule { texts, globs }));
+        }
+    }
+    rules
+}

@@ -1,0 +1,87 @@
+//! What differs from engine to engine.
+
+use super::Names;
+use crate::normalize::ColumnKind;
+
+/// Who reads the lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Amazon Athena, engine version 3.
+    Athena,
+    /// Trino with the Hive connector.
+    Trino,
+    /// Spark SQL.
+    Spark,
+    /// `DuckDB`: views over the files.
+    Duckdb,
+    /// Definitions for the Glue catalog, as JSON.
+    Glue,
+}
+
+impl Engine {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Athena => "athena",
+            Self::Trino => "trino",
+            Self::Spark => "spark",
+            Self::Duckdb => "duckdb",
+            Self::Glue => "glue",
+        }
+    }
+
+    /// # Source
+    /// Athena user guide, "Data types in Athena"; Trino documentation, "Hive connector" (timestamps have the precision the connector is
+    /// set to, milliseconds unless told otherwise; ours are whole seconds); Spark SQL reference, "Data Types".
+    pub(super) fn type_of(self, kind: ColumnKind) -> &'static str {
+        match (self, kind) {
+            (Self::Athena | Self::Glue, ColumnKind::Text) => "string",
+            (Self::Athena | Self::Glue, ColumnKind::Instant) => "timestamp",
+            (Self::Athena | Self::Glue, ColumnKind::Integer) => "int",
+            (Self::Athena | Self::Glue, ColumnKind::BigInteger) => "bigint",
+            (Self::Athena | Self::Glue, ColumnKind::Double) => "double",
+            (Self::Athena | Self::Glue, ColumnKind::TextMap) => "map<string,string>",
+            (Self::Trino, ColumnKind::Text) => "varchar",
+            (Self::Trino, ColumnKind::Instant) => "timestamp(3)",
+            (Self::Trino, ColumnKind::Integer) => "integer",
+            (Self::Trino, ColumnKind::TextMap) => "map(varchar, varchar)",
+            (Self::Spark, ColumnKind::Text) => "STRING",
+            (Self::Spark, ColumnKind::Instant) => "TIMESTAMP",
+            (Self::Spark, ColumnKind::Integer) => "INT",
+            (Self::Spark, ColumnKind::TextMap) => "MAP<STRING, STRING>",
+            (Self::Duckdb, ColumnKind::Text) => "VARCHAR",
+            (Self::Duckdb, ColumnKind::Instant) => "TIMESTAMPTZ",
+            (Self::Duckdb, ColumnKind::Integer) => "INTEGER",
+            (Self::Duckdb, ColumnKind::TextMap) => "MAP(VARCHAR, VARCHAR)",
+            (Self::Trino | Self::Spark | Self::Duckdb, ColumnKind::BigInteger) => "BIGINT",
+            (Self::Trino | Self::Spark | Self::Duckdb, ColumnKind::Double) => "DOUBLE",
+        }
+    }
+
+    /// A table or view with all that stands before its name.
+    pub(super) fn qualified(self, names: &Names, table: &str) -> String {
+        match self {
+            Self::Trino => format!("{}.{}.{table}", names.catalog, names.database),
+            _ => format!("{}.{table}", names.database),
+        }
+    }
+
+    /// One value of a group, whichever.
+    pub(super) fn any_of(self, column: &str) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => format!("arbitrary({column})"),
+            Self::Spark | Self::Duckdb => format!("any_value({column})"),
+        }
+    }
+
+    /// The day so many days ago, of the type that `dt` has.
+    pub(super) fn days_ago(self, days: u32) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => {
+                format!("CAST(current_date - INTERVAL '{days}' DAY AS varchar)")
+            }
+            Self::Spark => format!("CAST(date_sub(current_date(), {days}) AS STRING)"),
+            Self::Duckdb => format!("current_date - {days}"),
+        }
+    }
+}

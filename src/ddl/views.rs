@@ -1,0 +1,149 @@
+//! Views that do the daily work: one column a statistic, daily sums, the latest value, and how much is there.
+
+use std::collections::BTreeSet;
+
+use super::engine::Engine;
+use super::{Names, Statement};
+use crate::config::ExportConfig;
+
+/// What a series is told by, beside its dimensions.
+const SERIES: &str =
+    "account_id, account_name, region, namespace, metric_name, dimensions_key, series_id";
+
+pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<Statement> {
+    let view = |name: &str, body: String| Statement {
+        name: name.to_owned(),
+        sql: format!(
+            "CREATE OR REPLACE VIEW {} AS\n{body}",
+            engine.qualified(names, name)
+        ),
+    };
+    let metrics = engine.qualified(names, "metrics");
+    let dimensions = engine.any_of("dimensions");
+    let mut statistics: Vec<&str> = config
+        .selections
+        .iter()
+        .flat_map(|s| s.asks.statistics.iter().map(|s| s.as_str()))
+        .collect();
+    statistics.sort_unstable();
+    statistics.dedup();
+    let columns: Vec<String> = statistic_columns(&statistics)
+        .into_iter()
+        .map(|(statistic, column)| {
+            format!("  max(CASE WHEN stat = '{statistic}' THEN value END) AS {column}")
+        })
+        .collect();
+    vec![
+        view(
+            "metrics_wide",
+            format!(
+                "SELECT\n  dt, ts, {SERIES},\n  {dimensions} AS dimensions,\n  period, unit,\n{}\nFROM {metrics}\n\
+                 GROUP BY dt, ts, {SERIES}, period, unit",
+                columns.join(",\n")
+            ),
+        ),
+        view(
+            "metrics_daily",
+            format!(
+                "SELECT\n  dt, {SERIES},\n  {dimensions} AS dimensions,\n  stat, period, unit,\n  count(*) AS points,\n  \
+                 min(value) AS min_value,\n  max(value) AS max_value,\n  avg(value) AS mean_value,\n  sum(value) AS sum_value\n\
+                 FROM {metrics}\nGROUP BY dt, {SERIES}, stat, period, unit"
+            ),
+        ),
+        view(
+            "metrics_latest",
+            format!(
+                "SELECT\n  {SERIES},\n  {dimensions} AS dimensions,\n  stat,\n  max(ts) AS ts,\n  max_by(value, ts) AS value,\n  \
+                 max_by(period, ts) AS period,\n  max_by(unit, ts) AS unit\nFROM {metrics}\nWHERE dt >= {}\nGROUP BY {SERIES}, stat",
+                engine.days_ago(LATEST_DAYS)
+            ),
+        ),
+        view(
+            "metrics_coverage",
+            format!(
+                "SELECT\n  dt, account_id, region, namespace,\n  count(DISTINCT series_id) AS series,\n  sum(points) AS points,\n  \
+                 min(first_ts) AS first_ts,\n  max(last_ts) AS last_ts,\n  \
+                 CAST(sum(points) AS double) / sum(86400.0 / period) AS share_of_day\nFROM (\n  SELECT\n    \
+                 dt, account_id, region, namespace, series_id, stat, period,\n    count(*) AS points,\n    min(ts) AS first_ts,\n    \
+                 max(ts) AS last_ts\n  FROM {metrics}\n  GROUP BY dt, account_id, region, namespace, series_id, stat, period\n) AS by_series\n\
+                 GROUP BY dt, account_id, region, namespace"
+            ),
+        ),
+    ]
+}
+
+/// How far back the latest value may be: a view over all days would read the whole lake.
+const LATEST_DAYS: u32 = 7;
+
+/// A column for each statistic: lower case letters, digits and `_`, no two the same.
+pub fn statistic_columns<'a>(statistics: &[&'a str]) -> Vec<(&'a str, String)> {
+    let mut taken = BTreeSet::new();
+    let column = |statistic: &&'a str| {
+        let plain = column_of(statistic);
+        let mut column = plain.clone();
+        for n in 2.. {
+            if taken.insert(column.clone()) {
+                break;
+            }
+            column = format!("{plain}_{n}");
+        }
+        (*statistic, column)
+    };
+    statistics.iter().map(column).collect()
+}
+
+/// `SampleCount` is `sample_count`, `p99.9` is `p99_9`, `TM(10%:90%)` is `tm_10_90`.
+fn column_of(statistic: &str) -> String {
+    let mut out = String::new();
+    let mut before = ' ';
+    for c in statistic.chars() {
+        if !c.is_ascii_alphanumeric() {
+            if !out.ends_with('_') {
+                out.push('_');
+            }
+        } else {
+            if c.is_ascii_uppercase() && before.is_ascii_lowercase() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    out.trim_end_matches('_').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statistic_has_a_safe_column_of_its_own() {
+        let given = [
+            "Average",
+            "SampleCount",
+            "p99",
+            "p99.9",
+            "TM(10%:90%)",
+            "TM(10:90)",
+            "PR(:300)",
+            "IQM",
+        ];
+        let columns: Vec<String> = statistic_columns(&given)
+            .into_iter()
+            .map(|(_, c)| c)
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                "average",
+                "sample_count",
+                "p99",
+                "p99_9",
+                "tm_10_90",
+                "tm_10_90_2",
+                "pr_300",
+                "iqm"
+            ]
+        );
+    }
+}

@@ -1,0 +1,454 @@
+//! From a configuration to the policies it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use super::policy::{Policy, Statement};
+use super::principal::{OrgId, Principal};
+use crate::config::{
+    AccountConfig, Destination, Encryption, ExportConfig, RegionChoice, S3Destination, Source,
+};
+use crate::model::{AccountId, Partition};
+
+/// Everything a configuration needs to be allowed.
+#[derive(Clone, Debug)]
+pub struct Grants<'a> {
+    config: &'a ExportConfig,
+}
+
+/// Why one template does not fit all accounts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantsError {
+    /// No account is read by a role.
+    #[error("no account of the configuration is read by a role: there is nothing to create")]
+    NoRole,
+    /// One template makes one role.
+    #[error("the accounts' roles have different names ({0}): print them one by one with --account")]
+    DifferentRoles(String),
+    /// The organization's names are not known here.
+    #[error(
+        "role_name uses {{name}}, and the names of the organization's accounts are not known here: use {{account_id}}"
+    )]
+    UnknownNames,
+    /// A CloudFormation mapping is full.
+    #[error(
+        "{0} external ids are more than the {most} of a CloudFormation mapping: print some accounts at a time with --account, or use an \
+         external id with {{account_id}} in it, or --format terraform",
+        most = super::cloudformation::MOST_IDS
+    )]
+    TooManyIds(usize),
+    /// The destination is a folder.
+    #[error("the destination is a folder: writing to it needs no policy")]
+    LocalDestination,
+    /// Nobody is named who assumes the roles.
+    #[error(
+        "who assumes the roles is not said: --principal arn:aws:iam::999900001111:role/cwlake, or an account's twelve digits"
+    )]
+    NoPrincipal,
+}
+
+/// The role of a template: one name for all accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderRole {
+    /// With slashes at both ends.
+    pub path: String,
+    /// With `{account_id}` where the account's id stands.
+    pub name: String,
+    /// What its trust policy asks for.
+    pub external_ids: ExternalIds,
+    /// What it may do.
+    pub policy: Policy,
+}
+
+/// External ids of the accounts of one template. Shared secrets: shown only where they are asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ExternalIds {
+    /// None is asked for.
+    None,
+    /// The same form for every account, with `{account_id}` where the account's id stands.
+    Form(String),
+    /// One an account.
+    ByAccount(BTreeMap<AccountId, String>),
+}
+
+impl std::fmt::Debug for ExternalIds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Form(_) => "Form",
+            Self::ByAccount(_) => "ByAccount",
+        })
+    }
+}
+
+/// The account's id in names and external ids.
+pub(super) const ACCOUNT: &str = "{account_id}";
+
+/// What reading with the given actions takes. Their resource is always `*`: CloudWatch and EC2 describe calls know no other.
+///
+/// # Source
+/// Service authorization reference, "Actions defined by Amazon CloudWatch" and "… Amazon EC2".
+pub fn reader_statement(actions: &[&str]) -> Statement {
+    Statement::allow("CwlakeRead", actions, vec!["*".to_owned()])
+}
+
+impl<'a> Grants<'a> {
+    /// The grants of a configuration.
+    pub fn of(config: &'a ExportConfig) -> Self {
+        Self { config }
+    }
+
+    /// Actions a reader needs, whose regions are found by themselves or not.
+    fn reader_actions(&self, finds_regions: bool) -> Vec<&'static str> {
+        let mut actions = vec!["cloudwatch:GetMetricData"];
+        let selections = || self.config.selections.iter();
+        if selections().any(|s| matches!(s.source, Source::List)) || self.links() {
+            actions.push("cloudwatch:ListMetrics");
+        }
+        if selections().any(|s| matches!(s.source, Source::Ec2(_))) {
+            actions.push("ec2:DescribeInstances");
+        }
+        if finds_regions {
+            actions.push("ec2:DescribeRegions");
+        }
+        actions
+    }
+
+    fn links(&self) -> bool {
+        self.config.accounts.iter().any(|a| a.linked_accounts)
+    }
+
+    fn finds_regions(&self) -> bool {
+        let organization = self.config.organization.as_ref();
+        self.config
+            .accounts
+            .iter()
+            .any(|a| a.regions == RegionChoice::Auto)
+            || organization.is_some_and(crate::config::OrganizationConfig::finds_regions)
+    }
+
+    /// The policy of the role in each account.
+    pub fn reader_policy(&self) -> Policy {
+        Policy::of(vec![reader_statement(
+            &self.reader_actions(self.finds_regions()),
+        )])
+    }
+
+    /// The trust policy of a role.
+    pub fn trust_policy(
+        principal: &Principal,
+        external_id: Option<&str>,
+        organization: Option<&OrgId>,
+    ) -> Policy {
+        let mut statement = Statement::allow("CwlakeAssume", &["sts:AssumeRole"], Vec::new())
+            .to("AWS", principal.arn());
+        if let Some(id) = external_id {
+            statement = statement.when("StringEquals", "sts:ExternalId", id);
+        }
+        if let Some(organization) = organization {
+            statement = statement.when("StringEquals", "aws:PrincipalOrgID", organization.as_str());
+        }
+        Policy::of(vec![statement])
+    }
+
+    /// The policy of whoever runs cwlake: to assume the roles, to list the organization, and to do itself what no role does for it.
+    /// `None` when that is nothing.
+    pub fn caller_policy(&self) -> Option<Policy> {
+        let mut statements = Vec::new();
+        let mut roles: BTreeSet<String> = self.roles().map(|r| r.arn.clone()).collect();
+        if let Some(organization) = &self.config.organization {
+            roles.insert(organization.role_pattern("*", "*"));
+            match &organization.role {
+                Some(role) => {
+                    roles.insert(role.arn.clone());
+                }
+                None => statements.push(organization_statement()),
+            }
+        }
+        if let Destination::S3(s3) = &self.config.destination {
+            match &s3.role {
+                Some(role) => {
+                    roles.insert(role.arn.clone());
+                }
+                None => statements.extend(writer_statements(s3)),
+            }
+        }
+        if self.config.accounts.iter().any(|a| a.role.is_none()) {
+            let base = self.config.accounts.iter().filter(|a| a.role.is_none());
+            let finds = base.clone().any(|a| a.regions == RegionChoice::Auto);
+            statements.insert(0, reader_statement(&self.reader_actions(finds)));
+        }
+        if !roles.is_empty() {
+            let roles = roles.into_iter().collect();
+            statements.insert(
+                0,
+                Statement::allow("CwlakeAssume", &["sts:AssumeRole"], roles),
+            );
+        }
+        (!statements.is_empty()).then(|| Policy::of(statements))
+    }
+
+    /// The policy of the role that lists the organization, when the configuration names one.
+    pub fn organization_policy(&self) -> Option<Policy> {
+        let organization = self.config.organization.as_ref()?;
+        organization.role.as_ref()?;
+        Some(Policy::of(vec![organization_statement()]))
+    }
+
+    /// The policy of whoever writes to the bucket.
+    ///
+    /// # Errors
+    /// [`GrantsError::LocalDestination`].
+    pub fn writer_policy(&self) -> Result<Policy, GrantsError> {
+        match &self.config.destination {
+            Destination::Local(_) => Err(GrantsError::LocalDestination),
+            Destination::S3(s3) => Ok(Policy::of(writer_statements(s3))),
+        }
+    }
+
+    /// What writing to the destination takes; nothing for a folder.
+    pub fn writer_statements(&self) -> Vec<Statement> {
+        match &self.config.destination {
+            Destination::Local(_) => Vec::new(),
+            Destination::S3(s3) => writer_statements(s3),
+        }
+    }
+
+    /// What listing the organization takes.
+    pub fn organization_statement(&self) -> Statement {
+        organization_statement()
+    }
+
+    fn roles(&self) -> impl Iterator<Item = &crate::config::RoleConfig> {
+        self.config.accounts.iter().filter_map(|a| a.role.as_ref())
+    }
+
+    /// The one role that a template can create in every account.
+    ///
+    /// # Errors
+    /// Accounts whose roles differ in name, or no role at all.
+    pub fn reader_role(&self) -> Result<ReaderRole, GrantsError> {
+        let mut names = BTreeSet::new();
+        let mut ids: BTreeMap<AccountId, String> = BTreeMap::new();
+        let mut without_id = false;
+        let wanted = |account: &&AccountConfig| self.config.is_about(&account.id);
+        for account in self.config.accounts.iter().filter(wanted) {
+            let Some(role) = &account.role else {
+                continue;
+            };
+            let resource = role.arn.split_once(":role/").map_or("", |(_, name)| name);
+            names.insert(resource.replace(account.id.as_str(), ACCOUNT));
+            match &role.external_id {
+                Some(id) => {
+                    ids.insert(account.id.clone(), id.expose_secret().to_owned());
+                }
+                None => without_id = true,
+            }
+        }
+        let mut external_ids = ExternalIds::None;
+        if let Some(organization) = &self.config.organization {
+            let pattern = organization.role_pattern(ACCOUNT, "{name}");
+            let name = pattern
+                .split_once(":role/")
+                .map_or("", |(_, name)| name)
+                .to_owned();
+            if name.contains("{name}") {
+                return Err(GrantsError::UnknownNames);
+            }
+            // An account with a role of its own gets its template by --account.
+            if !self.config.has_account_flag() || names.is_empty() {
+                names = BTreeSet::from([name]);
+                ids = organization.external_ids().clone();
+                ids.retain(|id, _| self.config.is_about(id));
+                let form = organization.external_id_form();
+                without_id = false;
+                external_ids = form.map_or(ExternalIds::None, ExternalIds::Form);
+            }
+        }
+        let mut all = names.into_iter();
+        let Some(resource) = all.next() else {
+            return Err(GrantsError::NoRole);
+        };
+        let others: Vec<String> = all.collect();
+        if !others.is_empty() {
+            return Err(GrantsError::DifferentRoles(format!(
+                "{resource}, {}",
+                others.join(", ")
+            )));
+        }
+        if !ids.is_empty() && !without_id {
+            let forms: BTreeSet<String> = ids
+                .iter()
+                .map(|(account, id)| id.replace(account.as_str(), ACCOUNT))
+                .collect();
+            external_ids = match forms.first() {
+                // Twins: one form says it for all of them.
+                Some(form) if forms.len() == 1 && ids.len() > 1 => ExternalIds::Form(form.clone()),
+                _ => ExternalIds::ByAccount(ids),
+            };
+        }
+        let (path, name) = match resource.rsplit_once('/') {
+            Some((path, name)) => (format!("/{path}/"), name.to_owned()),
+            None => ("/".to_owned(), resource.clone()),
+        };
+        Ok(ReaderRole {
+            path,
+            name,
+            external_ids,
+            policy: self.reader_policy(),
+        })
+    }
+
+    /// All policies as one document: what `cwlake iam` prints.
+    ///
+    /// # Errors
+    /// Roles without anybody who assumes them.
+    pub fn document(
+        &self,
+        principal: Option<&Principal>,
+        organization: Option<&OrgId>,
+    ) -> Result<Value, GrantsError> {
+        let mut document = Map::new();
+        let mut add = |key: &str, policy: Option<Policy>| {
+            if let Some(policy) = policy {
+                document.insert(key.to_owned(), policy.json());
+            }
+        };
+        add("caller_policy", self.caller_policy());
+        add("organization_policy", self.organization_policy());
+        if self.roles().next().is_some() || self.config.organization.is_some() {
+            add("reader_policy", Some(self.reader_policy()));
+            let principal = principal.ok_or(GrantsError::NoPrincipal)?;
+            document.insert(
+                "trust_policies".to_owned(),
+                self.trust_policies(principal, organization),
+            );
+        }
+        if let Destination::S3(s3) = &self.config.destination
+            && s3.role.is_some()
+        {
+            document.insert(
+                "writer_policy".to_owned(),
+                Policy::of(writer_statements(s3)).json(),
+            );
+        }
+        Ok(Value::Object(document))
+    }
+
+    /// By account; `organization` stands for every account of it that has no external id of its own.
+    pub fn trust_policies(&self, principal: &Principal, organization: Option<&OrgId>) -> Value {
+        let mut by_account = Map::new();
+        let trust = |id: Option<&str>| Self::trust_policy(principal, id, organization).json();
+        if let Some(fleet) = &self.config.organization {
+            let form = fleet.external_id_form();
+            if !self.config.has_account_flag() {
+                by_account.insert("organization".to_owned(), trust(form.as_deref()));
+            }
+            let ids = fleet.external_ids();
+            let listed = ids.iter().filter(|(id, _)| self.config.is_about(id));
+            for (account, id) in listed {
+                by_account.insert(account.to_string(), trust(Some(id)));
+            }
+        }
+        for account in self
+            .config
+            .accounts
+            .iter()
+            .filter(|a| self.config.is_about(&a.id))
+        {
+            if let Some(role) = &account.role {
+                let id = role.external_id.as_ref().map(|id| id.expose_secret());
+                by_account.insert(account.id.to_string(), trust(id));
+            }
+        }
+        json!(by_account)
+    }
+}
+
+/// # Source
+/// Organizations API reference: the four list calls; their resource is `*` in the service authorization reference, or the organization's root.
+fn organization_statement() -> Statement {
+    let actions = [
+        "organizations:ListAccounts",
+        "organizations:ListAccountsForParent",
+        "organizations:ListOrganizationalUnitsForParent",
+        "organizations:ListRoots",
+    ];
+    Statement::allow("CwlakeOrganization", &actions, vec!["*".to_owned()])
+}
+
+/// # Source
+/// Service authorization reference, "Actions defined by Amazon S3": object actions on objects, listing on the bucket. KMS developer guide,
+/// "Use IAM policies with AWS KMS": uploads in parts decrypt as well.
+fn writer_statements(s3: &S3Destination) -> Vec<Statement> {
+    let partition = s3
+        .region
+        .as_ref()
+        .map_or(Partition::Aws, crate::model::Region::partition);
+    let bucket = format!("arn:{}:s3:::{}", partition.as_str(), s3.bucket);
+    let below = |rest: &str| {
+        if s3.prefix.is_empty() {
+            format!("{bucket}/{rest}")
+        } else {
+            format!("{bucket}/{}/{rest}", s3.prefix)
+        }
+    };
+    let mut objects = vec!["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"];
+    if s3.bucket_owner_full_control {
+        objects.push("s3:PutObjectAcl");
+    }
+    let list = Statement::allow("CwlakeList", &["s3:ListBucket"], vec![bucket.clone()]);
+    // Listing is by prefix, so that the rest of the bucket stays unseen.
+    let list = if s3.prefix.is_empty() {
+        list
+    } else {
+        list.when("StringLike", "s3:prefix", format!("{}/*", s3.prefix))
+    };
+    let mut statements = vec![
+        Statement::allow("CwlakeWrite", &objects, vec![below("*")]),
+        // A forced empty unit, and the probe of cwlake doctor.
+        Statement::allow(
+            "CwlakeReplace",
+            &["s3:DeleteObject"],
+            vec![below("_cwlake/probe-*"), below("metrics/*")],
+        ),
+        list,
+        Statement::allow(
+            "CwlakeUploads",
+            &["s3:ListBucketMultipartUploads"],
+            vec![bucket],
+        ),
+    ];
+    if let Some(Encryption::Kms { key }) = &s3.encryption {
+        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+        let any = format!("arn:{}:kms:*:*:key/*", partition.as_str());
+        statements.push(match key {
+            Some(arn) if arn.contains(":key/") => {
+                Statement::allow("CwlakeKey", &actions, vec![arn.clone()])
+            }
+            Some(alias) if alias.contains("alias/") => {
+                let name = alias
+                    .rsplit_once(":alias/")
+                    .map_or(alias.clone(), |(_, n)| format!("alias/{n}"));
+                Statement::allow("CwlakeKey", &actions, vec![any]).when(
+                    "ForAnyValue:StringEquals",
+                    "kms:ResourceAliases",
+                    name,
+                )
+            }
+            Some(id) => {
+                let arn = format!("arn:{}:kms:*:*:key/{id}", partition.as_str());
+                Statement::allow("CwlakeKey", &actions, vec![arn])
+            }
+            // The bucket's own key, known to S3 alone.
+            None => Statement::allow("CwlakeKey", &actions, vec![any]).when(
+                "StringLike",
+                "kms:ViaService",
+                "s3.*.amazonaws.com",
+            ),
+        });
+    }
+    statements
+}

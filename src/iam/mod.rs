@@ -1,0 +1,16 @@
+//! What a configuration must be allowed, and no more: policies as JSON, as a CloudFormation template for StackSets, as Terraform. Pure: nothing
+//! is read or called.
+
+mod billing_alarm;
+mod cloudformation;
+mod grants;
+mod policy;
+mod principal;
+mod terraform;
+
+pub use billing_alarm::BillingAlarm;
+pub use cloudformation::{reader_template, writer_template};
+pub use grants::{ExternalIds, Grants, GrantsError, ReaderRole, reader_statement};
+pub use policy::{Policy, Statement};
+pub use principal::{OrgId, Principal, PrincipalError};
+pub use terraform::{reader_module, writer_module};

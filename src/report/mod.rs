@@ -1,0 +1,15 @@
+//! What a command leaves to read: as JSON and as text.
+
+mod fleet;
+mod plan;
+mod run;
+mod words;
+
+pub(crate) use fleet::lane_notes;
+pub use fleet::{AccountReport, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
+pub use plan::plan_text;
+pub(crate) use run::is_short;
+pub use run::{
+    LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, Totals, UnitReport,
+};
+pub use words::{counted, grouped, printable, size};

@@ -1,0 +1,88 @@
+//! A plan as text.
+
+use std::fmt::Write as _;
+
+use super::run::{LaneReport, RunReport};
+use super::words::{grouped, printable, size};
+use crate::plan::{BYTES_PER_POINT, NamespaceCost};
+
+/// A plan as text: what it costs in all, by account, region and namespace, and what could not be planned. `most` lines of the table are
+/// shown, the dearest first; all in their order when it is `None`.
+pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
+    let mut out = String::new();
+    let cost = &report.planned;
+    let mut lines: Vec<(&LaneReport, &str, &NamespaceCost)> = report
+        .lanes
+        .iter()
+        .flat_map(|lane| {
+            lane.namespaces
+                .iter()
+                .map(move |(n, c)| (lane, n.as_str(), c))
+        })
+        .collect();
+    let all = lines.len();
+    if let Some(most) = most.filter(|most| *most < all) {
+        lines.sort_by_key(|(_, _, c)| std::cmp::Reverse(c.billed_metrics));
+        lines.truncate(most);
+    }
+    let _ = writeln!(
+        out,
+        "{:<12} {:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9}",
+        "account",
+        "region",
+        "namespace",
+        "series",
+        "billed metrics",
+        "calls",
+        "points at most",
+        "size about",
+        "at quota",
+        "dollars"
+    );
+    let mut line = |account: &str, region: &str, namespace: &str, c: NamespaceCost| {
+        let _ = writeln!(
+            out,
+            "{account:<12} {region:<16} {:<20} {:>9} {:>14} {:>7} {:>14} {:>10} {:>9} {:>9.4}",
+            printable(namespace),
+            grouped(c.series),
+            grouped(c.billed_metrics),
+            grouped(c.calls),
+            grouped(c.points),
+            size(c.points * BYTES_PER_POINT),
+            format!("{:.1} s", c.seconds_at_quota),
+            c.dollars()
+        );
+    };
+    for (lane, namespace, cost) in &lines {
+        line(&lane.account_id, &lane.region, namespace, **cost);
+    }
+    let sum = NamespaceCost {
+        series: cost.sum.series,
+        billed_metrics: cost.sum.billed_metrics,
+        calls: cost.sum.calls,
+        points: cost.sum.points,
+        seconds_at_quota: cost.seconds_at_quota,
+    };
+    line("total", "", "", sum);
+    if lines.len() < all {
+        let _ = writeln!(
+            out,
+            "… and {} lines more: cwlake plan shows all",
+            all - lines.len()
+        );
+    }
+    let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
+    let series_lanes = lanes.filter(|l| l.planned.series > 0).count();
+    let _ = writeln!(
+        out,
+        "{} to {} (exclusive), {} lanes, {} of them with something to ask: about ${:.2} outside the free tier, {:.0} s or more at quota speed",
+        report.from,
+        report.to,
+        report.lanes.len(),
+        series_lanes,
+        cost.dollars,
+        cost.seconds_at_quota.ceil()
+    );
+    report.notes(&mut out);
+    out
+}

@@ -1,0 +1,186 @@
+//! Accounts linked to a monitoring account (CloudWatch cross-account observability): which there are, and by which way each is read.
+//!
+//! A linked account in a region is a lane like any other, with files and a manifest of its own; its calls go to the monitoring account and
+//! spend that account's quota.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::pipeline::{PlannedLane, RunContext};
+use super::place::Place;
+use super::prepare::{Listing, UnplannedLane, ready_lane, within_limits};
+use crate::accounts::{CallStats, LaneClient};
+use crate::discover::discover_linked;
+use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId};
+use crate::report::{LinkReport, SharedSeries};
+
+/// What the links of monitoring accounts lead to.
+#[derive(Default)]
+pub(super) struct Links {
+    /// The accounts behind them, each once in a region.
+    pub(super) lanes: Vec<LinkedLane>,
+    /// Those that are reachable twice.
+    pub(super) shared: Vec<SharedSeries>,
+    /// Links that could not be listed.
+    pub(super) unlisted: Vec<LinkReport>,
+}
+
+/// A linked account in one region.
+pub(super) struct LinkedLane {
+    pub(super) lane: Lane,
+    /// The monitoring account.
+    pub(super) through: AccountId,
+    client: LaneClient,
+    pub(super) metrics: Vec<MetricId>,
+    stats: CallStats,
+}
+
+/// Lists what is linked to monitoring accounts: each account once, through the first that sees it, and not at all where it is read directly.
+/// `direct` are the lanes that are read without a link.
+pub(super) async fn follow_links(
+    monitoring: Vec<UnplannedLane>,
+    direct: BTreeSet<Lane>,
+    context: &RunContext,
+) -> Links {
+    let listed: Vec<Listed> = stream::iter(monitoring)
+        .map(|lane| list(lane, context))
+        .buffered(context.config.run.concurrency as usize)
+        .collect()
+        .await;
+    let mut routes = Routes {
+        direct,
+        taken: BTreeMap::new(),
+    };
+    let mut links = Links::default();
+    for Listed {
+        through,
+        client,
+        found,
+        stats,
+    } in listed
+    {
+        let found = found.unwrap_or_else(|cause| {
+            links.unlisted.push(LinkReport {
+                account_id: through.account.to_string(),
+                region: through.region.to_string(),
+                cause,
+            });
+            BTreeMap::new()
+        });
+        // Its calls are told once: with the first account it finds.
+        let mut stats = Some(stats);
+        for (account, metrics) in found {
+            let lane = Lane {
+                account,
+                region: through.region.clone(),
+            };
+            if let Some(read) = routes.other(&lane) {
+                links.shared.push(SharedSeries {
+                    account_id: lane.account.to_string(),
+                    region: lane.region.to_string(),
+                    series: metrics.len() as u64,
+                    read,
+                    also_through: through.account.to_string(),
+                });
+            } else if context.wants(&lane) {
+                let through = &through.account;
+                routes.taken.insert(lane.clone(), through.clone());
+                links.lanes.push(LinkedLane {
+                    lane,
+                    through: through.clone(),
+                    client: client.clone(),
+                    metrics,
+                    stats: stats.take().unwrap_or_default(),
+                });
+            }
+        }
+    }
+    links
+}
+
+/// Plans the linked lanes.
+pub(super) async fn plan_linked(
+    lanes: Vec<LinkedLane>,
+    place: &Place,
+    context: &RunContext,
+) -> Vec<PlannedLane> {
+    stream::iter(lanes)
+        .map(|lane| lane.plan(place, context))
+        .buffered(context.config.run.concurrency as usize)
+        .collect()
+        .await
+}
+
+/// How the lanes of a run are read.
+struct Routes {
+    direct: BTreeSet<Lane>,
+    /// Through which account.
+    taken: BTreeMap<Lane, AccountId>,
+}
+
+impl Routes {
+    /// How a lane is read already.
+    fn other(&self, lane: &Lane) -> Option<String> {
+        if self.direct.contains(lane) {
+            return Some("directly".to_owned());
+        }
+        let through = self.taken.get(lane)?;
+        Some(format!("through account {through}"))
+    }
+}
+
+impl LinkedLane {
+    async fn plan(mut self, place: &Place, context: &RunContext) -> PlannedLane {
+        let mut accounts = context.config.accounts.iter();
+        let config = accounts.find(|a| a.id == self.lane.account);
+        let name: Option<Arc<str>> = config.and_then(|a| a.name.as_deref()).map(Arc::from);
+        let (lane, listing) = (self.lane, Listing::Linked(self.metrics));
+        let stats = &mut self.stats;
+        let ready = ready_lane(
+            &lane,
+            self.client,
+            name.as_deref(),
+            listing,
+            place,
+            context,
+            stats,
+        );
+        let ready = within_limits(context, ready).await;
+        PlannedLane {
+            lane,
+            account_name: name,
+            through: Some(self.through),
+            discovery: self.stats,
+            ready,
+            leave_out: false,
+        }
+    }
+}
+
+/// What a monitoring account sees of others in one region.
+struct Listed {
+    /// Through whom.
+    through: Lane,
+    client: LaneClient,
+    /// By account, or why nothing is seen.
+    found: Result<BTreeMap<AccountId, Vec<MetricId>>, Cause>,
+    stats: CallStats,
+}
+
+async fn list(lane: UnplannedLane, context: &RunContext) -> Listed {
+    let client = lane.client(&context.config);
+    let mut stats = CallStats::default();
+    let found = tokio::select! {
+        found = discover_linked(&client, &context.config.selections, &mut stats) => found,
+        () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
+    };
+    Listed {
+        through: lane.lane(),
+        client,
+        found,
+        stats,
+    }
+}
