@@ -56,12 +56,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return exit_code_of(cause);
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Lake(LakeError::NotWritable { .. })) => 2,
+        Some(RunError::Lake(LakeError::NotWritable { .. }) | RunError::Config(_)) => 2,
         Some(RunError::Lake(LakeError::Unavailable { .. }) | RunError::Report(_)) => 5,
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::Organization(cause)) => exit_code_of(cause),
-        Some(RunError::Config(_)) => 2,
         Some(RunError::OverBudget { .. }) => 8,
         Some(RunError::Stopped(signal)) => {
             if *signal == "SIGTERM" {
@@ -123,7 +122,6 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     };
     match error.downcast_ref::<RunError>()? {
         RunError::Credentials(cause) | RunError::Organization(cause) => cause.hint.clone(),
-        RunError::Config(_) => None,
         RunError::OverBudget { .. } => Some(
             "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
                 .to_owned(),
@@ -139,7 +137,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
         }
         RunError::Report(source) => own(source, "the data is in place, run again to get a report"),
-        RunError::Stopped(_) => None,
+        RunError::Stopped(_) | RunError::Config(_) => None,
         RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
     }
 }

@@ -53,7 +53,7 @@ pub async fn register_tables(
     for table in tables {
         done.push((
             table.name.clone(),
-            catalog.table(table).await.map_err(hinted)?,
+            Box::pin(catalog.table(table)).await.map_err(hinted)?,
         ));
     }
     Ok(done)

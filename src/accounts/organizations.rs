@@ -11,7 +11,7 @@ use std::sync::Arc;
 use aws_config::retry::RetryConfig;
 use aws_sdk_organizations::Client;
 use aws_sdk_organizations::config::{Builder, IdentityCache};
-use aws_sdk_organizations::types::Account;
+use aws_sdk_organizations::types::{Account, AccountState, AccountStatus};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::base::BaseSession;
@@ -317,8 +317,8 @@ fn take(accounts: &[Account], path: &[String], found: &mut Found) -> Result<(), 
             return Err(Cause::new(CauseKind::Protocol, text));
         };
         // Emulators and older partitions send the older field alone.
-        let status = account.status().map(|s| s.as_str());
-        let state = account.state().map(|s| s.as_str()).or(status);
+        let status = account.status().map(AccountStatus::as_str);
+        let state = account.state().map(AccountState::as_str).or(status);
         found.insert(
             id.clone(),
             OrganizationAccount {

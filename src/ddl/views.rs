@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
+use crate::model::Statistic;
 
 /// What a series is told by, beside its dimensions.
 const SERIES: &str =
@@ -23,7 +24,7 @@ pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -
     let mut statistics: Vec<&str> = config
         .selections
         .iter()
-        .flat_map(|s| s.asks.statistics.iter().map(|s| s.as_str()))
+        .flat_map(|s| s.asks.statistics.iter().map(Statistic::as_str))
         .collect();
     statistics.sort_unstable();
     statistics.dedup();
@@ -97,15 +98,13 @@ fn column_of(statistic: &str) -> String {
     let mut out = String::new();
     let mut before = ' ';
     for c in statistic.chars() {
-        if !c.is_ascii_alphanumeric() {
-            if !out.ends_with('_') {
-                out.push('_');
-            }
-        } else {
+        if c.is_ascii_alphanumeric() {
             if c.is_ascii_uppercase() && before.is_ascii_lowercase() {
                 out.push('_');
             }
             out.push(c.to_ascii_lowercase());
+        } else if !out.ends_with('_') {
+            out.push('_');
         }
         before = c;
     }

@@ -48,7 +48,7 @@ impl BillingAlarm {
     }
 
     /// Billing metrics are in one region; the stack may be deployed in another.
-    pub(super) fn conditions(&self) -> Value {
+    pub(super) fn conditions() -> Value {
         json!({ "HasBilling": { "Fn::Equals": [{ "Ref": "AWS::Region" }, "us-east-1"] } })
     }
 

@@ -65,7 +65,7 @@ pub fn reader_template(
         },
     });
     if let Some(alarm) = alarm {
-        add("Conditions", alarm.conditions());
+        add("Conditions", BillingAlarm::conditions());
         alarm.add_to(&mut resources);
     }
     add("Resources", resources);

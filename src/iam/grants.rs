@@ -359,7 +359,7 @@ impl<'a> Grants<'a> {
             .filter(|a| self.config.is_about(&a.id))
         {
             if let Some(role) = &account.role {
-                let id = role.external_id.as_ref().map(|id| id.expose_secret());
+                let id = role.external_id.as_ref().map(ExposeSecret::expose_secret);
                 by_account.insert(account.id.to_string(), trust(id));
             }
         }

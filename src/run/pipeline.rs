@@ -158,7 +158,7 @@ pub struct PlannedLane {
 /// [`RunError::Credentials`], [`RunError::Organization`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<(RunContext, Planned), RunError> {
     let place = Place::of(context).await?;
-    plan_with(context, &place).await
+    Box::pin(plan_with(context, &place)).await
 }
 
 async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, Planned), RunError> {
@@ -247,7 +247,7 @@ async fn export_into(
         tracing::warn!(%error, "removing abandoned answers");
     }
     let (context, planned) = tokio::select! {
-        planned = plan_with(context, place) => planned?,
+        planned = Box::pin(plan_with(context, place)) => planned?,
         // Discovery reports its own end; what comes before it has nothing to report but that.
         () = stopped_for_good(&context.stop) => (context.clone(), Planned::stopped(context, &place.store)),
     };
