@@ -301,7 +301,7 @@ impl ExportConfig {
                 .min_by_key(|path| strsim::damerau_levenshtein(path, rule.text.trim_matches('/')));
             let remedy = match near {
                 Some(near) if !is_unit_id(&rule.text) => {
-                    format!("did you mean '{}'? cwlake accounts shows the units", printable(near))
+                    format!("did you mean '{}'?", printable(near))
                 }
                 _ => "an id of this organization, or a path of names below its root such as Workloads/Prod; an excluded \
                       unit must lie below an included one"

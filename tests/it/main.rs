@@ -5,6 +5,7 @@ mod cli;
 mod config_corpus;
 mod decoder;
 mod faults;
+mod fleet;
 mod lab;
 mod lake;
 mod pipeline;
