@@ -364,6 +364,7 @@ pub struct IamArgs {
     #[arg(
         long,
         value_name = "USD",
+        allow_negative_numbers = true,
         requires = "event_bus",
         help_heading = "Policies"
     )]

@@ -54,15 +54,15 @@ pub enum RegionChoice {
 const DEFAULT_SESSION_NAME: &str = "cwlake";
 const DEFAULT_SESSION_SECONDS: i64 = 3_600;
 
-/// Role of an organization's accounts when none is named: the one `cwlake iam` prints.
-pub(super) const DEFAULT_ROLE_NAME: &str = "CWLakeReader";
+/// Role of a configuration with an organization that names none: the one `cwlake iam` prints.
+const DEFAULT_ROLE_NAME: &str = "CWLakeReader";
 
 /// What accounts are made from: the defaults, and whatever they refer to.
 #[derive(Clone)]
 pub(super) struct AccountTemplate {
-    pub(super) defaults: Defaults,
-    pub(super) env: Environment,
-    pub(super) extra: Vec<Region>,
+    defaults: Defaults,
+    env: Environment,
+    extra: Vec<Region>,
     pub(super) external_ids: ExternalIds,
 }
 
@@ -75,6 +75,25 @@ impl std::fmt::Debug for AccountTemplate {
 }
 
 impl AccountTemplate {
+    pub(super) fn of(
+        file: &FileConfig,
+        env: &Environment,
+        extra: &[Region],
+        external_ids: ExternalIds,
+    ) -> Self {
+        let mut defaults = file.defaults.clone();
+        if file.organization.is_some() && defaults.role_name.is_none() {
+            // The caller's own credentials are one account's: hundreds of others need a role.
+            defaults.role_name = Some(Spanned::new(0..0, DEFAULT_ROLE_NAME.to_owned()));
+        }
+        Self {
+            defaults,
+            env: env.clone(),
+            extra: extra.to_vec(),
+            external_ids,
+        }
+    }
+
     /// An account that Organizations knows and the file does not list.
     ///
     /// # Errors
@@ -85,10 +104,7 @@ impl AccountTemplate {
         name: Option<&str>,
     ) -> Result<AccountConfig, String> {
         let mut problems = Vec::new();
-        let mut entry = Account::plain(id.as_str(), name.map(str::to_owned));
-        if self.defaults.role_name.is_none() {
-            entry.role_name = Some(Spanned::new(0..0, DEFAULT_ROLE_NAME.to_owned()));
-        }
+        let entry = Account::plain(id.as_str(), name.map(str::to_owned));
         match (self.account(&entry, &mut problems), problems.first()) {
             (Some(account), None) => Ok(account),
             (_, Some(problem)) => Err(match &problem.remedy {

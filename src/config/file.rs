@@ -124,7 +124,7 @@ pub struct LimitOverrides {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Defaults {
-    /// Role to assume, with its path if it has one; `{account_id}` and `{name}` are filled in. Accounts of the organization: `CWLakeReader`.
+    /// Role to assume, with its path if it has one; `{account_id}` and `{name}` are filled in. With an organization `CWLakeReader`, else the base credentials are used.
     pub role_name: Option<Spanned<String>>,
     /// External id: the text, or `env:NAME`; `{account_id}` is filled in.
     pub external_id: Option<Spanned<Secret>>,

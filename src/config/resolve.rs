@@ -177,17 +177,9 @@ pub fn load(
         env,
         &mut problems,
     );
-    let template = AccountTemplate {
-        defaults: file.defaults.clone(),
-        env: env.clone(),
-        extra: extra.clone(),
-        external_ids: external_ids::read(
-            path,
-            &file.defaults,
-            overrides.external_ids_may_be_missing,
-            &mut problems,
-        ),
-    };
+    let missing_allowed = overrides.external_ids_may_be_missing;
+    let ids = external_ids::read(path, &file.defaults, missing_allowed, &mut problems);
+    let template = AccountTemplate::of(&file, env, &extra, ids);
     let accounts = accounts::resolve(&file, &template, &mut problems);
     let organization = organization::resolve(&file, &template, env, &mut problems);
     let selections = selection::resolve(&file, body, &mut problems);
