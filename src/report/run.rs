@@ -312,7 +312,57 @@ impl RunReport {
         );
         self.notes(&mut out);
         self.unit_notes(&mut out);
+        for hint in self.hints() {
+            let _ = writeln!(out, "  hint: {hint}");
+        }
         out
+    }
+
+    /// What would have helped, or helps now: the flag or the setting by its name.
+    fn hints(&self) -> Vec<String> {
+        let mut hints = Vec::new();
+        let causes = || {
+            let accounts = self.fleet.accounts.iter().filter_map(|a| a.cause.as_ref());
+            let lanes = self.lanes.iter().filter(|l| !l.skipped);
+            let units = self
+                .units
+                .iter()
+                .filter(|u| u.outcome != UnitOutcome::Skipped);
+            accounts
+                .chain(lanes.filter_map(|l| l.cause.as_ref()))
+                .chain(units.filter_map(|u| u.cause.as_ref()))
+        };
+        let any = |kinds: &[CauseKind]| causes().any(|c| kinds.contains(&c.kind));
+        let denied = [CauseKind::AccessDenied, CauseKind::WrongAccount];
+        if any(&denied) {
+            hints.push("cwlake doctor tries every role and permission, and prints the statement that is missing; cwlake iam prints all of them".to_owned());
+        }
+        if any(&[CauseKind::Budget]) {
+            hints.push("--max-spend or run.max_spend_usd raises the cap; the same command goes on where it stopped".to_owned());
+        }
+        if any(&[CauseKind::TimeLimit]) {
+            hints.push("limits.unit_timeout_secs gives an account and region more time; --account and --region ask for a part".to_owned());
+        }
+        let calls = self.totals.get_metric_data.calls;
+        if calls.throttles * 10 > calls.calls {
+            hints.push("a tenth of the calls was throttled: limits.points_per_second and limits.calls_per_second leave room for whoever shares the quota".to_owned());
+        }
+        let is_short = self.units.iter().any(UnitReport::is_short) || self.fleet.is_short();
+        let is_local = !self.destination.contains("://");
+        if is_short && !self.run_id.is_empty() && is_local {
+            hints.push(format!(
+                "what is missing alone is asked again by cwlake export --only-failed {}/_cwlake/runs/{}.json",
+                self.destination, self.run_id
+            ));
+        }
+        let held = |u: &UnitReport| u.outcome == UnitOutcome::Skipped && u.complete;
+        if !self.units.is_empty() && self.units.iter().all(held) {
+            hints.push(
+                "every day asked for is in the lake, whole and settled: --force reads them again"
+                    .to_owned(),
+            );
+        }
+        hints
     }
 
     /// What is not plainly well with accounts and lanes.

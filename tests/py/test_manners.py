@@ -1,0 +1,150 @@
+"""The command line as people and their tools use it: JSON, schema, completions, manual pages, new configurations, no colours, no secrets."""
+
+import json
+import os
+import pathlib
+import stat
+import subprocess
+import tomllib
+
+import fleet
+import jsonschema
+import pytest
+from conftest import CALLER, NOW, PROGRAM, ROOT, clean_env
+
+
+def run(*words, folder=None, env=None, code=0, stdin=None):
+    done = subprocess.run(
+        [PROGRAM, *words], cwd=folder, env=clean_env(**(env or {})), capture_output=True, text=True, input=stdin, timeout=120
+    )
+    assert done.returncode == code, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+    return done
+
+
+def schema():
+    return json.loads(run("schema").stdout)
+
+
+def test_the_schema_takes_what_the_program_takes(tmp_path):
+    validator = jsonschema.Draft202012Validator(schema())
+    jsonschema.Draft202012Validator.check_schema(schema())
+    for sample in ("cwlake.toml", "demo.toml"):
+        validator.validate(tomllib.loads((ROOT / "sample-data" / sample).read_text()))
+    for wrong in (
+        {"destination": {"url": "lake"}, "regoins": []},
+        {"destination": {}},
+        {"destination": {"url": 3}},
+        {"destination": {"url": "lake"}, "account": [{"id": 111122223333}]},
+        {"destination": {"url": "lake"}, "metrics": [{"preset": "ec2", "periods": 300}]},
+    ):
+        assert not validator.is_valid(wrong), wrong
+    # Every key has a word of explanation for the editor.
+    document = schema()
+    for name, definition in [("", document), *document["$defs"].items()]:
+        for key, value in definition.get("properties", {}).items():
+            assert value.get("description"), f"{name}.{key}"
+
+
+def test_a_new_configuration_has_ids_of_its_own_and_is_not_written_over(tmp_path):
+    told = run("init", "--account", "111122223333", "--account", "222233334444", "--preset", "rds", "--json", folder=tmp_path)
+    assert json.loads(told.stdout)["written"] == ["cwlake.toml"]
+    path = tmp_path / "cwlake.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = path.read_text()
+    ids = [account["external_id"] for account in tomllib.loads(text)["account"]]
+    assert len(set(ids)) == 2 and all(len(i) > 32 for i in ids)
+    run("check", folder=tmp_path)
+    again = run("init", folder=tmp_path, code=2)
+    assert "is there already" in again.stderr and path.read_text() == text
+    printed = run("iam", "--principal", CALLER, folder=tmp_path).stdout
+    assert all(i in printed for i in ids)
+    for words in (["init", "--account", "12"], ["init", "--preset", "ec3"], ["init", "--missing-ids"]):
+        assert run(*words, "--config", "other.toml" if words[1] != "--missing-ids" else "cwlake.toml", folder=tmp_path, code=2).stderr
+    assert not (tmp_path / "other.toml").exists()
+
+
+def test_an_organization_gets_an_id_for_every_account_and_keeps_them(emulator, tmp_path):
+    accounts = [fleet.account(CALLER, role=None)] + [fleet.account(fleet.account_id(n)) for n in range(30)]
+    running = emulator(fleet.world(accounts))
+    told = run("init", "--organization", "--json", folder=tmp_path, env=running.env())
+    assert json.loads(told.stdout)["external_ids_added"] == 31
+    path = tmp_path / "external-ids.toml"
+    ids = tomllib.loads(path.read_text())
+    assert len(ids) == len(set(ids.values())) == 31 and stat.S_IMODE(path.stat().st_mode) == 0o600
+    # Another account joins, and one line is lost.
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if fleet.account_id(3) not in line))
+    running.stop()
+    running = emulator(fleet.world(accounts + [fleet.account("888877776666")]))
+    assert json.loads(run("init", "--missing-ids", "--json", folder=tmp_path, env=running.env()).stdout)["external_ids_added"] == 2
+    after = tomllib.loads(path.read_text())
+    assert {k: v for k, v in after.items() if k not in ("888877776666", fleet.account_id(3))} == {
+        k: v for k, v in ids.items() if k != fleet.account_id(3)
+    }
+    assert after[fleet.account_id(3)] != ids[fleet.account_id(3)]
+    assert run("init", "--missing-ids", folder=tmp_path, env=running.env()).stdout.startswith("every account has its external id")
+    listed = json.loads(run("accounts", "--json", folder=tmp_path, env=running.env()).stdout)
+    assert all(a["external_id"] for a in listed["accounts"]) and len(listed["accounts"]) == 32
+
+
+def test_every_command_speaks_json_and_none_paints_where_it_may_not(emulator, tmp_path):
+    running = emulator(fleet.world([fleet.account(CALLER, role="CWLakeReader", regions=["us-east-1"])]))
+    (tmp_path / "cwlake.toml").write_text('destination = { url = "lake" }\norganization = {}\nmetrics = [{ preset = "ec2" }]\n')
+    env = running.env() | {"NO_COLOR": "1", "TERM": "xterm-256color"}
+    for words in (
+        ["check"], ["accounts"], ["discover", "--series"], ["doctor"], ["plan"], ["export"], ["status", "--date", "2026-11-20"],
+        ["verify"], ["ddl", "--engine", "duckdb"], ["ddl", "--engine", "spark"], ["iam", "--principal", CALLER], ["presets"],
+    ):
+        json.loads(run(*words, "--json", "--quiet", folder=tmp_path, env=env).stdout)
+        text = run(*words, "--quiet", folder=tmp_path, env=env)
+        assert text.stdout and "\x1b" not in text.stdout + text.stderr, words
+        assert text.stderr == "", words
+    assert json.loads(run("demo", "--json", "--quiet", folder=tmp_path).stdout)["totals"]["rows"] > 0
+
+
+def test_completions_and_manual_pages(tmp_path):
+    for shell in ("bash", "zsh", "fish", "powershell", "elvish"):
+        script = run("completions", shell).stdout
+        assert "missing-ids" in script, shell
+        if shell == "bash":
+            subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    page = run("man").stdout
+    assert page.startswith(".ie") or ".TH cwlake 1" in page
+    run("man", "--dir", str(tmp_path / "man1"))
+    pages = {p.name for p in (tmp_path / "man1").iterdir()}
+    assert {"cwlake.1", "cwlake-export.1", "cwlake-doctor.1", "cwlake-iam.1"} <= pages
+    assert "Examples" in (tmp_path / "man1" / "cwlake-export.1").read_text()
+
+
+def test_after_the_run_it_says_what_would_have_helped(emulator, tmp_path):
+    accounts = [
+        fleet.account(CALLER, role=None, state="SUSPENDED"),
+        fleet.account("111122223333", regions=["us-east-1"]),
+        fleet.account("222233334444", regions=["us-east-1"], role="Another"),
+    ]
+    running = emulator(fleet.world(accounts))
+    (tmp_path / "cwlake.toml").write_text('destination = { url = "lake" }\norganization = {}\nmetrics = [{ preset = "ec2" }]\n')
+    told = run("export", "--quiet", folder=tmp_path, env=running.env(), code=3).stdout
+    assert "cwlake doctor" in told and "--only-failed" in told, told
+    report = next(line.split("--only-failed ")[1] for line in told.splitlines() if "--only-failed " in line)
+    assert (tmp_path / report.strip()).exists() or pathlib.Path(report.strip()).exists(), report
+
+
+@pytest.mark.parametrize("command", ["doctor", "export", "plan", "accounts", "discover"])
+def test_external_ids_show_nowhere(emulator, tmp_path, command):
+    canary = "canary-5f3a9"
+    accounts = [
+        fleet.account(CALLER, role=None, state="SUSPENDED"),
+        fleet.account("111122223333", regions=["us-east-1"], external_id=f"{canary}-111122223333"),
+        fleet.account("222233334444", regions=["us-east-1"], external_id="another"),
+    ]
+    running = emulator(fleet.world(accounts))
+    (tmp_path / "cwlake.toml").write_text(
+        f'destination = {{ url = "lake" }}\norganization = {{}}\nmetrics = [{{ preset = "ec2" }}]\ndefaults = {{ external_id = "{canary}-{{account_id}}" }}\n'
+    )
+    for more in ([], ["--json"]):
+        done = subprocess.run(
+            [PROGRAM, command, *more], cwd=tmp_path, env=clean_env(**running.env(), CWLAKE_LOG="trace"), capture_output=True, text=True
+        )
+        assert canary not in done.stdout and canary not in done.stderr, command
+    for path in (tmp_path / "lake").rglob("*"):
+        assert path.is_dir() or canary.encode() not in path.read_bytes(), path
