@@ -178,3 +178,86 @@ period = 3600
     lanes = {lane["account_id"]: lane for lane in json.loads(done.stdout)["lanes"]}
     assert {account: lane["planned"]["series"] for account, lane in lanes.items()} == {base: 1_010, other: 5}
     assert lanes[base]["discovery"]["calls"] == 2, "1,011 reservations are two pages"
+
+
+def test_moto_lists_an_organization_by_units(server, tmp_path):
+    url = server(["moto_server", "-H", "127.0.0.1", "-p", "{port}"], ready="/moto-api/")
+    organizations = client(url, "organizations", "base")
+    organizations.create_organization(FeatureSet="ALL")
+    root = organizations.list_roots()["Roots"][0]["Id"]
+    unit = lambda parent, name: organizations.create_organizational_unit(ParentId=parent, Name=name)["OrganizationalUnit"]["Id"]
+    workloads = unit(root, "Workloads")
+    prod, test = unit(workloads, "Prod"), unit(workloads, "Test")
+    sandbox = unit(root, "Sandbox")
+    made = {}
+    for parent, count in ((prod, 30), (test, 3), (sandbox, 2)):
+        for n in range(count):
+            status = organizations.create_account(Email=f"{parent}-{n}@example.com", AccountName=f"{parent}-{n}")["CreateAccountStatus"]
+            organizations.move_account(AccountId=status["AccountId"], SourceParentId=root, DestinationParentId=parent)
+            made.setdefault(parent, set()).add(status["AccountId"])
+    closed = min(made[prod])
+    organizations.close_account(AccountId=closed)
+
+    def accounts(keys, code=0):
+        text = f'destination = {{ url = "lake" }}\nmetrics = [{{ preset = "ec2" }}]\n[organization]\n{keys}\n'
+        (tmp_path / "cwlake.toml").write_text(text)
+        words = [PROGRAM, "accounts", "--json", "--config", tmp_path / "cwlake.toml"]
+        done = subprocess.run(words, env=clean_env(**env(url, "base")), capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    everybody = accounts("")
+    active = {a["Id"] for p in organizations.get_paginator("list_accounts").paginate() for a in p["Accounts"] if a["Status"] == "ACTIVE"}
+    assert {a["account_id"] for a in everybody["accounts"]} == active and len(active) == 30 + 3 + 2 - 1 + 1
+    assert [a["account_id"] for a in everybody["left_out"]] == [closed]
+    below = lambda keys: {a["account_id"] for a in accounts(keys)["accounts"]}
+    assert below('include_ous = ["Workloads"]') == (made[prod] | made[test]) - {closed}
+    assert below(f'include_ous = ["{workloads}"]\nexclude_ous = ["{prod}"]') == made[test]
+    assert below('include_ous = ["Workloads/Prod"]') == made[prod] - {closed}
+    assert below('exclude_ous = ["Workloads"]') == made[sandbox] | {"123456789012"}
+    one = accounts('include_ous = ["Workloads/Test"]')["accounts"][0]
+    assert (one["units"], one["account_name"].startswith(test), one["access"]) == (
+        "Workloads/Test", True, f"arn:aws:iam::{one['account_id']}:role/CWLakeReader",
+    )
+    assert "did you mean 'Workloads/Test'?" in accounts('include_ous = ["Workloads/Tset"]', code=2)
+    unknown = accounts(f'include_ous = ["ou-{root[2:]}-00000000"]', code=2)
+    assert "no organizational unit" in unknown and "cwlake.toml:4:16" in unknown
+
+
+def test_ministack_takes_the_printed_policies(ministack, tmp_path):
+    """Roles made of what `iam` prints, enforced by an IAM that is not ours."""
+    text = f"""destination = {{ url = "lake" }}
+defaults = {{ role_name = "lake/CWLakeReader", external_id = "acme-{{account_id}}", regions = ["us-east-1"] }}
+account = [{{ id = "{MEMBER}" }}, {{ id = "222233334444" }}]
+metrics = [{{ preset = "ec2" }}, {{ preset = "ec2", discover = "ec2" }}]
+"""
+    (tmp_path / "cwlake.toml").write_text(text)
+
+    def cwlake(*words, code=0):
+        done = subprocess.run(
+            [PROGRAM, *words, "--config", tmp_path / "cwlake.toml"], env=clean_env(**env(ministack, HUB)), capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr
+        return json.loads(done.stdout)
+
+    printed = cwlake("iam", "--principal", HUB)
+    for account in (MEMBER, "222233334444"):
+        iam = client(ministack, "iam", account)
+        trust = json.dumps(printed["trust_policies"][account])
+        iam.create_role(RoleName="CWLakeReader", Path="/lake/", AssumeRolePolicyDocument=trust)
+        # The second account's role may only list.
+        policy = printed["reader_policy"]
+        if account != MEMBER:
+            policy["Statement"][0]["Action"] = ["cloudwatch:ListMetrics"]
+        iam.put_role_policy(RoleName="CWLakeReader", PolicyName="cwlake", PolicyDocument=json.dumps(policy))
+    checks = cwlake("doctor", "--json", code=3)["checks"]
+    state = {(c["subject"][:12], c["check"]): c for c in checks}
+    assert state[MEMBER, "role"]["state"] == state["222233334444", "role"]["state"] == "ok"
+    assert state[MEMBER, "ec2:DescribeInstances"]["state"] == "ok"
+    denied = state["222233334444", "ec2:DescribeInstances"]
+    assert (denied["state"], denied["statement"]["statement"]["Action"]) == ("failed", ["ec2:DescribeInstances"])
+    # Another external id than the trust policy's is refused, and the doctor prints the trust policy without the id.
+    (tmp_path / "cwlake.toml").write_text(text.replace("acme-", "evil-"))
+    checks = cwlake("doctor", "--json", code=3)["checks"]
+    denied = next(c for c in checks if c["subject"] == MEMBER and c["check"] == "role")
+    assert denied["statement"]["statement"]["Action"] == ["sts:AssumeRole"] and "evil-" not in json.dumps(checks)
