@@ -129,13 +129,15 @@ where
         other => match inner_cause(other) {
             Some(cause) => cause,
             None => {
-                let no_connection = matches!(other, SdkError::DispatchFailure(e) if e.is_io());
+                let text = innermost(other);
+                let no_connection = matches!(other, SdkError::DispatchFailure(e)
+                    if e.is_io() || e.is_timeout() && text.contains("HTTP connect"));
                 let kind = if no_connection {
                     CauseKind::Unreachable
                 } else {
                     CauseKind::Transient
                 };
-                Cause::new(kind, format!("{doing}: {}", one_line(&innermost(other))))
+                Cause::new(kind, format!("{doing}: {}", one_line(&text)))
             }
         },
     }

@@ -1,5 +1,6 @@
 """Three lines of configuration, three hundred accounts: doctor, plan and export in order, counted alike on both sides."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 import duckdb
 import fleet
 import pytest
-from conftest import PROGRAM, clean_env
+from conftest import PROGRAM, clean_env, client
 from test_scale import peak_of
 
 ACCOUNTS = 300
@@ -83,3 +84,42 @@ def test_three_lines_read_three_hundred_accounts(emulator, tmp_path):
     assert named == (ACCOUNTS - 1, len(fleet.ENABLED), points, True)
     print(f"{points:,} points, {billed:,} metrics, peak {plan_peak:.0f} MiB (plan), {peak:.0f} MiB (export)")
     assert max(plan_peak, peak) < 300
+
+
+def test_what_is_out_of_reach_is_no_success(emulator, export):
+    running = emulator(fleet.world([fleet.account(fleet.CALLER, regions=["us-east-1", "eu-west-1"])]))
+    config = CONFIG + "[limits]\nattempts = 2\n"
+    # Nobody listens where CloudWatch should be: every region is left out, so the account is not read at all.
+    dead = running.env() | {"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:9"}
+    report = export(config, dead, "--date", "2026-11-19", code=3)
+    assert report["accounts"][0]["cause"]["message"].startswith("no region could be read")
+    assert {lane["cause"]["kind"] for lane in report["lanes"]} == {"unreachable"}
+    assert {u["outcome"] for u in report["units"]} == {"failed"}
+    # Regions that the lake has data of are missed one by one.
+    export(config, running.env(), "--date", "2026-11-19")
+    report = export(config, dead, "--date", "2026-11-20", code=3)
+    assert "cause" not in report["accounts"][0] and not [lane for lane in report["lanes"] if lane["skipped"]]
+    assert {u["outcome"] for u in report["units"]} == {"failed"}
+
+
+def test_high_resolution_is_kept_inside_three_hours(emulator, export, tmp_path):
+    running = emulator('seed = 1\nnow = "2026-11-21T02:00:00Z"\n[[account]]\nid = "999900001111"\n')
+    cloudwatch = client(running.url, "cloudwatch")
+    start = datetime.datetime(2026, 11, 20, 22, 0, tzinfo=datetime.timezone.utc)
+    data = [
+        {"MetricName": "Latency", "Timestamp": start + datetime.timedelta(seconds=10 * n), "Value": float(n), "StorageResolution": 1}
+        for n in range(6 * 60 * 4)
+    ]
+    for at in range(0, len(data), 500):
+        cloudwatch.put_metric_data(Namespace="My/App", MetricData=data[at : at + 500])
+    config = (
+        'destination = { url = "lake" }\naccount = [{ id = "999900001111", base_credentials = true, regions = ["us-east-1"] }]\n'
+        'metrics = [{ namespace = "My/App", metrics = ["*"], statistics = ["Maximum"], period = 10 }]\n'
+    )
+    export(config, running.env(), "--from", "2026-11-21T00:00:00Z", "--to", "2026-11-21T01:50:00Z")
+    export(config, running.env(), "--date", "2026-11-20")
+    rows = duckdb.execute(
+        f"SELECT dt::VARCHAR, period, count(*), min(value), max(value) FROM '{tmp_path}/lake/metrics/**/*.parquet' GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    # Every ten seconds as far back as that is kept, less a margin for the run's own length; every minute before.
+    assert rows == [("2026-11-20", 10, 270, 450.0, 719.0), ("2026-11-20", 60, 75, 5.0, 449.0), ("2026-11-21", 10, 660, 720.0, 1379.0)]
