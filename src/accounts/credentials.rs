@@ -245,7 +245,7 @@ fn hint_for_role(cause: Cause, role: &RoleConfig) -> Cause {
             };
             cause.with_hint(format!(
                 "the role must exist, its trust policy must name this caller as principal, {external}; \
-                 and the caller's own policy must allow sts:AssumeRole on it"
+                 and the caller's own policy must allow sts:AssumeRole on it (cwlake iam prints both)"
             ))
         }
         // STS itself refuses the base credentials; the region has nothing to do with it.

@@ -323,8 +323,15 @@ async fn account_checks(entered: Entered, config: &ExportConfig, who: Option<&st
         subject: subject.clone(),
         ..check
     }));
+    let probes = probes(config, &reader);
+    let mut region = region;
+    if let RegionChoice::Named(named) = &reader.config().regions {
+        let (open, closed) = try_regions(&reader, config, named, probes[0], &subject).await;
+        checks.extend(closed);
+        region = open.unwrap_or(region);
+    }
     let client = reader.lane(region.clone(), &config.limits);
-    for probe in probes(config, &reader) {
+    for probe in probes {
         let name = probe.name();
         checks.push(match client.try_permission(probe).await {
             Ok(()) => Check::ok(subject.clone(), name, format!("allowed in {region}")),
@@ -335,6 +342,34 @@ async fn account_checks(entered: Entered, config: &ExportConfig, who: Option<&st
         });
     }
     checks
+}
+
+/// Tries every region that was listed by hand: the first that is open, and a check for each that is not. Where none is, the permission itself
+/// may be what is missing: its own check tells.
+async fn try_regions(
+    reader: &Reader,
+    config: &ExportConfig,
+    regions: &[Region],
+    probe: Probe,
+    subject: &str,
+) -> (Option<Region>, Vec<Check>) {
+    let mut open = Vec::new();
+    let mut closed = Vec::new();
+    for region in regions {
+        let client = reader.lane(region.clone(), &config.limits);
+        match client.try_permission(probe).await {
+            Ok(()) => open.push(region.clone()),
+            Err(cause) => closed.push(Check::failed(subject, &format!("region {region}"), &cause)),
+        }
+    }
+    let first = open.first().cloned();
+    if first.is_none() {
+        closed.clear();
+    } else if regions.len() > 1 {
+        let detail = format!("{} of {} answer", open.len(), regions.len());
+        closed.insert(0, Check::ok(subject, "regions", detail));
+    }
+    (first, closed)
 }
 
 /// The first region of the account, and what is to be said of how its regions are found.

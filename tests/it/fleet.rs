@@ -703,3 +703,60 @@ async fn links_that_cannot_be_listed_lose_nothing_else() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_a_listed_region_that_is_closed() {
+    let world = one_account("regions = [\"us-east-1\", \"eu-west-1\"]", "");
+    let config = of_account("[\"us-east-1\", \"eu-west-1\", \"eu-south-1\"]");
+    let lab = Lab::new(world).await.with_config(&config);
+    let report = cwlake::run::doctor(&context(&lab)).await.expect("a report");
+    let failed: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|c| c.state == cwlake::run::CheckState::Failed)
+        .map(|c| c.check.as_str())
+        .collect();
+    assert_eq!(
+        (failed, report.exit_code()),
+        (vec!["region eu-south-1"], 3),
+        "{}",
+        report.text(false)
+    );
+    assert!(
+        report.text(false).contains("2 of 3 answer"),
+        "{}",
+        report.text(false)
+    );
+    assert_eq!(lab.emulator.bill().billed_metrics(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_account_that_failed_is_asked_again_alone() {
+    let mut world = observed("");
+    let fault = "[[fault]]\noperation = \"GetMetricData\"\nmetric_name = \"CPUUtilization\"\nafter = 1\ntimes = 2\nkind = \"error\"\nstatus = 400\ncode = \"AccessDenied\"\n";
+    world.faults = World::from_toml(fault).expect("a fault").faults;
+    let lab = Lab::new(world).await.with_config(&monitoring(""));
+    let report = lab.export().await;
+    assert_eq!(
+        (report.exit_code(), report.totals.written),
+        (3, 1),
+        "{}",
+        report.text()
+    );
+    let failed = serde_json::to_string(&report).expect("JSON");
+    let mut again = context(&lab);
+    let choice = cwlake::run::LaneChoice::failed_in(&failed).expect("a report");
+    again.range = cwlake::config::Range::Window(choice.hull());
+    again.lanes = Some(choice);
+    let report = export(&again).await.expect("a report");
+    assert_eq!(
+        (
+            report.exit_code(),
+            report.totals.written,
+            report.units.len()
+        ),
+        (0, 2, 2),
+        "{}",
+        report.text()
+    );
+}
