@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use cwlake::accounts::{BaseSession, Origin, register_tables};
+use cwlake::accounts::Origin;
 use cwlake::cli::{
     AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DdlArgs, DiscoverArgs, DoctorArgs,
     EngineArg, ExportArgs, IamArgs, IamFormat, IamPart, InitArgs, ManArgs, PlanArgs, PresetsArgs,
     RangeArgs, RunArgs, StatusArgs, VerifyArgs,
 };
 use cwlake::config::{
-    ConfigError, Destination, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError,
-    RangeRequest, load, oldest_day, presets, resolve_range,
+    ConfigError, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError, RangeRequest,
+    load, oldest_day, presets, resolve_range,
 };
 use cwlake::ddl::{Engine, Names, glue_tables, statements};
 use cwlake::iam::{
@@ -22,7 +22,7 @@ use cwlake::iam::{
     writer_module, writer_template,
 };
 use cwlake::init::{EXTERNAL_IDS, InitError, Start, add_missing_ids, write_config};
-use cwlake::model::{AccountId, Day, Region, TimeWindow};
+use cwlake::model::{AccountId, Day, TimeWindow};
 use cwlake::report::plan_text;
 use cwlake::run::{LaneChoice, RunContext};
 use cwlake::telemetry::{Progress, stop_on_signals};
@@ -417,17 +417,35 @@ async fn register(
         );
         return Err(Usage(text).into());
     }
+    register_in_glue(args, config, names).await
+}
+
+#[cfg(not(feature = "glue"))]
+#[expect(clippy::unused_async, reason = "with Glue it calls")]
+async fn register_in_glue(_: &DdlArgs, _: &ExportConfig, _: &Names) -> anyhow::Result<u8> {
+    let text = "--register: this build does not speak to Glue (feature 'glue' is off): cwlake ddl --engine glue prints the definitions";
+    Err(Usage(text.to_owned()).into())
+}
+
+#[cfg(feature = "glue")]
+async fn register_in_glue(
+    args: &DdlArgs,
+    config: &ExportConfig,
+    names: &Names,
+) -> anyhow::Result<u8> {
     let tables = glue_tables(config, names)?;
-    let base = BaseSession::load(&Origin::Standard, &config.limits).await?;
+    let base = cwlake::accounts::BaseSession::load(&Origin::Standard, &config.limits).await?;
     let of_bucket = match &config.destination {
-        Destination::S3(s3) => s3.region.clone(),
-        Destination::Local(_) => None,
+        cwlake::config::Destination::S3(s3) => s3.region.clone(),
+        cwlake::config::Destination::Local(_) => None,
     };
     let region = of_bucket.or_else(|| base.region().cloned());
-    let region: Region = region.ok_or_else(|| {
+    let region = region.ok_or_else(|| {
         Usage("--register: no region is known: set destination.region or AWS_REGION".to_owned())
     })?;
-    let done = register_tables(&base, &region, &names.database, &tables, &config.limits).await?;
+    let done =
+        cwlake::accounts::register_tables(&base, &region, &names.database, &tables, &config.limits)
+            .await?;
     let result: Vec<_> = done
         .iter()
         .map(|(name, what)| json!({ "name": name, "result": what }))

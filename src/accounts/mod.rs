@@ -9,6 +9,7 @@ mod calls;
 mod classify;
 mod connect;
 mod credentials;
+#[cfg(feature = "glue")]
 mod glue;
 mod lane;
 mod limiter;
@@ -24,6 +25,7 @@ pub use caller::{Caller, caller};
 pub use calls::{Api, CallStats, Toll};
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
+#[cfg(feature = "glue")]
 pub use glue::{Registered, register_tables};
 pub use lane::LaneClient;
 pub use limiter::Pacer;
