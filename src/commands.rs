@@ -311,17 +311,16 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
 }
 
 fn iam(args: &IamArgs) -> anyhow::Result<u8> {
-    let principal = args
-        .principal
-        .as_deref()
-        .map(Principal::parse)
-        .transpose()?;
     let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;
     let alarm = match (args.with_billing_alarm, &args.event_bus) {
         (Some(usd), Some(bus)) => Some(BillingAlarm::new(usd, bus).map_err(Usage)?),
         _ => None,
     };
     let config = load_config(&args.config, None)?;
+    let principal = args.principal.as_deref();
+    let principal = principal
+        .map(|text| Principal::parse(text, config.partition))
+        .transpose()?;
     let grants = Grants::of(&config);
     let organization = organization.as_ref();
     let who = || principal.as_ref().ok_or(GrantsError::NoPrincipal);

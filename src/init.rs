@@ -90,9 +90,11 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
 "
     );
     if start.organization {
+        let form = external_id()?;
         let _ = write!(
             out,
             "external_ids = \"{EXTERNAL_IDS}\"   # one id an account; `cwlake init --missing-ids` adds those of new accounts
+# external_id = \"{form}-{{account_id}}\"   # or in place of the file: one form for all accounts, those to come as well
 
 [organization]           # every active account of AWS Organizations
 # role_arn = \"arn:aws:iam::111122223333:role/CWLakeOrganization\"   # to list with, when the caller is not in the management account

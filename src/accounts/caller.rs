@@ -11,8 +11,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
 use super::base::BaseSession;
-use super::classify::cause_of;
 use super::connect::main_region;
+use super::credentials::retried;
 use crate::model::{Cause, CauseKind, Partition, Region};
 
 /// Who the base credentials belong to.
@@ -20,42 +20,50 @@ use crate::model::{Cause, CauseKind, Partition, Region};
 pub struct Caller {
     /// The identity.
     pub arn: String,
-    /// Its account.
-    pub account: String,
     /// The region whose STS was asked.
     pub region: Region,
-    /// Seconds our clock is ahead of the service's; none when its answer has no date.
+}
+
+/// What STS answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerAnswer {
+    /// Who is calling, or why that is not known.
+    pub caller: Result<Caller, Cause>,
+    /// Seconds our clock is ahead of the service's; none without an answer that has a date. A refusal has one too.
     pub clock_ahead: Option<i64>,
 }
 
-/// Asks STS once who is calling.
-///
-/// # Errors
-/// The cause why it did not answer.
-pub async fn caller(base: &BaseSession, sts_region: Option<&Region>) -> Result<Caller, Cause> {
+/// Asks STS who is calling.
+pub async fn caller(
+    base: &BaseSession,
+    sts_region: Option<&Region>,
+    attempts: u32,
+) -> CallerAnswer {
     let region = sts_region.or(base.region()).cloned();
     let region = region.unwrap_or_else(|| main_region(Partition::Aws));
     let clock = ServiceClock::default();
-    let answer = base
-        .sts(&region)
-        .get_caller_identity()
-        .customize()
-        .interceptor(clock.clone())
-        .send()
-        .await
-        .map_err(|e| cause_of("GetCallerIdentity", &e))?;
-    let (Some(arn), Some(account)) = (answer.arn(), answer.account()) else {
-        return Err(Cause::new(
+    let sts = base.sts(&region);
+    let answer = retried("GetCallerIdentity", attempts, || {
+        sts.get_caller_identity()
+            .customize()
+            .interceptor(clock.clone())
+            .send()
+    })
+    .await;
+    let caller = answer.and_then(|answer| match answer.arn() {
+        Some(arn) => Ok(Caller {
+            arn: arn.to_owned(),
+            region,
+        }),
+        None => Err(Cause::new(
             CauseKind::Protocol,
             "GetCallerIdentity: the answer names nobody",
-        ));
-    };
-    Ok(Caller {
-        arn: arn.to_owned(),
-        account: account.to_owned(),
-        region,
+        )),
+    });
+    CallerAnswer {
+        caller,
         clock_ahead: clock.ahead(),
-    })
+    }
 }
 
 /// Takes the date of the last answer.

@@ -21,7 +21,7 @@ mod regions;
 mod storage;
 
 pub use base::{BaseSession, Origin};
-pub use caller::{Caller, caller};
+pub use caller::{Caller, CallerAnswer, caller};
 pub use calls::{Api, CallStats, Toll};
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};

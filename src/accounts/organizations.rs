@@ -152,8 +152,9 @@ impl Walk {
     /// Level by level, no deeper than something wanted may lie.
     async fn below(&self, organization: &OrganizationConfig) -> Result<Found, OrganizationError> {
         let (include, exclude) = (&organization.include_ous, &organization.exclude_ous);
-        let by_id = include.iter().chain(exclude).all(|r| is_unit_id(&r.text));
-        let mut level = if by_id && !include.is_empty() {
+        let by_id = include.iter().all(|r| is_unit_id(&r.text));
+        // What is excluded higher up is seen from the root alone.
+        let mut level = if by_id && !include.is_empty() && exclude.is_empty() {
             // Their own subtrees hold all that is wanted.
             include
                 .iter()

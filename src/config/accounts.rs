@@ -158,11 +158,18 @@ impl AccountTemplate {
         let role = role
             .replace("{account_id}", account)
             .replace("{name}", name);
-        let partition = match self.regions() {
+        format!(
+            "arn:{}:iam::{account}:role/{role}",
+            self.partition().as_str()
+        )
+    }
+
+    /// The partition of the default regions, else of the region the environment names.
+    pub(super) fn partition(&self) -> Partition {
+        match self.regions() {
             Some(RegionChoice::Named(list)) => list[0].partition(),
             _ => self.usual_partition(),
-        };
-        format!("arn:{}:iam::{account}:role/{role}", partition.as_str())
+        }
     }
 
     pub(super) fn external_id_form(&self) -> Option<String> {

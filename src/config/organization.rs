@@ -187,6 +187,8 @@ impl ExportConfig {
             return Ok((config, Vec::new()));
         };
         self.all_known(&organization, &found)?;
+        let excluded = organization.exclude_accounts.iter();
+        config.excluded_accounts = excluded.filter_map(|r| AccountId::parse(&r.text)).collect();
         let mut left_out = Vec::new();
         for account in found {
             if let Some(listed) = config.accounts.iter_mut().find(|a| a.id == account.id) {
@@ -303,8 +305,7 @@ impl ExportConfig {
                 Some(near) if !is_unit_id(&rule.text) => {
                     format!("did you mean '{}'?", printable(near))
                 }
-                _ => "an id of this organization, or a path of names below its root such as Workloads/Prod; an excluded \
-                      unit must lie below an included one"
+                _ => "an id of this organization, or a path of names below its root such as Workloads/Prod"
                     .to_owned(),
             };
             let text = format!("no organizational unit '{}'", printable(&rule.text));

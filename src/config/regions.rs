@@ -49,13 +49,14 @@ const KNOWN: &[&str] = &[
     "us-west-2",
 ];
 
-/// Every region of a partition that this version knows, for an account that does not tell which are enabled.
-pub fn known_regions(partition: Partition) -> Vec<Region> {
-    KNOWN
-        .iter()
-        .filter_map(|code| Region::parse(code))
-        .filter(|region| region.partition() == partition)
-        .collect()
+/// Every region of a partition that this version knows, with those the configuration adds, for an account that does not tell which are enabled.
+pub fn known_regions(partition: Partition, extra: &[Region]) -> Vec<Region> {
+    let known = KNOWN.iter().filter_map(|code| Region::parse(code));
+    let mut regions: Vec<Region> = known.chain(extra.iter().cloned()).collect();
+    regions.retain(|region| region.partition() == partition);
+    regions.sort();
+    regions.dedup();
+    regions
 }
 
 /// Reads a region code that is known, or listed in `extra`.

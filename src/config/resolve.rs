@@ -1,6 +1,6 @@
 //! From what was read to what is meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::problem::{ConfigError, ConfigSource, Problem};
 use super::regions::known_region;
 use super::selection::{self, Selection};
 use super::spanned::Spanned;
-use crate::model::{AccountId, Region};
+use crate::model::{AccountId, Lane, Partition, Region};
 
 /// The environment variables a configuration may name, as a value so that tests need no process state.
 #[derive(Clone, Default)]
@@ -87,8 +87,12 @@ pub struct ExportConfig {
     pub only_regions: Vec<Region>,
     /// Only these accounts, by `--account`; all when empty.
     pub(super) only_accounts: Vec<String>,
+    /// The partition of the accounts: that of the first region that is listed, else of the region the environment names.
+    pub partition: Partition,
     /// What the file of external ids says.
     pub(super) external_ids: ExternalIds,
+    /// Accounts that are not to be read by whatever way.
+    pub(super) excluded_accounts: BTreeSet<AccountId>,
     /// The file of external ids, when the configuration names one.
     pub external_ids_file: Option<PathBuf>,
     /// The file, to show places in it.
@@ -113,9 +117,26 @@ impl ExportConfig {
         only.is_empty() || only.iter().any(|id| id == account.as_str())
     }
 
+    /// The accounts named by flag.
+    pub fn flagged_accounts(&self) -> Vec<AccountId> {
+        let flags = self.only_accounts.iter();
+        flags.filter_map(|id| AccountId::parse(id)).collect()
+    }
+
     /// Whether some accounts are named by flag.
     pub fn has_account_flag(&self) -> bool {
         !self.only_accounts.is_empty()
+    }
+
+    /// Whether an account that is linked to a monitoring account is wanted in a region: not one that is excluded, nor one that is configured to
+    /// be read elsewhere.
+    pub fn wants_linked(&self, lane: &Lane) -> bool {
+        let listed = self.accounts.iter().find(|a| a.id == lane.account);
+        let elsewhere = listed.is_some_and(|a| match &a.regions {
+            RegionChoice::Auto => false,
+            RegionChoice::Named(named) => !named.contains(&lane.region),
+        });
+        !elsewhere && !self.excluded_accounts.contains(&lane.account)
     }
 
     /// Whether `--region` leaves this region in.
@@ -135,6 +156,8 @@ pub struct RunOptions {
     pub concurrency: u32,
     /// Batches a lane may hold before the oldest is written.
     pub read_ahead: u32,
+    /// Regions newer than this version.
+    pub extra_regions: Vec<Region>,
     /// Region of the STS endpoint; `None` takes the base region or the account's first.
     pub sts_region: Option<Region>,
     /// Absolute path of the folder for files on their way and answers not yet written; `None` takes the destination's own.
@@ -205,7 +228,9 @@ pub fn load(
             namespaces,
             only_regions,
             only_accounts: overrides.accounts.clone(),
+            partition: template.partition(),
             external_ids: template.external_ids.clone(),
+            excluded_accounts: BTreeSet::new(),
             external_ids_file: file
                 .defaults
                 .external_ids
@@ -386,8 +411,12 @@ pub(super) fn only_accounts(
     regions: &[Region],
     problems: &mut Vec<Problem>,
 ) -> Vec<AccountConfig> {
+    let is_known = |id: &str| accounts.iter().any(|a| a.id.as_str() == id);
+    // One that is not configured may be behind a link: the monitoring accounts are entered, and tell.
+    let links = accounts.iter().any(|a| a.linked_accounts);
+    let through_links = links && only.iter().any(|id| !is_known(id));
     for id in only {
-        if !accounts.iter().any(|a| a.id.as_str() == id) {
+        if !is_known(id) && !(links && AccountId::parse(id).is_some()) {
             problems.push(
                 Problem::whole(format!(
                     "--account: {} is not in the configuration",
@@ -399,7 +428,10 @@ pub(super) fn only_accounts(
     }
     let mut left: Vec<AccountConfig> = accounts
         .into_iter()
-        .filter(|a| only.is_empty() || only.iter().any(|id| a.id.as_str() == id))
+        .filter(|a| {
+            let is_named = only.iter().any(|id| a.id.as_str() == id);
+            only.is_empty() || is_named || through_links && a.linked_accounts
+        })
         .collect();
     if regions.is_empty() {
         return left;
@@ -521,6 +553,7 @@ fn run_options(
             .or(concurrency)
             .unwrap_or(DEFAULT_CONCURRENCY),
         read_ahead: read_ahead.unwrap_or(DEFAULT_READ_AHEAD),
+        extra_regions: extra.to_vec(),
         sts_region,
         spool_dir: run.spool_dir.as_ref().and_then(|given| {
             let base = path.parent().unwrap_or(Path::new("."));

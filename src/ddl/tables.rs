@@ -131,8 +131,14 @@ fn trino(table: &Table, names: &Names, root: &str) -> String {
              partition_projection_location_template = '{location}dt=${{dt}}/'"
         );
     }
+    // Without that setting Trino refuses the properties of projection.
+    let remark = if table.by_day {
+        "-- The catalog needs hive.partition-projection-enabled=true\n"
+    } else {
+        ""
+    };
     format!(
-        "CREATE TABLE IF NOT EXISTS {} (\n{columns}\n)\nWITH (\n{properties}\n)",
+        "{remark}CREATE TABLE IF NOT EXISTS {} (\n{columns}\n)\nWITH (\n{properties}\n)",
         Engine::Trino.qualified(names, table.name),
     )
 }
@@ -168,9 +174,18 @@ fn duckdb(table: &Table, names: &Names, root: &str) -> String {
         "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet('{}/{}/{below}.parquet', union_by_name = true{partitions})",
         Engine::Duckdb.qualified(names, table.name),
         columns.join(",\n"),
-        quoted(root),
+        quoted(&no_glob(root)),
         table.name
     )
+}
+
+/// The root is a name, whatever signs it has.
+fn no_glob(root: &str) -> String {
+    let sign = |c: char| match c {
+        '[' | '*' | '?' => format!("[{c}]"),
+        plain => plain.to_string(),
+    };
+    root.chars().map(sign).collect()
 }
 
 /// Inside a SQL text.

@@ -7,9 +7,7 @@ use super::filter::excludes;
 use super::filter::{list_requests, matching, matching_known};
 use super::list_metrics::{Reach, list};
 use crate::accounts::{CallStats, LaneClient};
-use crate::config::Selection;
-#[cfg(feature = "ec2")]
-use crate::config::Source;
+use crate::config::{Selection, Source};
 #[cfg(feature = "ec2")]
 use crate::model::Dimension;
 use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId, Series};
@@ -61,12 +59,12 @@ pub async fn discover_linked(
 ) -> Result<BTreeMap<AccountId, Vec<MetricId>>, Cause> {
     let own = &client.lane().account;
     let mut linked: BTreeMap<AccountId, Vec<MetricId>> = BTreeMap::new();
-    for mut request in list_requests(selections) {
+    for mut request in list_requests(&as_listed(selections)) {
         // The windows of the linked accounts are their own, and not known here.
         request.recently_active = false;
         list(client, &request, Reach::Linked, stats, |metric, owner| {
             if let Some(owner) = owner.filter(|owner| owner != own)
-                && !matching(selections, &metric).is_empty()
+                && !matching_known(selections, &metric).is_empty()
             {
                 linked.entry(owner).or_default().push(metric);
             }
@@ -91,14 +89,16 @@ pub fn linked_series(
     known: Vec<MetricId>,
 ) -> Found {
     let mut wanted = Wanted::new();
-    for metric in listed {
-        let by = matching(selections, &metric);
-        if !by.is_empty() {
-            wanted.insert(metric, by);
-        }
-    }
+    add_known(selections, listed, &mut wanted);
     add_known(selections, known, &mut wanted);
     found(lane, wanted)
+}
+
+/// Instances of a linked account cannot be described from here: their metrics are listed instead.
+fn as_listed(selections: &[Selection]) -> Vec<Selection> {
+    let mut selections = selections.to_vec();
+    selections.iter_mut().for_each(|s| s.source = Source::List);
+    selections
 }
 
 type Wanted = BTreeMap<MetricId, Vec<usize>>;

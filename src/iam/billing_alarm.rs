@@ -108,6 +108,7 @@ impl BillingAlarm {
     pub fn bus_policy(&self, organization: Option<&OrgId>, accounts: &[AccountId]) -> Value {
         let statement =
             |sid: &str| Statement::allow(sid, &["events:PutEvents"], vec![self.bus.clone()]);
+        let partition = self.bus.split(':').nth(1).unwrap_or("aws");
         let policy = match organization {
             Some(organization) => Policy::of(vec![statement("CwlakeAlarms").to("AWS", "*").when(
                 "StringEquals",
@@ -119,7 +120,7 @@ impl BillingAlarm {
                     .iter()
                     .map(|id| {
                         statement(&format!("CwlakeAlarms{id}"))
-                            .to("AWS", format!("arn:aws:iam::{id}:root"))
+                            .to("AWS", format!("arn:{partition}:iam::{id}:root"))
                     })
                     .collect(),
             ),

@@ -7,9 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::policy::{Policy, Statement};
 use super::principal::{OrgId, Principal};
-use crate::config::{
-    AccountConfig, Destination, Encryption, ExportConfig, RegionChoice, S3Destination, Source,
-};
+use crate::config::{Destination, Encryption, ExportConfig, RegionChoice, S3Destination, Source};
 use crate::model::{AccountId, Partition};
 
 /// Everything a configuration needs to be allowed.
@@ -27,6 +25,12 @@ pub enum GrantsError {
     /// One template makes one role.
     #[error("the accounts' roles have different names ({0}): print them one by one with --account")]
     DifferentRoles(String),
+    /// A template asks all accounts for an external id alike, or each for its own.
+    #[error(
+        "some accounts send an external id of their own and others one of a common form, or none: give each its own (defaults.external_ids, \
+         cwlake init --missing-ids), or print them one by one with --account"
+    )]
+    MixedIds,
     /// The organization's names are not known here.
     #[error(
         "role_name uses {{name}}, and the names of the organization's accounts are not known here: use {{account_id}}"
@@ -172,7 +176,7 @@ impl<'a> Grants<'a> {
                 Some(role) => {
                     roles.insert(role.arn.clone());
                 }
-                None => statements.extend(writer_statements(s3)),
+                None => statements.extend(writer_statements(s3, self.config.partition)),
             }
         }
         if self.config.accounts.iter().any(|a| a.role.is_none()) {
@@ -204,7 +208,7 @@ impl<'a> Grants<'a> {
     pub fn writer_policy(&self) -> Result<Policy, GrantsError> {
         match &self.config.destination {
             Destination::Local(_) => Err(GrantsError::LocalDestination),
-            Destination::S3(s3) => Ok(Policy::of(writer_statements(s3))),
+            Destination::S3(s3) => Ok(Policy::of(writer_statements(s3, self.config.partition))),
         }
     }
 
@@ -212,7 +216,7 @@ impl<'a> Grants<'a> {
     pub fn writer_statements(&self) -> Vec<Statement> {
         match &self.config.destination {
             Destination::Local(_) => Vec::new(),
-            Destination::S3(s3) => writer_statements(s3),
+            Destination::S3(s3) => writer_statements(s3, self.config.partition),
         }
     }
 
@@ -228,44 +232,60 @@ impl<'a> Grants<'a> {
     /// The one role that a template can create in every account.
     ///
     /// # Errors
-    /// Accounts whose roles differ in name, or no role at all.
+    /// Accounts whose roles or external ids differ in more than the account, or no role at all.
     pub fn reader_role(&self) -> Result<ReaderRole, GrantsError> {
         let mut names = BTreeSet::new();
-        let mut ids: BTreeMap<AccountId, String> = BTreeMap::new();
-        let mut without_id = false;
-        let wanted = |account: &&AccountConfig| self.config.is_about(&account.id);
-        for account in self.config.accounts.iter().filter(wanted) {
-            let Some(role) = &account.role else {
-                continue;
+        // By account, with none where none is sent; accounts that are not known yet have the form.
+        let mut ids: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
+        let mut form = None;
+        if let Some(organization) = &self.config.organization {
+            let usual = organization.external_id_form();
+            let listed = organization.external_ids();
+            let of_account = |id: &AccountId| {
+                let form = usual.as_ref().map(|f| f.replace(ACCOUNT, id.as_str()));
+                listed.get(id).cloned().or(form)
             };
-            let resource = role.arn.split_once(":role/").map_or("", |(_, name)| name);
-            names.insert(resource.replace(account.id.as_str(), ACCOUNT));
-            match &role.external_id {
-                Some(id) => {
-                    ids.insert(account.id.clone(), id.expose_secret().to_owned());
-                }
-                None => without_id = true,
+            let flagged = self.config.flagged_accounts();
+            let known: Vec<AccountId> = if flagged.is_empty() {
+                listed.keys().cloned().collect()
+            } else {
+                flagged
+            };
+            ids.extend(known.iter().map(|id| (id.clone(), of_account(id))));
+            if !self.config.has_account_flag() {
+                form = Some(usual);
+            }
+            let pattern = organization.role_pattern(ACCOUNT, "{name}");
+            names.insert(name_in(&pattern).to_owned());
+        }
+        for account in self
+            .config
+            .accounts
+            .iter()
+            .filter(|a| self.config.is_about(&a.id))
+        {
+            if let Some(role) = &account.role {
+                names.insert(name_in(&role.arn).replace(account.id.as_str(), ACCOUNT));
+                let id = role
+                    .external_id
+                    .as_ref()
+                    .map(|id| id.expose_secret().to_owned());
+                ids.insert(account.id.clone(), id);
             }
         }
-        let mut external_ids = ExternalIds::None;
-        if let Some(organization) = &self.config.organization {
-            let pattern = organization.role_pattern(ACCOUNT, "{name}");
-            let name = pattern
-                .split_once(":role/")
-                .map_or("", |(_, name)| name)
-                .to_owned();
-            if name.contains("{name}") {
-                return Err(GrantsError::UnknownNames);
-            }
-            // An account with a role of its own gets its template by --account.
-            if !self.config.has_account_flag() || names.is_empty() {
-                names = BTreeSet::from([name]);
-                ids = organization.external_ids().clone();
-                ids.retain(|id, _| self.config.is_about(id));
-                let form = organization.external_id_form();
-                without_id = false;
-                external_ids = form.map_or(ExternalIds::None, ExternalIds::Form);
-            }
+        let is_explicit = |id: &AccountId| self.config.accounts.iter().any(|a| a.id == *id);
+        if self.config.has_account_flag() && ids.keys().all(is_explicit) && names.len() > 1 {
+            // The organization's role is none of theirs.
+            let own = self
+                .config
+                .accounts
+                .iter()
+                .filter(|a| self.config.is_about(&a.id));
+            names = own
+                .filter_map(|a| {
+                    Some(name_in(&a.role.as_ref()?.arn).replace(a.id.as_str(), ACCOUNT))
+                })
+                .collect();
         }
         let mut all = names.into_iter();
         let Some(resource) = all.next() else {
@@ -278,16 +298,8 @@ impl<'a> Grants<'a> {
                 others.join(", ")
             )));
         }
-        if !ids.is_empty() && !without_id {
-            let forms: BTreeSet<String> = ids
-                .iter()
-                .map(|(account, id)| id.replace(account.as_str(), ACCOUNT))
-                .collect();
-            external_ids = match forms.first() {
-                // Twins: one form says it for all of them.
-                Some(form) if forms.len() == 1 && ids.len() > 1 => ExternalIds::Form(form.clone()),
-                _ => ExternalIds::ByAccount(ids),
-            };
+        if resource.contains("{name}") {
+            return Err(GrantsError::UnknownNames);
         }
         let (path, name) = match resource.rsplit_once('/') {
             Some((path, name)) => (format!("/{path}/"), name.to_owned()),
@@ -296,7 +308,7 @@ impl<'a> Grants<'a> {
         Ok(ReaderRole {
             path,
             name,
-            external_ids,
+            external_ids: external_ids(ids, form)?,
             policy: self.reader_policy(),
         })
     }
@@ -331,7 +343,7 @@ impl<'a> Grants<'a> {
         {
             document.insert(
                 "writer_policy".to_owned(),
-                Policy::of(writer_statements(s3)).json(),
+                Policy::of(writer_statements(s3, self.config.partition)).json(),
             );
         }
         Ok(Value::Object(document))
@@ -367,6 +379,41 @@ impl<'a> Grants<'a> {
     }
 }
 
+/// The role's path and name in its ARN.
+fn name_in(arn: &str) -> &str {
+    arn.split_once(":role/").map_or("", |(_, name)| name)
+}
+
+/// One form for all, or one an account. `form` is what accounts that are not among `ids` send, when there may be such.
+fn external_ids(
+    ids: BTreeMap<AccountId, Option<String>>,
+    form: Option<Option<String>>,
+) -> Result<ExternalIds, GrantsError> {
+    let form_of = |(account, id): (&AccountId, &Option<String>)| {
+        id.as_ref().map(|id| id.replace(account.as_str(), ACCOUNT))
+    };
+    let mut forms: BTreeSet<Option<String>> = ids.iter().map(form_of).collect();
+    forms.extend(form.clone());
+    match (forms.len(), forms.first()) {
+        (0, _) | (1, Some(None)) => return Ok(ExternalIds::None),
+        // A single account's id is shown as what it is.
+        (1, Some(Some(one))) if form.is_some() || ids.len() > 1 => {
+            return Ok(ExternalIds::Form(one.clone()));
+        }
+        _ => {}
+    }
+    // Accounts that are still to come and have no id of their own would get none, or another than the run sends.
+    let listed_alone = matches!(form, None | Some(None));
+    let by_account: Option<BTreeMap<AccountId, String>> = ids
+        .into_iter()
+        .map(|(account, id)| Some((account, id?)))
+        .collect();
+    match by_account {
+        Some(by_account) if listed_alone => Ok(ExternalIds::ByAccount(by_account)),
+        _ => Err(GrantsError::MixedIds),
+    }
+}
+
 /// # Source
 /// Organizations API reference: the four list calls; their resource is `*` in the service authorization reference, or the organization's root.
 fn organization_statement() -> Statement {
@@ -382,11 +429,11 @@ fn organization_statement() -> Statement {
 /// # Source
 /// Service authorization reference, "Actions defined by Amazon S3": object actions on objects, listing on the bucket. KMS developer guide,
 /// "Use IAM policies with AWS KMS": uploads in parts decrypt as well.
-fn writer_statements(s3: &S3Destination) -> Vec<Statement> {
+fn writer_statements(s3: &S3Destination, usual: Partition) -> Vec<Statement> {
     let partition = s3
         .region
         .as_ref()
-        .map_or(Partition::Aws, crate::model::Region::partition);
+        .map_or(usual, crate::model::Region::partition);
     let bucket = format!("arn:{}:s3:::{}", partition.as_str(), s3.bucket);
     let below = |rest: &str| {
         if s3.prefix.is_empty() {

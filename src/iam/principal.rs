@@ -15,17 +15,17 @@ pub struct PrincipalError {
 }
 
 impl Principal {
-    /// Reads the ARN of a role, a user or an account's root; twelve digits stand for an account.
+    /// Reads the ARN of a role, a user or an account's root; twelve digits stand for an account of `partition`.
     ///
     /// # Errors
     /// What it is instead, and what to write.
-    pub fn parse(text: &str) -> Result<Self, PrincipalError> {
+    pub fn parse(text: &str, partition: Partition) -> Result<Self, PrincipalError> {
         let refuse = |message: String| PrincipalError {
             flag: "principal",
             message,
         };
         if let Some(id) = AccountId::parse(text) {
-            return Ok(Self(format!("arn:aws:iam::{id}:root")));
+            return Ok(Self(format!("arn:{}:iam::{id}:root", partition.as_str())));
         }
         let example = "write arn:aws:iam::999900001111:role/cwlake, the ARN of a user, or twelve digits for a whole account";
         let fields: Vec<&str> = text.splitn(6, ':').collect();
@@ -111,7 +111,11 @@ mod tests {
 
     #[test]
     fn roles_users_and_accounts_are_principals() {
-        let arn = |text: &str| Principal::parse(text).map(|p| p.0).map_err(|e| e.message);
+        let arn = |text: &str| {
+            Principal::parse(text, Partition::Aws)
+                .map(|p| p.0)
+                .map_err(|e| e.message)
+        };
         assert_eq!(
             arn("999900001111").as_deref(),
             Ok("arn:aws:iam::999900001111:root")

@@ -23,6 +23,12 @@ pub struct FleetReport {
     /// Links of monitoring accounts that could not be listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlisted_links: Vec<LinkReport>,
+    /// Regions of accounts that cannot be read directly, and are read through their link.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub detours: Vec<Detour>,
+    /// What a selection cannot do here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Selections that no series of any account matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<String>,
@@ -112,6 +118,19 @@ pub struct SharedSeries {
     pub also_through: String,
 }
 
+/// A region of an account that cannot be read directly, and is read through its link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Detour {
+    /// The account.
+    pub account_id: String,
+    /// The region.
+    pub region: String,
+    /// The monitoring account.
+    pub through: String,
+    /// Why it cannot be read directly.
+    pub cause: Cause,
+}
+
 /// Links of a monitoring account that could not be listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkReport {
@@ -126,7 +145,9 @@ pub struct LinkReport {
 impl FleetReport {
     /// Whether something of it is missing that was asked for.
     pub fn is_short(&self) -> bool {
-        self.accounts.iter().any(|a| a.cause.is_some()) || !self.unlisted_links.is_empty()
+        self.accounts.iter().any(|a| a.cause.is_some())
+            || !self.unlisted_links.is_empty()
+            || !self.detours.is_empty()
     }
 
     /// Adds the accounts of the organization that are not read: wanted ones are failures.
@@ -217,6 +238,16 @@ impl FleetReport {
         for link in &self.unlisted_links {
             let name = format!("links of {}/{}", link.account_id, link.region);
             note(out, &name, link.cause.kind_word(), &link.cause);
+        }
+        for remark in &self.remarks {
+            let _ = writeln!(out, "  note: {}", printable(remark));
+        }
+        for detour in &self.detours {
+            let name = format!(
+                "{}/{} is read through account {}, directly it is not",
+                detour.account_id, detour.region, detour.through
+            );
+            note(out, &name, "note:", &detour.cause);
         }
         for shared in &self.shared {
             let _ = writeln!(

@@ -6,7 +6,7 @@ mod run;
 mod words;
 
 pub(crate) use fleet::lane_notes;
-pub use fleet::{AccountReport, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
+pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{

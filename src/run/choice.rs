@@ -13,6 +13,8 @@ pub struct LaneChoice {
     lanes: BTreeMap<Lane, TimeWindow>,
     /// Accounts of which not even the regions are known.
     accounts: BTreeMap<AccountId, TimeWindow>,
+    /// Monitoring accounts whose links could not be listed: whatever is behind them.
+    links: BTreeMap<Lane, TimeWindow>,
 }
 
 /// Why a report does not say what failed.
@@ -33,6 +35,8 @@ struct Report {
     accounts: Vec<Account>,
     #[serde(default)]
     lanes: Vec<LaneEntry>,
+    #[serde(default)]
+    unlisted_links: Vec<Link>,
     units: Vec<Unit>,
 }
 
@@ -44,6 +48,12 @@ struct LaneEntry {
     #[serde(default)]
     skipped: bool,
     cause: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    account_id: String,
+    region: String,
 }
 
 #[derive(Deserialize)]
@@ -102,20 +112,25 @@ impl LaneChoice {
                 .and_then(Day::parse)
                 .ok_or_else(|| value(text))
         };
+        let all_days = || {
+            let (first, end) = (days(&report.from)?, days(&report.to)?);
+            // An end inside a day means that day as well.
+            let end = end.plus(i64::from(report.to.len() > 10));
+            Ok(TimeWindow::days(first, end.max(first.plus(1))))
+        };
         for account in &report.accounts {
             if account.cause.is_some() && account.regions.is_empty() {
                 let id = AccountId::parse(&account.id).ok_or_else(|| value(&account.id))?;
-                let (first, end) = (days(&report.from)?, days(&report.to)?);
-                // An end inside a day means that day as well.
-                let end = if report.to.len() > 10 {
-                    end.plus(1)
-                } else {
-                    end
-                };
-                choice
-                    .accounts
-                    .insert(id, TimeWindow::days(first, end.max(first.plus(1))));
+                choice.accounts.insert(id, all_days()?);
             }
+        }
+        for link in &report.unlisted_links {
+            let account = AccountId::parse(&link.account_id);
+            let lane = Lane {
+                account: account.ok_or_else(|| value(&link.account_id))?,
+                region: Region::parse(&link.region).ok_or_else(|| value(&link.region))?,
+            };
+            choice.links.insert(lane, all_days()?);
         }
         Ok(choice)
     }
@@ -128,17 +143,19 @@ impl LaneChoice {
         };
         self.lanes.retain(|_, w| clip(w));
         self.accounts.retain(|_, w| clip(w));
+        self.links.retain(|_, w| clip(w));
     }
 
     /// Whether nothing failed.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.accounts.is_empty()
+        self.lanes.is_empty() && self.accounts.is_empty() && self.links.is_empty()
     }
 
     /// Everything from the first day of any lane to the last.
     pub fn hull(&self) -> TimeWindow {
         let nothing = TimeWindow { start: 0, end: 0 };
         let windows = self.lanes.values().chain(self.accounts.values());
+        let windows = windows.chain(self.links.values());
         windows.fold(nothing, |hull, w| hull.hull(*w))
     }
 
@@ -146,6 +163,11 @@ impl LaneChoice {
     pub(super) fn window(&self, lane: &Lane) -> Option<TimeWindow> {
         let account = || self.accounts.get(&lane.account);
         self.lanes.get(lane).or_else(account).copied()
+    }
+
+    /// Whether everything behind a monitoring account's links in this region is wanted.
+    pub(super) fn has_links_of(&self, monitoring: &Lane) -> bool {
+        self.links.contains_key(monitoring)
     }
 
     pub(super) fn has_account(&self, account: &AccountId) -> bool {

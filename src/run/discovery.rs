@@ -102,6 +102,7 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
             accounts,
             shared: links.shared,
             unlisted_links: links.unlisted,
+            remarks: links.remarks,
             ..FleetReport::default()
         },
         lanes: Vec::new(),

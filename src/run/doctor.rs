@@ -1,5 +1,5 @@
 //! Whether a run would find everything it needs: who is calling, each role, each permission in use, the organization, the destination, the
-//! clock. Nothing billed is called; nothing stays behind.
+//! clock. Nothing billed is called, and the probe is deleted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,9 +16,9 @@ use super::prepare::regions_of;
 use crate::accounts::{BaseSession, Entered, Probe, Reader, caller, enter};
 use crate::config::{Destination, ExportConfig, RegionChoice, RoleConfig, Source};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
-use crate::model::{Cause, CauseKind, Region, iso_seconds};
+use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
 use crate::report::{counted, printable};
-use crate::write::{StoreError, layout};
+use crate::write::{AcquireError, Holder, Store, StoreError, layout};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -194,40 +194,58 @@ async fn identity(
     context: &RunContext,
     report: &mut DoctorReport,
 ) -> Option<String> {
-    let who = match caller(base, context.config.run.sts_region.as_ref()).await {
-        Ok(who) => who,
+    let config = &context.config;
+    let answer = caller(base, config.run.sts_region.as_ref(), config.limits.attempts).await;
+    let is_skewed = answer
+        .clock_ahead
+        .is_some_and(|ahead| ahead.abs() >= CLOCK_FAILS);
+    report.checks.extend(answer.clock_ahead.map(clock));
+    match answer.caller {
+        Ok(who) => {
+            let detail = format!("{} (asked in {})", who.arn, who.region);
+            report
+                .checks
+                .push(Check::ok("base credentials", "identity", detail));
+            Some(who.arn)
+        }
         Err(cause) => {
-            let check = Check::failed("base credentials", "identity", &cause);
-            report.checks.push(Check {
-                remedy: Some("renew the base credentials, or set run.sts_region where this STS region is closed".to_owned()),
-                ..check
-            });
-            report.without_credentials = true;
-            return None;
+            let refused = [
+                CauseKind::NoCredentials,
+                CauseKind::ExpiredToken,
+                // STS itself says that it does not know the key.
+                CauseKind::RegionDisabled,
+            ];
+            let mut check = Check::failed("base credentials", "identity", &cause);
+            if is_skewed {
+                check.remedy = Some("set the clock first".to_owned());
+            } else if refused.contains(&cause.kind) {
+                check.remedy = Some(
+                    "renew the base credentials, or set run.sts_region where this STS region is closed"
+                        .to_owned(),
+                );
+                report.without_credentials = true;
+            }
+            report.checks.push(check);
+            None
         }
-    };
-    let detail = format!("{} (asked in {})", who.arn, who.region);
-    report
-        .checks
-        .push(Check::ok("base credentials", "identity", detail));
-    if let Some(ahead) = who.clock_ahead {
-        let off = ahead.abs();
-        let state = match off {
-            CLOCK_FAILS.. => CheckState::Failed,
-            CLOCK_WARNS.. => CheckState::Warning,
-            _ => CheckState::Ok,
-        };
-        let side = if ahead < 0 { "behind" } else { "ahead" };
-        let mut check = Check::new("clock", "skew", state, format!("{off} s {side} of AWS"));
-        if state != CheckState::Ok {
-            check.remedy = Some(
-                "set the machine's clock by NTP: AWS refuses signatures that are five minutes off"
-                    .to_owned(),
-            );
-        }
-        report.checks.push(check);
     }
-    Some(who.arn)
+}
+
+fn clock(ahead: i64) -> Check {
+    let off = ahead.abs();
+    let state = match off {
+        CLOCK_FAILS.. => CheckState::Failed,
+        CLOCK_WARNS.. => CheckState::Warning,
+        _ => CheckState::Ok,
+    };
+    let side = if ahead < 0 { "behind" } else { "ahead of" };
+    let mut check = Check::new("clock", "skew", state, format!("{off} s {side} AWS"));
+    if state != CheckState::Ok {
+        let remedy =
+            "set the machine's clock by NTP: AWS refuses signatures that are five minutes off";
+        check.remedy = Some(remedy.to_owned());
+    }
+    check
 }
 
 /// The run with all its accounts; none when they cannot be found out.
@@ -307,29 +325,22 @@ async fn account_checks(entered: Entered, config: &ExportConfig, who: Option<&st
         "role",
         format!("{access}{until}"),
     )];
-    let (region, regions) = match region_to_try(&reader, config).await {
+    let probes = probes(config, &reader);
+    let (regions, found) = match regions_to_try(&reader, config).await {
         Ok(found) => found,
         Err(cause) => {
-            checks.push(denied(
-                Check::failed(subject, "regions", &cause),
-                &cause,
-                Probe::DescribeRegions,
-                access,
-            ));
+            let check = Check::failed(subject, "regions", &cause);
+            checks.push(denied(check, &cause, Probe::DescribeRegions, access));
             return checks;
         }
     };
-    checks.extend(regions.map(|check| Check {
+    checks.extend(found.map(|check| Check {
         subject: subject.clone(),
         ..check
     }));
-    let probes = probes(config, &reader);
-    let mut region = region;
-    if let RegionChoice::Named(named) = &reader.config().regions {
-        let (open, closed) = try_regions(&reader, config, named, probes[0], &subject).await;
-        checks.extend(closed);
-        region = open.unwrap_or(region);
-    }
+    let (open, closed) = try_regions(&reader, config, &regions, probes[0], &subject).await;
+    checks.extend(closed);
+    let region = open.unwrap_or_else(|| regions[0].clone());
     let client = reader.lane(region.clone(), &config.limits);
     for probe in probes {
         let name = probe.name();
@@ -344,8 +355,8 @@ async fn account_checks(entered: Entered, config: &ExportConfig, who: Option<&st
     checks
 }
 
-/// Tries every region that was listed by hand: the first that is open, and a check for each that is not. Where none is, the permission itself
-/// may be what is missing: its own check tells.
+/// Tries the regions of an account: every one that was listed by hand, with a check for each that is closed; of those found by themselves no
+/// more than it takes to find one that is open. Where none is, the permission itself may be what is missing: its own check tells.
 async fn try_regions(
     reader: &Reader,
     config: &ExportConfig,
@@ -353,62 +364,60 @@ async fn try_regions(
     probe: Probe,
     subject: &str,
 ) -> (Option<Region>, Vec<Check>) {
+    let by_hand = reader.config().regions != RegionChoice::Auto;
     let mut open = Vec::new();
     let mut closed = Vec::new();
     for region in regions {
         let client = reader.lane(region.clone(), &config.limits);
         match client.try_permission(probe).await {
             Ok(()) => open.push(region.clone()),
-            Err(cause) => closed.push(Check::failed(subject, &format!("region {region}"), &cause)),
+            Err(cause) if by_hand => {
+                closed.push(Check::failed(subject, &format!("region {region}"), &cause));
+            }
+            Err(cause) if cause.kind.is_about_a_region() => {}
+            Err(_) => break,
+        }
+        if !by_hand && !open.is_empty() {
+            break;
         }
     }
     let first = open.first().cloned();
     if first.is_none() {
         closed.clear();
-    } else if regions.len() > 1 {
+    } else if by_hand && regions.len() > 1 {
         let detail = format!("{} of {} answer", open.len(), regions.len());
         closed.insert(0, Check::ok(subject, "regions", detail));
     }
     (first, closed)
 }
 
-/// The first region of the account, and what is to be said of how its regions are found.
-async fn region_to_try(
+/// The regions of an account, its home region first where they are found by themselves, and what is to be said of how they are found.
+async fn regions_to_try(
     reader: &Reader,
     config: &ExportConfig,
-) -> Result<(Region, Option<Check>), Cause> {
-    let regions = regions_of(reader, config).await?;
+) -> Result<(Vec<Region>, Option<Check>), Cause> {
+    let mut regions = regions_of(reader, config).await?;
+    if reader.config().regions != RegionChoice::Auto {
+        return Ok((regions.read, None));
+    }
     let home = reader.home_region();
-    let region = match &reader.config().regions {
-        RegionChoice::Named(named) => named[0].clone(),
-        RegionChoice::Auto if regions.read.contains(&home) => home,
-        RegionChoice::Auto => regions.read[0].clone(),
+    regions.read.sort_by_key(|region| *region != home);
+    let Some(cause) = regions.guessed else {
+        let detail = format!(
+            "{} enabled, {} not",
+            regions.read.len(),
+            regions.disabled.len()
+        );
+        return Ok((regions.read, Some(Check::ok("", "regions", detail))));
     };
-    let check = match (&reader.config().regions, &regions.guessed) {
-        (RegionChoice::Named(_), _) => None,
-        (RegionChoice::Auto, None) => Some(Check::ok(
-            "",
-            "regions",
-            format!(
-                "{} enabled, {} not",
-                regions.read.len(),
-                regions.disabled.len()
-            ),
-        )),
-        (RegionChoice::Auto, Some(cause)) => {
-            let text = format!("all {} are tried: {}", regions.read.len(), cause.message);
-            let check = Check::new("", "regions", CheckState::Warning, text);
-            let check = Check {
-                remedy: cause.hint.clone(),
-                ..check
-            };
-            Some(check.add(
-                "the role's policy",
-                &reader_statement(&[Probe::DescribeRegions.action()]),
-            ))
-        }
+    let text = format!("all {} are tried: {}", regions.read.len(), cause.message);
+    let check = Check {
+        remedy: cause.hint.clone(),
+        ..Check::new("", "regions", CheckState::Warning, text)
     };
-    Ok((region, check))
+    let access = reader.config().access();
+    let check = denied(check, &cause, Probe::DescribeRegions, access);
+    Ok((regions.read, Some(check)))
 }
 
 /// The permissions that are in use, each with its call.
@@ -455,14 +464,18 @@ fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
     )
 }
 
-/// A session is not who assumes: its role is.
+/// A session is not who assumes: its role is. The session does not tell the role's path.
 fn principal_of(arn: &str) -> Option<Principal> {
     let fields: Vec<&str> = arn.splitn(6, ':').collect();
     if let ["arn", partition, "sts", "", account, resource] = fields.as_slice() {
         let role = resource.strip_prefix("assumed-role/")?.split('/').next()?;
-        return Principal::parse(&format!("arn:{partition}:iam::{account}:role/{role}")).ok();
+        return Principal::parse(
+            &format!("arn:{partition}:iam::{account}:role/{role}"),
+            Partition::Aws,
+        )
+        .ok();
     }
-    Principal::parse(arn).ok()
+    Principal::parse(arn, Partition::Aws).ok()
 }
 
 fn without_assume(role: &RoleConfig) -> Check {
@@ -534,6 +547,20 @@ async fn destination(context: &RunContext, report: &mut DoctorReport) {
             "CwlakeList",
         ),
     });
+    report
+        .checks
+        .push(match store.prove_writable(layout::METRICS).await {
+            Ok(()) => Check::ok(
+                "destination",
+                "publish",
+                format!("files of {}", layout::METRICS),
+            ),
+            Err(error) => {
+                let check = Check::of_store("publish", &error, CheckState::Failed);
+                missing(check, "CwlakeWrite")
+            }
+        });
+    report.checks.push(lock(store).await);
     report.checks.push(match store.delete(&key).await {
         Ok(()) => Check::ok("destination", "delete", key),
         // Only a forced empty unit needs it.
@@ -542,6 +569,21 @@ async fn destination(context: &RunContext, report: &mut DoctorReport) {
             missing(check, "CwlakeReplace")
         }
     });
+}
+
+/// The lock that two runs share: a bucket's needs a store that writes on conditions.
+async fn lock(store: &dyn Store) -> Check {
+    let holder = Holder::of_this_process("doctor");
+    match store.acquire(&holder).await {
+        Ok(held) => {
+            held.release().await;
+            Check::ok("destination", "lock", "taken and given back")
+        }
+        Err(AcquireError::Taken { holder, .. }) => {
+            Check::ok("destination", "lock", format!("a run holds it: {holder}"))
+        }
+        Err(AcquireError::Store(error)) => Check::of_store("lock", &error, CheckState::Failed),
+    }
 }
 
 fn writer_name(config: &ExportConfig) -> String {

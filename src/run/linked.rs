@@ -13,6 +13,7 @@ use super::pipeline::{PlannedLane, RunContext};
 use super::place::Place;
 use super::prepare::{Listing, UnplannedLane, ready_lane, within_limits};
 use crate::accounts::{CallStats, LaneClient};
+use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
 use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId};
 use crate::report::{LinkReport, SharedSeries};
@@ -26,6 +27,8 @@ pub(super) struct Links {
     pub(super) shared: Vec<SharedSeries>,
     /// Links that could not be listed.
     pub(super) unlisted: Vec<LinkReport>,
+    /// What a selection cannot do with linked accounts.
+    pub(super) remarks: Vec<String>,
 }
 
 /// A linked account in one region.
@@ -55,6 +58,9 @@ pub(super) async fn follow_links(
         taken: BTreeMap::new(),
     };
     let mut links = Links::default();
+    if !listed.is_empty() {
+        links.remarks = remarks(&context.config);
+    }
     for Listed {
         through,
         client,
@@ -85,7 +91,7 @@ pub(super) async fn follow_links(
                     read,
                     also_through: through.account.to_string(),
                 });
-            } else if context.wants(&lane) {
+            } else if context.wants_linked(&lane, &through) {
                 let through = &through.account;
                 routes.taken.insert(lane.clone(), through.clone());
                 links.lanes.push(LinkedLane {
@@ -99,6 +105,20 @@ pub(super) async fn follow_links(
         }
     }
     links
+}
+
+/// Tags and states are known to the account alone that has the instances.
+fn remarks(config: &ExportConfig) -> Vec<String> {
+    let by_tags = |s: &&Selection| match &s.source {
+        Source::Ec2(filter) => !(filter.tags.is_empty() && filter.states.is_empty()),
+        Source::List => false,
+    };
+    let selections = config.selections.iter().filter(by_tags);
+    let mut remarks: Vec<String> = selections
+        .map(|s| format!("{} asks for tags or states of instances, which are not known of linked accounts: they are not read by it", s.origin))
+        .collect();
+    remarks.dedup();
+    remarks
 }
 
 /// Plans the linked lanes.

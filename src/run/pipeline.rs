@@ -22,7 +22,7 @@ use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoic
 use crate::fetch::{BatchStats, Spool, sweep_spool};
 use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
-use crate::report::{AccountReport, FleetReport, LaneReport, RunReport, Totals};
+use crate::report::{AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals};
 use crate::telemetry::Progress;
 use crate::write::{Store, StoreError};
 
@@ -70,8 +70,19 @@ impl RunContext {
     }
 
     pub(super) fn wants(&self, lane: &Lane) -> bool {
-        self.config.reads(&lane.region)
-            && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
+        self.is_asked(lane) && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
+    }
+
+    /// The same for a lane that is read through another.
+    pub(super) fn wants_linked(&self, lane: &Lane, through: &Lane) -> bool {
+        let lanes = self.lanes.as_ref();
+        self.is_asked(lane)
+            && self.config.wants_linked(lane)
+            && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through))
+    }
+
+    fn is_asked(&self, lane: &Lane) -> bool {
+        self.config.is_about(&lane.account) && self.config.reads(&lane.region)
     }
 }
 
@@ -187,7 +198,9 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let closed = |l: &UnplannedLane| lanes.iter().any(|p| p.lane == l.lane() && p.ready.is_err());
     let open = monitoring.into_iter().filter(|l| !closed(l)).collect();
     let links = follow_links(open, direct, &context).await;
-    lanes.extend(plan_linked(links.lanes, place, &context).await);
+    let linked = plan_linked(links.lanes, place, &context).await;
+    let detours = detours(&mut lanes, &linked);
+    lanes.extend(linked);
     let plans = lanes
         .iter()
         .filter_map(|l| l.ready.as_ref().ok())
@@ -197,6 +210,8 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         accounts,
         shared: links.shared,
         unlisted_links: links.unlisted,
+        detours,
+        remarks: links.remarks,
         ..FleetReport::default()
     };
     fleet.leave_out(left_out);
@@ -269,12 +284,16 @@ async fn export_into(
         let Some(cause) = &account.cause else {
             continue;
         };
-        for lane in lanes_of_account(account, context) {
+        let planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
+        let unread = lanes_of_account(account, context).into_iter();
+        // What is read through a link all the same has a unit of its own.
+        for lane in unread.filter(|lane| !planned.contains(lane)) {
             note_unread(lake, context, &lane, cause).await;
             let units = unread_units(&lane, cause.unit_outcome(), cause, context);
             report.units.extend(units);
         }
     }
+    note_unlisted(context, place, lake, &planned, &mut report).await;
     export_lanes(context, lake, planned.lanes, started, &mut report).await;
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
@@ -288,6 +307,60 @@ async fn export_into(
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
+}
+
+/// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.
+fn detours(lanes: &mut Vec<PlannedLane>, linked: &[PlannedLane]) -> Vec<Detour> {
+    let mut detours = Vec::new();
+    lanes.retain(|lane| {
+        let Some(through) = linked.iter().find(|l| l.lane == lane.lane) else {
+            return true;
+        };
+        // A region that is left out is nobody's fault.
+        if let (Err(cause), false) = (&lane.ready, lane.leave_out) {
+            let through = through.through.as_ref().map(ToString::to_string);
+            detours.push(Detour {
+                account_id: lane.lane.account.to_string(),
+                region: lane.lane.region.to_string(),
+                through: through.unwrap_or_default(),
+                cause: cause.clone(),
+            });
+        }
+        false
+    });
+    detours
+}
+
+/// Links that could not be listed lead to accounts the lake may know: their days are missed by name.
+async fn note_unlisted(
+    context: &RunContext,
+    place: &Place,
+    lake: &Lake,
+    planned: &Planned,
+    report: &mut RunReport,
+) {
+    if planned.fleet.unlisted_links.is_empty() {
+        return;
+    }
+    let known = match place.known_lanes().await {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::warn!(%error, "listing what the lake has of linked accounts");
+            return;
+        }
+    };
+    let configured = |lane: &Lane| context.config.accounts.iter().any(|a| a.id == lane.account);
+    let is_planned = |lane: &Lane| planned.lanes.iter().any(|l| l.lane == *lane);
+    for link in &planned.fleet.unlisted_links {
+        let behind = known.iter().filter(|l| l.region.as_str() == link.region);
+        for lane in behind.filter(|l| !configured(l) && !is_planned(l) && context.wants(l)) {
+            note_unread(lake, context, lane, &link.cause).await;
+            let outcome = link.cause.unit_outcome();
+            report
+                .units
+                .extend(unread_units(lane, outcome, &link.cause, context));
+        }
+    }
 }
 
 impl PlannedLane {

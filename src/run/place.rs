@@ -1,16 +1,20 @@
 //! The destination of a configuration as a store, with the local folders beside it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 use super::accounts::base_session;
 use super::pipeline::{RunContext, RunError};
+use super::status::known_lanes;
 use crate::accounts::{BaseSession, StorageClient};
 use crate::commit::Scratch;
 use crate::config::Destination;
-use crate::write::{LocalStore, S3Store, Store, layout};
+use crate::model::Lane;
+use crate::write::{LocalStore, S3Store, Store, StoreError, layout};
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(super) struct Place {
     pub(super) scratch: Scratch,
     /// The base session, when the destination already needed it.
     session: Option<BaseSession>,
+    /// The lanes the lake had when somebody first asked.
+    known: OnceCell<BTreeSet<Lane>>,
 }
 
 impl Place {
@@ -31,6 +37,7 @@ impl Place {
                 // Staged files must lie on the lake's own file system.
                 scratch: Scratch::new(&layout::local_scratch(root)),
                 session: None,
+                known: OnceCell::new(),
             }),
             Destination::S3(settings) => {
                 let session = base_session(context).await?;
@@ -43,9 +50,17 @@ impl Place {
                     store: Arc::new(store),
                     scratch,
                     session: Some(session),
+                    known: OnceCell::new(),
                 })
             }
         }
+    }
+
+    /// Every lane the lake has something of, listed once.
+    pub(super) async fn known_lanes(&self) -> Result<&BTreeSet<Lane>, StoreError> {
+        self.known
+            .get_or_try_init(|| known_lanes(&*self.store))
+            .await
     }
 
     /// The base session, loaded once.

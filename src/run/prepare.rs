@@ -10,7 +10,6 @@ use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::place::Place;
 use super::scope::{LaneScope, lane_scope};
-use super::status::known_lanes;
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, Asks, ExportConfig, RegionChoice, Selection, known_regions};
 use crate::discover::{Found, discover, linked_series};
@@ -148,7 +147,12 @@ pub(super) async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result
             ) =>
         {
             let partition = reader.home_region().partition();
-            let read = known_regions(partition);
+            let read = known_regions(partition, &config.run.extra_regions);
+            if read.is_empty() {
+                return Err(cause.with_hint(
+                    "list the account's regions: no region of its partition is known here",
+                ));
+            }
             Ok(Regions {
                 read,
                 disabled: Vec::new(),
@@ -219,7 +223,7 @@ async fn may_be_left_out(cause: &Cause, lane: &Lane, place: &Place) -> bool {
     if cause.kind != CauseKind::Unreachable {
         return cause.kind.is_about_a_region();
     }
-    match known_lanes(&*place.store).await {
+    match place.known_lanes().await {
         Ok(known) => !known.contains(lane),
         Err(_) => false,
     }
