@@ -252,7 +252,9 @@ impl<'a> Grants<'a> {
                 flagged
             };
             ids.extend(known.iter().map(|id| (id.clone(), of_account(id))));
-            if !self.config.has_account_flag() {
+            // Where a file lists them, every account is meant to be in it.
+            let is_listed = usual.is_none() && !listed.is_empty();
+            if !self.config.has_account_flag() && !is_listed {
                 form = Some(usual);
             }
             let pattern = organization.role_pattern(ACCOUNT, "{name}");
@@ -403,13 +405,12 @@ fn external_ids(
         _ => {}
     }
     // Accounts that are still to come and have no id of their own would get none, or another than the run sends.
-    let listed_alone = matches!(form, None | Some(None));
     let by_account: Option<BTreeMap<AccountId, String>> = ids
         .into_iter()
         .map(|(account, id)| Some((account, id?)))
         .collect();
     match by_account {
-        Some(by_account) if listed_alone => Ok(ExternalIds::ByAccount(by_account)),
+        Some(by_account) if form.is_none() => Ok(ExternalIds::ByAccount(by_account)),
         _ => Err(GrantsError::MixedIds),
     }
 }

@@ -560,7 +560,10 @@ async fn destination(context: &RunContext, report: &mut DoctorReport) {
                 missing(check, "CwlakeWrite")
             }
         });
-    report.checks.push(lock(store).await);
+    report.checks.push(match lock(store).await {
+        check if check.state == CheckState::Failed => missing(check, "CwlakeWrite"),
+        check => check,
+    });
     report.checks.push(match store.delete(&key).await {
         Ok(()) => Check::ok("destination", "delete", key),
         // Only a forced empty unit needs it.
