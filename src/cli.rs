@@ -95,7 +95,7 @@ Examples:
   cwlake ddl --engine athena --database cloudwatch
   cwlake ddl --engine glue --register")]
     Ddl(DdlArgs),
-    /// List the presets: ready selections for a [[metrics]] table
+    /// List the presets: ready selections of metrics
     Presets(PresetsArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,

@@ -226,12 +226,25 @@ async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
             organization: args.organization,
             presets: args.preset.clone(),
         };
-        write_config(&args.config, &start)?;
+        write_config(&args.config, &start).map_err(|error| match error {
+            // Accounts and presets were looked at before: this is what is left.
+            InitError::Config(config) => match config.problems().first() {
+                Some(p) => {
+                    let remedy = p
+                        .remedy
+                        .as_deref()
+                        .map_or(String::new(), |r| format!(": {r}"));
+                    anyhow::Error::from(Usage(format!("--destination: {}{remedy}", p.message)))
+                }
+                None => config.into(),
+            },
+            other => other.into(),
+        })?;
         written.push(args.config.display().to_string());
     }
     let mut added = 0;
     if args.missing_ids || args.organization {
-        added = missing_ids(args, progress).await.with_context(|| {
+        let (file, count) = missing_ids(args, progress).await.with_context(|| {
             if written.is_empty() {
                 "adding external ids".to_owned()
             } else {
@@ -241,8 +254,9 @@ async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
                 )
             }
         })?;
+        added = count;
         if added > 0 {
-            written.push(EXTERNAL_IDS.to_owned());
+            written.push(file);
         }
     }
     let result = json!({ "written": written, "external_ids_added": added });
@@ -259,8 +273,12 @@ async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Adds external ids for the accounts of a configuration that have none; returns how many.
-async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<usize> {
+/// Adds external ids for the accounts of a configuration that have none; returns the file and how many.
+async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(String, usize)> {
+    // Two at once would each give the same account an id of its own: the second waits, and reads what the first has written.
+    let lock = std::fs::File::open(&args.config);
+    let lock = lock.with_context(|| format!("reading {}", args.config.display()))?;
+    lock.lock().context("waiting for another cwlake init")?;
     let overrides = Overrides {
         external_ids_may_be_missing: true,
         ..Overrides::default()
@@ -278,7 +296,8 @@ async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<usiz
         .filter_map(|a| AccountId::parse(&a.account_id))
         .filter(|id| !own(id))
         .collect();
-    Ok(add_missing_ids(&path, &there, &accounts)?.len())
+    let added = add_missing_ids(&path, &there, &accounts)?;
+    Ok((path.display().to_string(), added.len()))
 }
 
 async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
@@ -470,9 +489,9 @@ fn list_presets(args: &PresetsArgs) -> anyhow::Result<u8> {
 fn man(args: &ManArgs) -> anyhow::Result<u8> {
     match &args.dir {
         Some(dir) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-            clap_mangen::generate_to(Cli::command(), dir)
-                .with_context(|| format!("writing manual pages to {}", dir.display()))?;
+            let refused = |e: std::io::Error| Usage(format!("--dir: {}: {e}", dir.display()));
+            std::fs::create_dir_all(dir).map_err(refused)?;
+            clap_mangen::generate_to(Cli::command(), dir).map_err(refused)?;
         }
         None => {
             let mut page = Vec::new();
@@ -483,9 +502,13 @@ fn man(args: &ManArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Somebody waits for the answer: a service that does not answer is told after so many tries.
+const ATTEMPTS_BESIDE_RUNS: u32 = 3;
+
 /// A run that is about no days.
-fn context_of(config: ExportConfig, progress: Progress) -> RunContext {
+fn context_of(mut config: ExportConfig, progress: Progress) -> RunContext {
     let now = clock();
+    config.limits.attempts = config.limits.attempts.min(ATTEMPTS_BESIDE_RUNS);
     RunContext {
         config: Arc::new(config),
         origin: Origin::Standard,

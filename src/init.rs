@@ -1,11 +1,12 @@
 //! `cwlake init`: a commented configuration, and a fresh external id for every account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::config::{ConfigError, Environment, Overrides, load};
 use crate::model::AccountId;
 
 /// What a new configuration begins with.
@@ -30,12 +31,15 @@ pub enum InitError {
     /// A configuration is there already; it is not touched.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
+    /// What was asked for makes no valid configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A file cannot be written.
-    #[error("writing {}: {}", .0.display(), .1)]
+    #[error("writing {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
-    Random(getrandom::Error),
+    #[error("the system gives no random numbers")]
+    Random(#[source] getrandom::Error),
     /// The configuration names no file of external ids.
     #[error("the configuration names no file of external ids")]
     NoFile,
@@ -54,31 +58,62 @@ pub fn external_id() -> Result<String, InitError> {
     }))
 }
 
-/// Writes a new configuration, readable by its owner alone: it holds external ids.
+/// Writes a new configuration, readable by its owner alone: it holds external ids. It is there whole or not at all.
 ///
 /// # Errors
-/// [`InitError::Exists`]; nothing is written over.
+/// [`InitError::Exists`]; nothing is written over. [`InitError::Config`] when what was asked for makes no valid configuration.
 pub fn write_config(path: &Path, start: &Start) -> Result<(), InitError> {
     let text = config_text(start)?;
-    let mut file = private(path, true).map_err(|e| match e.kind() {
+    let fail = |e: io::Error| InitError::Io(path.to_owned(), e);
+    if path.symlink_metadata().is_ok() {
+        return Err(InitError::Exists(path.to_owned()));
+    }
+    let beside = Beside::write(path, &text).map_err(fail)?;
+    let overrides = Overrides {
+        external_ids_may_be_missing: true,
+        ..Overrides::default()
+    };
+    load(&beside.0, &overrides, &Environment::default())?;
+    // Fails where there is a file by now, in one step.
+    std::fs::hard_link(&beside.0, path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
-        _ => InitError::Io(path.to_owned(), e),
-    })?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
-    written.map_err(|e| InitError::Io(path.to_owned(), e))
+        _ => fail(e),
+    })
+}
+
+/// A file on its way, removed when it is dropped.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn write(path: &Path, text: &str) -> io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = Self(path.with_file_name(format!(".{name}.{}", std::process::id())));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&beside.0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        Ok(beside)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 fn config_text(start: &Start) -> Result<String, InitError> {
-    let destination = start.destination.as_deref().unwrap_or("./lake");
+    let destination = quoted(start.destination.as_deref().unwrap_or("./lake"));
     let mut out = format!(
         "# Configuration of cwlake. What it needs to be allowed: `cwlake iam`. Then `cwlake check` (offline), `cwlake doctor` (tries every role
 # and permission), `cwlake plan` (what it costs) and `cwlake export`. `cwlake schema` is its JSON Schema, for editors.
 version = 1
 
 [destination]
-url = {destination:?}    # a folder relative to this file, or \"s3://bucket/prefix\"
+url = {destination}    # a folder relative to this file, or \"s3://bucket/prefix\"
 
 [run]
 lookback_days = 2        # a run without dates reads yesterday and these days before it: metrics arrive late
@@ -124,10 +159,11 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
     } else {
         &start.presets
     };
-    for preset in presets {
+    let mut written = BTreeSet::new();
+    for preset in presets.iter().filter(|p| written.insert(p.as_str())) {
         let _ = write!(
             out,
-            "\n[[metrics]]\npreset = {preset:?}         # `cwlake presets` lists them all\n"
+            "\n[[metrics]]\npreset = \"{preset}\"         # `cwlake presets` lists them all\n"
         );
     }
     out.push_str(
@@ -143,6 +179,11 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
     Ok(out)
 }
 
+/// As TOML writes a text.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 /// Adds an id for each account that has none, and returns those accounts. What is there stays as it is; the file changes in one step.
 ///
 /// # Errors
@@ -152,54 +193,38 @@ pub fn add_missing_ids(
     there: &BTreeMap<AccountId, String>,
     accounts: &[AccountId],
 ) -> Result<Vec<AccountId>, InitError> {
-    let mut all = there.clone();
-    let mut added = Vec::new();
-    for account in accounts {
-        if !all.contains_key(account) {
-            all.insert(account.clone(), external_id()?);
-            added.push(account.clone());
-        }
+    let new: BTreeSet<&AccountId> = accounts.iter().filter(|a| !there.contains_key(a)).collect();
+    // What is linked stays linked: the file itself is replaced.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let fail = |e: io::Error| InitError::Io(path.clone(), e);
+    let before = std::fs::metadata(&path).ok();
+    if new.is_empty() && before.is_some() {
+        return Ok(Vec::new());
     }
-    if added.is_empty() && path.exists() {
-        return Ok(added);
+    if before.as_ref().is_some_and(|m| m.permissions().readonly()) {
+        return Err(fail(io::ErrorKind::PermissionDenied.into()));
     }
-    let mut text = String::from(
-        "# External ids of the accounts' roles: shared with the trust policies (`cwlake iam`), and with nobody else.\n",
-    );
-    for (account, id) in &all {
-        let _ = writeln!(text, "\"{account}\" = \"{id}\"");
+    let mut text = match &before {
+        Some(_) => std::fs::read_to_string(&path).map_err(fail)?,
+        None => "# External ids of the accounts' roles: shared with the trust policies (`cwlake iam`), and with nobody else.\n".to_owned(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
     }
-    let fail = |e: io::Error| InitError::Io(path.to_owned(), e);
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let mut file = private(&beside, false).map_err(fail)?;
-    file.write_all(text.as_bytes()).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    std::fs::rename(&beside, path).map_err(fail)?;
-    Ok(added)
-}
-
-fn private(path: &Path, new: bool) -> io::Result<std::fs::File> {
-    let mut options = OpenOptions::new();
-    options.write(true).truncate(!new);
-    if new {
-        options.create_new(true);
-    } else {
-        options.create(true);
+    for account in &new {
+        let _ = writeln!(text, "\"{account}\" = \"{}\"", external_id()?);
     }
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let beside = Beside::write(&path, &text).map_err(fail)?;
+    if let Some(before) = before {
+        std::fs::set_permissions(&beside.0, before.permissions()).map_err(fail)?;
+    }
+    std::fs::rename(&beside.0, &path).map_err(fail)?;
+    Ok(new.into_iter().cloned().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, Overrides, load};
 
     fn account(id: &str) -> AccountId {
         AccountId::parse(id).expect("twelve digits")
@@ -234,20 +259,18 @@ mod tests {
     fn ids_that_are_there_stay() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join(EXTERNAL_IDS);
+        let line = "# kept\n\"111122223333\" = \"as-it-was\"";
+        std::fs::write(&path, line).expect("written");
         let there = BTreeMap::from([(account("111122223333"), "as-it-was".to_owned())]);
         let accounts = [account("111122223333"), account("222233334444")];
         let added = add_missing_ids(&path, &there, &accounts).expect("written");
         assert_eq!(added, [account("222233334444")]);
         let text = std::fs::read_to_string(&path).expect("read");
-        assert!(text.contains("\"111122223333\" = \"as-it-was\""), "{text}");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(&path)
-                .expect("there")
-                .permissions()
-                .mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
+        assert!(
+            text.starts_with(&format!("{line}\n\"222233334444\" = \"cwlake-")),
+            "{text}"
+        );
+        let left = std::fs::read_dir(dir.path()).expect("folder").count();
+        assert_eq!(left, 1, "no file on its way is left");
     }
 }

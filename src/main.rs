@@ -87,7 +87,9 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || error.is::<Usage>()
         || matches!(
             error.downcast_ref(),
-            Some(InitError::Exists(_) | InitError::NoFile)
+            Some(
+                InitError::Exists(_) | InitError::NoFile | InitError::Io(..) | InitError::Config(_)
+            )
         )
 }
 
@@ -109,6 +111,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             return Some(
                 "--config names another file; --missing-ids adds external ids to this one"
                     .to_owned(),
+            );
+        }
+        Some(InitError::Io(..)) => {
+            return Some(
+                "--config names the file; its folder must be there, and writable".to_owned(),
             );
         }
         Some(InitError::NoFile) => {

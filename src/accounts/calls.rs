@@ -216,7 +216,7 @@ impl LaneClient {
                 self.lane().account
             )),
             CauseKind::PolicyDenied if cause.hint.is_none() => cause.with_hint(format!(
-                "a policy of the organization denies it in region {}: leave the region out of account {}'s regions, or regions = \"auto\", which skips such regions",
+                "a policy of the organization denies it in region {}: leave the region out of account {}'s regions (regions = \"auto\" does so by itself)",
                 self.lane().region,
                 self.lane().account
             )),
@@ -225,9 +225,18 @@ impl LaneClient {
                 self.lane().region,
                 self.lane().account
             )),
-            CauseKind::Throttled => cause.with_hint(
-                "something else spends this account's CloudWatch quota: lower limits.points_per_second and limits.calls_per_second",
-            ),
+            CauseKind::Throttled => cause.with_hint(format!(
+                "something else spends this account's quota: lower {}",
+                match api {
+                    Api::GetMetricData => "limits.points_per_second and limits.calls_per_second",
+                    Api::ListMetrics => "limits.list_metrics_per_second",
+                    Api::DescribeInstances | Api::DescribeRegions => "limits.ec2_calls_per_second",
+                }
+            )),
+            CauseKind::Unreachable => cause.with_hint(format!(
+                "is the endpoint of region {} open from here (network, AWS_ENDPOINT_URL)?",
+                self.lane().region
+            )),
             _ => cause,
         }
     }

@@ -97,7 +97,11 @@ where
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let code = service.err().code().unwrap_or("");
-            let message = service.err().message().unwrap_or("no message");
+            let message = match service.err().message() {
+                Some(message) => message,
+                None if status == 200 => "an answer that is none of this service's",
+                None => "no message",
+            };
             let kind = match kind_of(code, status) {
                 // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
                 CauseKind::NoCredentials

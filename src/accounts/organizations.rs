@@ -142,7 +142,10 @@ impl Walk {
                     .send()
             })
             .await?;
-            take(page.accounts(), &[], &mut found)?;
+            let Some(accounts) = token.list("ListAccounts", page.accounts)? else {
+                continue;
+            };
+            take(&accounts, &[], &mut found)?;
             if !token.next("ListAccounts", page.next_token)? {
                 return Ok(found);
             }
@@ -270,7 +273,10 @@ impl Walk {
                     .send()
             })
             .await?;
-            for unit in page.organizational_units() {
+            let Some(page_units) = token.list(DOING, page.organizational_units)? else {
+                continue;
+            };
+            for unit in &page_units {
                 let (Some(id), Some(name)) = (unit.id(), unit.name()) else {
                     let text = format!("{DOING}: a unit has no id or name");
                     return Err(Cause::new(CauseKind::Protocol, text));
@@ -303,7 +309,10 @@ impl Walk {
                     .send()
             })
             .await?;
-            accounts.extend_from_slice(page.accounts());
+            let Some(more) = token.list(DOING, page.accounts)? else {
+                continue;
+            };
+            accounts.extend(more);
             if !token.next(DOING, page.next_token)? {
                 return Ok(accounts);
             }
@@ -338,11 +347,27 @@ fn take(accounts: &[Account], path: &[String], found: &mut Found) -> Result<(), 
 struct Token {
     current: Option<String>,
     seen: HashSet<String>,
+    unreadable: u32,
 }
+
+/// Pages without a list that are asked for again: an empty answer is not an empty organization.
+const UNREADABLE_PAGES: u32 = 3;
 
 impl Token {
     fn current(&self) -> Option<String> {
         self.current.clone()
+    }
+
+    /// The list of a page; `None` when the answer has none and the page is to be asked for again.
+    fn list<T>(&mut self, doing: &str, list: Option<Vec<T>>) -> Result<Option<Vec<T>>, Cause> {
+        if list.is_none() {
+            self.unreadable += 1;
+            if self.unreadable > UNREADABLE_PAGES {
+                let text = format!("{doing}: the answer has no list");
+                return Err(Cause::new(CauseKind::Transient, text));
+            }
+        }
+        Ok(list)
     }
 
     /// Whether there is another page.
@@ -360,14 +385,31 @@ impl Token {
 }
 
 fn hinted(cause: Cause) -> Cause {
+    if cause.hint.is_some() {
+        return cause;
+    }
     let elsewhere = "list from the management account or a delegated administrator: run there, or set organization.role_arn to a role of it";
     match cause.kind {
         CauseKind::AccessDenied => cause.with_hint(format!(
-            "allow organizations:ListAccounts, ListRoots, ListOrganizationalUnitsForParent and ListAccountsForParent, and {elsewhere}"
+            "allow organizations:ListAccounts (and the three other list calls, with organizational units: cwlake iam), and {elsewhere}"
         )),
         CauseKind::Other if cause.message.contains("AWSOrganizationsNotInUse") => {
-            cause.with_hint(format!("the calling account is in no organization: {elsewhere}"))
+            cause.with_hint(format!(
+                "the calling account is in no organization: {elsewhere}"
+            ))
         }
+        // One region of a partition answers: it is the key that is refused.
+        CauseKind::RegionDisabled | CauseKind::NoCredentials | CauseKind::ExpiredToken => Cause {
+            kind: CauseKind::NoCredentials,
+            ..cause
+        }
+        .with_hint("the base credentials are refused: renew them"),
+        CauseKind::Throttled => cause.with_hint(
+            "something else lists this organization: try again later, or list the accounts in the configuration",
+        ),
+        CauseKind::Transient | CauseKind::Unreachable => cause.with_hint(
+            "is Organizations' endpoint open from here (network, AWS_ENDPOINT_URL)? it has one region a partition",
+        ),
         _ => cause,
     }
 }

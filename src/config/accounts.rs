@@ -510,8 +510,9 @@ fn check_arn(
     }
 }
 
-/// The role a bucket is written with: an ARN of any account, since the bucket's is often another.
-pub(super) fn destination_role(
+/// The role that another `table` names, to write a bucket or to list an organization with: an ARN of any account.
+pub(super) fn named_role(
+    table: &str,
     arn: Option<&Spanned<String>>,
     external_id: Option<&Spanned<Secret>>,
     env: &Environment,
@@ -521,7 +522,7 @@ pub(super) fn destination_role(
         if let Some(id) = external_id {
             problems.push(
                 Problem::at(id.span(), "an external id is given, and no role_arn")
-                    .remedy("add destination.role_arn, or remove it"),
+                    .remedy(format!("add {table}.role_arn, or remove it")),
             );
         }
         return None;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::accounts::{RoleConfig, destination_role, printable};
+use super::accounts::{RoleConfig, named_role, printable};
 use super::file;
 use super::problem::Problem;
 use super::regions::known_region;
@@ -247,7 +247,8 @@ impl Resolver<'_> {
             bucket_owner_full_control: self.acl(),
             checksums: self.file.checksums.as_ref().is_none_or(|c| *c.get_ref()),
             lease: self.lease(),
-            role: destination_role(
+            role: named_role(
+                "destination",
                 self.file.role_arn.as_ref(),
                 self.file.external_id.as_ref(),
                 self.env,

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::accounts::{is_external_id, printable};
-use super::file::{Defaults, FileConfig};
+use super::file::Defaults;
 use super::problem::Problem;
 use super::resolve::is_world_writable;
 use crate::model::AccountId;
 
 /// External ids by account.
 pub(super) type ExternalIds = BTreeMap<AccountId, SecretString>;
+
+/// Ten thousand accounts, with ids of a hundred characters.
+const MAX_BYTES: u64 = 2 << 20;
 
 /// Where the file of external ids lies: relative to the configuration's folder.
 pub(super) fn path_of(config: &Path, given: &str) -> PathBuf {
@@ -39,15 +42,27 @@ pub(super) fn read(
         problems.push(Problem::at(given.span(), text).remedy(remedy));
         ExternalIds::new()
     };
-    let text = match FileConfig::read_text(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            let why = error.problems().first().map(|p| p.message.clone());
+    let form = "a TOML file with one line an account: \"111122223333\" = \"its external id\"";
+    let text = match std::fs::metadata(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let text = "this file of external ids is not there".to_owned();
             return refuse(
-                why.unwrap_or_default(),
+                text,
                 "cwlake init --missing-ids writes it; or leave external_ids out",
             );
         }
+        Err(e) => return refuse(e.to_string(), form),
+        // A pipe would be waited for.
+        Ok(meta) if !meta.is_file() => {
+            return refuse("this is no file".to_owned(), form);
+        }
+        Ok(meta) if meta.len() > MAX_BYTES => {
+            return refuse(format!("more than {MAX_BYTES} bytes"), form);
+        }
+        Ok(_) => match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) => return refuse(e.to_string(), form),
+        },
     };
     if is_world_writable(&path) {
         return refuse(
@@ -57,10 +72,7 @@ pub(super) fn read(
     }
     match parse(&text) {
         Ok(ids) => ids,
-        Err(message) => refuse(
-            message,
-            "one line an account: \"111122223333\" = \"its external id\"",
-        ),
+        Err(message) => refuse(message, form),
     }
 }
 
@@ -72,7 +84,15 @@ pub(super) fn parse(text: &str) -> Result<ExternalIds, String> {
         super::problem::line_of(text, at)
     };
     let table: BTreeMap<toml::Spanned<String>, toml::Spanned<String>> = toml::from_str(text)
-        .map_err(|e| format!("line {}: not a list of accounts and texts", line(e.span())))?;
+        .map_err(|e| {
+            let twice = e.message().contains("duplicate");
+            let what = if twice {
+                "an account is listed twice"
+            } else {
+                "not a list of accounts and texts"
+            };
+            format!("line {}: {what}", line(e.span()))
+        })?;
     let mut ids = ExternalIds::new();
     for (account, id) in table {
         let Some(account) = AccountId::parse(account.get_ref()) else {

@@ -43,7 +43,10 @@ pub struct FileConfig {
 
 /// Where the lake is.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { url = \"./lake\" }"
+)]
 pub struct Destination {
     /// A local folder, relative to this file, or `s3://bucket/prefix`.
     pub url: Spanned<String>,
@@ -140,7 +143,7 @@ pub struct Defaults {
 
 /// Accounts from AWS Organizations: every active one, or those of some organizational units. `{}` takes all.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table; {} takes every account")]
 pub struct Organization {
     /// A role of the management account or of a delegated administrator, to list with; else the base credentials.
     pub role_arn: Option<Spanned<String>>,

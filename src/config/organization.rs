@@ -6,7 +6,7 @@ use std::ops::Range;
 use secrecy::ExposeSecret;
 
 use super::accounts::{
-    AccountConfig, AccountTemplate, RegionChoice, RoleConfig, destination_role, printable,
+    AccountConfig, AccountTemplate, RegionChoice, RoleConfig, named_role, printable,
 };
 use super::file::{self, FileConfig};
 use super::problem::{ConfigError, Problem};
@@ -84,7 +84,8 @@ pub(super) fn resolve(
     problems: &mut Vec<Problem>,
 ) -> Option<OrganizationConfig> {
     let organization = file.organization.as_ref()?.get_ref();
-    let role = destination_role(
+    let role = named_role(
+        "organization",
         organization.role_arn.as_ref(),
         organization.external_id.as_ref(),
         env,
@@ -277,6 +278,16 @@ impl ExportConfig {
         let ids = self.external_ids.iter();
         ids.map(|(account, id)| (account.clone(), id.expose_secret().to_owned()))
             .collect()
+    }
+
+    /// Accounts that are read by a role without an external id, although a file lists the ids.
+    pub fn accounts_without_id(&self) -> Vec<AccountId> {
+        if self.external_ids_file.is_none() {
+            return Vec::new();
+        }
+        let lacking = |a: &&AccountConfig| a.role.as_ref().is_some_and(|r| r.external_id.is_none());
+        let accounts = self.accounts.iter().filter(lacking);
+        accounts.map(|a| a.id.clone()).collect()
     }
 
     /// Whether the account's own table gives its external id.

@@ -416,7 +416,8 @@ pub(super) fn only_accounts(
     let links = accounts.iter().any(|a| a.linked_accounts);
     let through_links = links && only.iter().any(|id| !is_known(id));
     for id in only {
-        if !is_known(id) && !(links && AccountId::parse(id).is_some()) {
+        let may_be_linked = links && AccountId::parse(id).is_some();
+        if !is_known(id) && !may_be_linked {
             problems.push(
                 Problem::whole(format!(
                     "--account: {} is not in the configuration",

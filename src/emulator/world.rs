@@ -169,7 +169,7 @@ fn hour() -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
     /// Not TOML, or of another shape.
-    #[error("reading the world: {0}")]
+    #[error("reading the world")]
     Toml(#[from] toml::de::Error),
     /// A fault names a code the emulator does not know.
     #[error("fault code '{0}' is not known; the codes are listed in emulator/server.rs")]

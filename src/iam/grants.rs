@@ -168,7 +168,7 @@ impl<'a> Grants<'a> {
                 Some(role) => {
                     roles.insert(role.arn.clone());
                 }
-                None => statements.push(organization_statement()),
+                None => statements.push(self.organization_statement()),
             }
         }
         if let Destination::S3(s3) = &self.config.destination {
@@ -198,7 +198,7 @@ impl<'a> Grants<'a> {
     pub fn organization_policy(&self) -> Option<Policy> {
         let organization = self.config.organization.as_ref()?;
         organization.role.as_ref()?;
-        Some(Policy::of(vec![organization_statement()]))
+        Some(Policy::of(vec![self.organization_statement()]))
     }
 
     /// The policy of whoever writes to the bucket.
@@ -222,7 +222,10 @@ impl<'a> Grants<'a> {
 
     /// What listing the organization takes.
     pub fn organization_statement(&self) -> Statement {
-        organization_statement()
+        let organization = self.config.organization.as_ref();
+        let by_units =
+            organization.is_some_and(|o| !(o.include_ous.is_empty() && o.exclude_ous.is_empty()));
+        organization_statement(by_units)
     }
 
     fn roles(&self) -> impl Iterator<Item = &crate::config::RoleConfig> {
@@ -237,7 +240,7 @@ impl<'a> Grants<'a> {
         let mut names = BTreeSet::new();
         // By account, with none where none is sent; accounts that are not known yet have the form.
         let mut ids: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
-        let mut form = None;
+        let mut unknown = Others::Nobody;
         if let Some(organization) = &self.config.organization {
             let usual = organization.external_id_form();
             let listed = organization.external_ids();
@@ -255,7 +258,7 @@ impl<'a> Grants<'a> {
             // Where a file lists them, every account is meant to be in it.
             let is_listed = usual.is_none() && !listed.is_empty();
             if !self.config.has_account_flag() && !is_listed {
-                form = Some(usual);
+                unknown = Others::Send(usual);
             }
             let pattern = organization.role_pattern(ACCOUNT, "{name}");
             names.insert(name_in(&pattern).to_owned());
@@ -310,7 +313,7 @@ impl<'a> Grants<'a> {
         Ok(ReaderRole {
             path,
             name,
-            external_ids: external_ids(ids, form)?,
+            external_ids: external_ids(ids, &unknown)?,
             policy: self.reader_policy(),
         })
     }
@@ -357,7 +360,9 @@ impl<'a> Grants<'a> {
         let trust = |id: Option<&str>| Self::trust_policy(principal, id, organization).json();
         if let Some(fleet) = &self.config.organization {
             let form = fleet.external_id_form();
-            if !self.config.has_account_flag() {
+            // Where a file lists the ids, no account is meant to be without.
+            let is_listed = form.is_none() && !fleet.external_ids().is_empty();
+            if !self.config.has_account_flag() && !is_listed {
                 by_account.insert("organization".to_owned(), trust(form.as_deref()));
             }
             let ids = fleet.external_ids();
@@ -386,20 +391,31 @@ fn name_in(arn: &str) -> &str {
     arn.split_once(":role/").map_or("", |(_, name)| name)
 }
 
-/// One form for all, or one an account. `form` is what accounts that are not among `ids` send, when there may be such.
+/// Accounts of the organization that are not known here.
+enum Others {
+    /// All are known.
+    Nobody,
+    /// They send this form of an external id, or none.
+    Send(Option<String>),
+}
+
+/// One form for all, or one an account.
 fn external_ids(
     ids: BTreeMap<AccountId, Option<String>>,
-    form: Option<Option<String>>,
+    others: &Others,
 ) -> Result<ExternalIds, GrantsError> {
     let form_of = |(account, id): (&AccountId, &Option<String>)| {
         id.as_ref().map(|id| id.replace(account.as_str(), ACCOUNT))
     };
     let mut forms: BTreeSet<Option<String>> = ids.iter().map(form_of).collect();
-    forms.extend(form.clone());
+    let all_known = matches!(others, Others::Nobody);
+    if let Others::Send(form) = others {
+        forms.insert(form.clone());
+    }
     match (forms.len(), forms.first()) {
         (0, _) | (1, Some(None)) => return Ok(ExternalIds::None),
         // A single account's id is shown as what it is.
-        (1, Some(Some(one))) if form.is_some() || ids.len() > 1 => {
+        (1, Some(Some(one))) if !all_known || ids.len() > 1 => {
             return Ok(ExternalIds::Form(one.clone()));
         }
         _ => {}
@@ -410,21 +426,24 @@ fn external_ids(
         .map(|(account, id)| Some((account, id?)))
         .collect();
     match by_account {
-        Some(by_account) if form.is_none() => Ok(ExternalIds::ByAccount(by_account)),
+        Some(by_account) if all_known => Ok(ExternalIds::ByAccount(by_account)),
         _ => Err(GrantsError::MixedIds),
     }
 }
 
 /// # Source
-/// Organizations API reference: the four list calls; their resource is `*` in the service authorization reference, or the organization's root.
-fn organization_statement() -> Statement {
-    let actions = [
-        "organizations:ListAccounts",
-        "organizations:ListAccountsForParent",
-        "organizations:ListOrganizationalUnitsForParent",
-        "organizations:ListRoots",
-    ];
-    Statement::allow("CwlakeOrganization", &actions, vec!["*".to_owned()])
+/// Organizations API reference; the resource of list calls is `*` in the service authorization reference, or the organization's root.
+fn organization_statement(by_units: bool) -> Statement {
+    let actions: &[&str] = if by_units {
+        &[
+            "organizations:ListAccountsForParent",
+            "organizations:ListOrganizationalUnitsForParent",
+            "organizations:ListRoots",
+        ]
+    } else {
+        &["organizations:ListAccounts"]
+    };
+    Statement::allow("CwlakeOrganization", actions, vec!["*".to_owned()])
 }
 
 /// # Source

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::words::{counted, grouped, printable};
 use crate::config::LeftOut;
-use crate::model::{Cause, CauseKind, Lane};
+use crate::model::{Cause, CauseKind, Lane, Region};
 
 /// The accounts of a run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -56,9 +56,11 @@ pub struct AccountReport {
 }
 
 impl AccountReport {
-    /// Every one of its regions is left out: it is not read at all, and that is a failure, whoever closed them.
-    pub(crate) fn close(&mut self, first: Option<&Cause>) {
-        self.cause = first.map(|cause| Cause {
+    /// Every one of its regions is left out: it is not read at all, and that is a failure, whoever closed them. A policy says more than
+    /// regions that are not enabled.
+    pub(crate) fn close<'a>(&mut self, causes: impl Iterator<Item = &'a Cause>) {
+        let telling = causes.min_by_key(|cause| cause.kind != CauseKind::PolicyDenied);
+        self.cause = telling.map(|cause| Cause {
             message: format!("no region could be read: {}", cause.message),
             ..cause.clone()
         });
@@ -265,25 +267,34 @@ impl FleetReport {
 
 /// Lanes that could not be read: each by its name, or by region where nobody named it and it is closed.
 pub(crate) fn lane_notes(out: &mut String, lanes: impl Iterator<Item = (Lane, Cause, bool)>) {
-    let mut skipped: BTreeMap<(String, CauseKind), Vec<(Lane, Cause)>> = BTreeMap::new();
+    let mut skipped: BTreeMap<(Region, CauseKind), Vec<(Lane, Cause)>> = BTreeMap::new();
     for (lane, cause, is_skipped) in lanes {
         if is_skipped {
-            let of_region = skipped.entry((lane.region.to_string(), cause.kind));
+            let of_region = skipped.entry((lane.region.clone(), cause.kind));
             of_region.or_default().push((lane, cause));
         } else {
             note(out, &lane.to_string(), cause.kind_word(), &cause);
         }
     }
-    for ((region, _), closed) in skipped {
-        if let [(lane, cause)] = closed.as_slice() {
-            note(out, &lane.to_string(), "skipped", cause);
+    // Regions that are closed alike in as many accounts share a line: an account that does not tell its regions has dozens.
+    let mut alike: BTreeMap<(CauseKind, usize), (Vec<Region>, Lane, Cause)> = BTreeMap::new();
+    for ((region, kind), mut closed) in skipped {
+        let accounts = closed.len();
+        let (lane, cause) = closed.swap_remove(0);
+        let same = alike.entry((kind, accounts));
+        same.or_insert((Vec::new(), lane, cause)).0.push(region);
+    }
+    for ((_, accounts), (regions, lane, cause)) in alike {
+        if regions.len() == 1 && accounts == 1 {
+            note(out, &lane.to_string(), "skipped", &cause);
             continue;
         }
+        let codes: Vec<&str> = regions.iter().map(Region::as_str).collect();
+        let name = format!("{} in {}", codes.join(", "), counted(accounts, "account"));
         // The hint is for one account: what is the same in many was meant.
-        let name = format!("{region} in {}", counted(closed.len(), "account"));
         let cause = Cause {
             hint: None,
-            ..closed[0].1.clone()
+            ..cause
         };
         note(out, &name, "skipped", &cause);
     }

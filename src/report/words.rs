@@ -3,8 +3,14 @@
 /// Names come from AWS: no control character of theirs reaches a terminal.
 pub fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if drives(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// Control characters, and marks that turn the direction of what follows or hide in it.
+fn drives(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `one account`, `12 accounts`.
@@ -60,5 +66,6 @@ mod tests {
     #[test]
     fn hostile_names_cannot_drive_a_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::accounts::entered_accounts;
 use super::linked::{LinkedLane, follow_links};
-use super::pipeline::{RunContext, RunError, unmatched};
+use super::pipeline::{RunContext, RunError, remarks, unmatched};
 use super::prepare::UnplannedLane;
 use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::{Found, discover as discover_lane, linked_series};
@@ -102,7 +102,7 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
             accounts,
             shared: links.shared,
             unlisted_links: links.unlisted,
-            remarks: links.remarks,
+            remarks: remarks(config, links.remarks),
             ..FleetReport::default()
         },
         lanes: Vec::new(),
@@ -238,7 +238,7 @@ impl DiscoverReport {
             let is_own = |l: &&mut DiscoveredLane| l.account_id == account.account_id;
             let mut own: Vec<&mut DiscoveredLane> = self.lanes.iter_mut().filter(is_own).collect();
             if !own.is_empty() && own.iter().all(|l| l.skipped) {
-                account.close(own[0].cause.as_ref());
+                account.close(own.iter().filter_map(|l| l.cause.as_ref()));
                 own.iter_mut().for_each(|l| l.skipped = false);
             }
         }

@@ -98,8 +98,9 @@ impl Check {
     }
 
     fn of_store(check: &str, error: &StoreError, state: CheckState) -> Self {
+        let usual = || "check destination.url, its permissions and its disk".to_owned();
         Self {
-            remedy: error.hint.clone(),
+            remedy: error.hint.clone().or_else(|| Some(usual())),
             ..Self::new("destination", check, state, error.to_string())
         }
     }
@@ -137,6 +138,17 @@ pub async fn doctor(context: &RunContext) -> Result<DoctorReport, RunError> {
     };
     let who = identity(&base, context, &mut report).await;
     if let Some(context) = organization(&base, context, &mut report).await? {
+        let lacking = context.config.accounts_without_id();
+        if !lacking.is_empty() {
+            let text = format!(
+                "{} without one although a file lists them",
+                counted(lacking.len(), "account")
+            );
+            report.checks.push(Check {
+                remedy: Some("cwlake init --missing-ids adds them".to_owned()),
+                ..Check::new("configuration", "external ids", CheckState::Warning, text)
+            });
+        }
         let accounts = context.config.accounts.clone();
         context
             .progress
@@ -284,9 +296,13 @@ async fn organization(
         "{} to read, {inactive} not active",
         counted(all.config.accounts.len(), "account")
     );
-    report
-        .checks
-        .push(Check::ok("organization", "accounts", detail));
+    report.checks.push(if all.config.accounts.is_empty() {
+        let cause = Cause::new(CauseKind::Other, format!("{detail}: nothing would be read"));
+        let cause = cause.with_hint("see the rules of [organization] with cwlake accounts");
+        Check::failed("organization", "accounts", &cause)
+    } else {
+        Check::ok("organization", "accounts", detail)
+    });
     for left_out in left_out.into_iter().filter(|l| l.is_failure) {
         let cause = Cause::new(CauseKind::Other, left_out.why);
         let subject = left_out.account.id.to_string();

@@ -22,7 +22,7 @@ use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoic
 use crate::fetch::{BatchStats, Spool, sweep_spool};
 use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
-use crate::report::{AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals};
+use crate::report::{AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, counted};
 use crate::telemetry::Progress;
 use crate::write::{Store, StoreError};
 
@@ -211,7 +211,7 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         shared: links.shared,
         unlisted_links: links.unlisted,
         detours,
-        remarks: links.remarks,
+        remarks: remarks(config, links.remarks),
         ..FleetReport::default()
     };
     fleet.leave_out(left_out);
@@ -307,6 +307,23 @@ async fn export_into(
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
+}
+
+/// What is to be said of the configuration as a whole.
+pub(super) fn remarks(config: &ExportConfig, mut remarks: Vec<String>) -> Vec<String> {
+    if config.accounts.is_empty() {
+        remarks.push(
+            "no account is read: see the rules of [organization] with cwlake accounts".to_owned(),
+        );
+    }
+    let lacking = config.accounts_without_id();
+    if let Some(first) = lacking.first() {
+        remarks.push(format!(
+            "{}, {first} for one, without an external id although a file lists the ids: cwlake init --missing-ids adds them",
+            counted(lacking.len(), "account")
+        ));
+    }
+    remarks
 }
 
 /// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.

@@ -355,7 +355,7 @@ pub(super) fn note_closed_accounts(accounts: &mut [AccountReport], lanes: &mut [
         if own.is_empty() || own.iter().any(|l| !l.leave_out) {
             continue;
         }
-        account.close(own[0].ready.as_ref().err());
+        account.close(own.iter().filter_map(|l| l.ready.as_ref().err()));
         own.iter_mut().for_each(|l| l.leave_out = false);
     }
 }

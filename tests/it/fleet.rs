@@ -321,7 +321,9 @@ async fn regions_are_found_without_permission_to_ask_for_them() {
     );
     // Every region that is not enabled for the account was tried, left out and named.
     assert!(
-        report.totals.skipped > 25 && text.contains("skipped 111122223333/eu-central-1"),
+        report.totals.skipped > 25
+            && text.contains("eu-central-1")
+            && text.contains(" in one account: ListMetrics"),
         "{text}"
     );
     assert!(
@@ -937,4 +939,36 @@ async fn an_account_without_any_known_region_is_a_failure() {
     );
     let doctor = cwlake::run::doctor(&context(&lab)).await.expect("a report");
     assert_eq!(doctor.exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_list_is_no_small_organization() {
+    for (operation, keys) in [
+        ("ListAccounts", ""),
+        ("ListAccountsForParent", "include_ous = [\"Workloads\"]"),
+        (
+            "ListOrganizationalUnitsForParent",
+            "exclude_ous = [\"Sandbox\"]",
+        ),
+    ] {
+        let faulty = |times: &str| {
+            let mut world = organization("");
+            let fault =
+                format!("[[fault]]\noperation = \"{operation}\"\nkind = \"empty_body\"\n{times}\n");
+            world.faults = World::from_toml(&fault).expect("a fault").faults;
+            world
+        };
+        let lab = Lab::new(faulty("times = 1")).await.with_config(&with(keys));
+        let whole = accounts(&context(&lab))
+            .await
+            .expect("asked again")
+            .accounts
+            .len();
+        assert_eq!(whole, ids(keys).await.expect("a list").len(), "{operation}");
+        let lab = Lab::new(faulty("")).await.with_config(&with(keys));
+        match accounts(&context(&lab)).await {
+            Err(RunError::Organization(cause)) => assert_eq!(cause.kind, CauseKind::Transient),
+            other => panic!("{operation}: {other:?}"),
+        }
+    }
 }

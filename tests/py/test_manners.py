@@ -60,7 +60,15 @@ def test_a_new_configuration_has_ids_of_its_own_and_is_not_written_over(tmp_path
     assert all(i in printed for i in ids)
     for words in (["init", "--account", "12"], ["init", "--preset", "ec3"], ["init", "--missing-ids"]):
         assert run(*words, "--config", "other.toml" if words[1] != "--missing-ids" else "cwlake.toml", folder=tmp_path, code=2).stderr
-    assert not (tmp_path / "other.toml").exists()
+    for url in ("", "s3://", "s3://Bucket"):
+        told = run("init", "--destination", url, "--config", "other.toml", folder=tmp_path, code=2).stderr
+        assert "--destination" in told, told
+    assert [p.name for p in tmp_path.iterdir()] == ["cwlake.toml"], "nothing half-written is left"
+    run("init", "--destination", 'a "quoted" \t place', "--preset", "ec2", "--preset", "ec2", "--config", "odd.toml", folder=tmp_path)
+    odd = tomllib.loads((tmp_path / "odd.toml").read_text())
+    assert (odd["destination"]["url"], len(odd["metrics"])) == ('a "quoted" \t place', 1)
+    nowhere = run("init", "--config", "no/where.toml", folder=tmp_path, code=2).stderr
+    assert nowhere.count("No such file") == 1 and "its folder must be there" in nowhere
 
 
 def test_an_organization_gets_an_id_for_every_account_and_keeps_them(emulator, tmp_path):
@@ -82,6 +90,14 @@ def test_an_organization_gets_an_id_for_every_account_and_keeps_them(emulator, t
     }
     assert after[fleet.account_id(3)] != ids[fleet.account_id(3)]
     assert run("init", "--missing-ids", folder=tmp_path, env=running.env()).stdout.startswith("every account has its external id")
+    # Two at once give each account one id between them.
+    path.write_text("# ours\n" + path.read_text().splitlines()[-1] + "\n")
+    path.chmod(0o640)
+    words = [PROGRAM, "init", "--missing-ids", "--json"]
+    both = [subprocess.Popen(words, cwd=tmp_path, env=clean_env(**running.env()), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    added = sorted(json.loads(p.communicate()[0])["external_ids_added"] for p in both)
+    assert added == [0, 31] and stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.read_text().startswith("# ours\n") and len(tomllib.loads(path.read_text())) == 32
     listed = json.loads(run("accounts", "--json", folder=tmp_path, env=running.env()).stdout)
     assert all(a["external_id"] for a in listed["accounts"]) and len(listed["accounts"]) == 32
 
