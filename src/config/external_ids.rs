@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::accounts::{is_external_id, printable};
+use super::accounts::printable;
 use super::file::Defaults;
 use super::problem::Problem;
 use super::resolve::is_world_writable;
+use super::roles::is_external_id;
 use crate::model::AccountId;
 
 /// External ids by account.

@@ -16,11 +16,13 @@ mod publication;
 mod range;
 mod regions;
 mod resolve;
+mod roles;
 mod rules;
+mod run_options;
 mod selection;
 mod spanned;
 
-pub use accounts::{AccountConfig, RegionChoice, RoleConfig};
+pub use accounts::{AccountConfig, RegionChoice};
 pub use destination::{Destination, Encryption, S3Destination};
 pub use file::FileConfig;
 pub use limits::{
@@ -32,6 +34,8 @@ pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use regions::known_regions;
-pub use resolve::{Environment, ExportConfig, Overrides, RunOptions, load};
+pub use resolve::{Environment, ExportConfig, Overrides, load};
+pub use roles::RoleConfig;
 pub use rules::{NameRule, ValueRule};
+pub use run_options::RunOptions;
 pub use selection::{Asks, InstanceFilter, Origin, PeriodChoice, Selection, Source};

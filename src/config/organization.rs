@@ -5,12 +5,11 @@ use std::ops::Range;
 
 use secrecy::ExposeSecret;
 
-use super::accounts::{
-    AccountConfig, AccountTemplate, RegionChoice, RoleConfig, named_role, printable,
-};
+use super::accounts::{AccountConfig, AccountTemplate, RegionChoice, printable};
 use super::file::{self, FileConfig};
 use super::problem::{ConfigError, Problem};
 use super::resolve::{Environment, ExportConfig, only_accounts};
+use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
 use crate::model::AccountId;
 

@@ -111,8 +111,8 @@ fn arrow_parquet_and_clap_have_one_home() {
         &["normalize/", "write/", "demo.rs", "run/old.rs"],
     );
     only_in("parquet::", &["write/", "demo.rs"]);
-    only_in("clap::", &["cli.rs", "main.rs", "commands.rs"]);
-    only_in("anyhow", &["main.rs", "commands.rs"]);
+    only_in("clap::", &["cli.rs", "main.rs", "commands/"]);
+    only_in("anyhow", &["main.rs", "commands/"]);
 }
 
 #[test]

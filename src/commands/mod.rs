@@ -1,6 +1,9 @@
 //! One function a command: configuration, run, result on stdout.
 
-use std::collections::BTreeMap;
+mod ddl;
+mod iam;
+mod init;
+
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -8,21 +11,14 @@ use anyhow::Context;
 use clap::CommandFactory;
 use cwlake::accounts::Origin;
 use cwlake::cli::{
-    AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DdlArgs, DiscoverArgs, DoctorArgs,
-    EngineArg, ExportArgs, IamArgs, IamFormat, IamPart, InitArgs, ManArgs, PlanArgs, PresetsArgs,
-    RangeArgs, RunArgs, StatusArgs, VerifyArgs,
+    AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DiscoverArgs, DoctorArgs,
+    ExportArgs, ManArgs, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,
 };
 use cwlake::config::{
     ConfigError, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError, RangeRequest,
     load, oldest_day, presets, resolve_range,
 };
-use cwlake::ddl::{Engine, Names, glue_tables, statements};
-use cwlake::iam::{
-    BillingAlarm, Grants, GrantsError, OrgId, Principal, reader_module, reader_template,
-    writer_module, writer_template,
-};
-use cwlake::init::{EXTERNAL_IDS, InitError, Start, add_missing_ids, write_config};
-use cwlake::model::{AccountId, Day, TimeWindow};
+use cwlake::model::{Day, TimeWindow};
 use cwlake::report::plan_text;
 use cwlake::run::{LaneChoice, RunContext};
 use cwlake::telemetry::{Progress, stop_on_signals};
@@ -42,13 +38,13 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Progress::to_stderr()
     };
     match cli.command {
-        Command::Init(args) => init(&args, progress).await,
+        Command::Init(args) => init::init(&args, progress).await,
         Command::Check(args) => check(&args),
         Command::Doctor(args) => doctor(&args, progress).await,
         Command::Accounts(args) => accounts(&args, progress).await,
         Command::Discover(args) => discover(&args, progress).await,
-        Command::Iam(args) => iam(&args),
-        Command::Ddl(args) => ddl(&args).await,
+        Command::Iam(args) => iam::iam(&args),
+        Command::Ddl(args) => ddl::ddl(&args).await,
         Command::Presets(args) => list_presets(&args),
         Command::Schema => {
             print_result(true, &schemars::schema_for!(FileConfig), String::new)?;
@@ -188,118 +184,6 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
-    let mut written = Vec::new();
-    if !args.missing_ids {
-        let known = presets();
-        if let Some(unknown) = args
-            .preset
-            .iter()
-            .find(|p| !known.iter().any(|k| k.name == p.as_str()))
-        {
-            let names: Vec<&str> = known.iter().map(|k| k.name).collect();
-            let names = names.join(", ");
-            return Err(Usage(format!(
-                "--preset: '{}' is not a preset; the presets are {names}",
-                unknown.escape_debug()
-            ))
-            .into());
-        }
-        let account = |id: &String| {
-            AccountId::parse(id).ok_or_else(|| {
-                Usage(format!(
-                    "--account: '{}' is not twelve digits",
-                    id.escape_debug()
-                ))
-            })
-        };
-        let mut accounts = args
-            .account
-            .iter()
-            .map(account)
-            .collect::<Result<Vec<_>, _>>()?;
-        accounts.sort();
-        accounts.dedup();
-        let start = Start {
-            destination: args.destination.clone(),
-            accounts,
-            organization: args.organization,
-            presets: args.preset.clone(),
-        };
-        write_config(&args.config, &start).map_err(|error| match error {
-            // Accounts and presets were looked at before: this is what is left.
-            InitError::Config(config) => match config.problems().first() {
-                Some(p) => {
-                    let remedy = p
-                        .remedy
-                        .as_deref()
-                        .map_or(String::new(), |r| format!(": {r}"));
-                    anyhow::Error::from(Usage(format!("--destination: {}{remedy}", p.message)))
-                }
-                None => config.into(),
-            },
-            other => other.into(),
-        })?;
-        written.push(args.config.display().to_string());
-    }
-    let mut added = 0;
-    if args.missing_ids || args.organization {
-        let (file, count) = missing_ids(args, progress).await.with_context(|| {
-            if written.is_empty() {
-                "adding external ids".to_owned()
-            } else {
-                format!(
-                    "{} is written, {EXTERNAL_IDS} is not: cwlake init --missing-ids writes it",
-                    args.config.display()
-                )
-            }
-        })?;
-        added = count;
-        if added > 0 {
-            written.push(file);
-        }
-    }
-    let result = json!({ "written": written, "external_ids_added": added });
-    print_result(args.json, &result, || {
-        let mut text = match written.as_slice() {
-            [] => "every account has its external id\n".to_owned(),
-            files => format!("written: {}\n", files.join(", ")),
-        };
-        if added > 0 {
-            text += &format!("{added} external ids added\n");
-        }
-        text + "next: cwlake iam --principal … prints the policies, cwlake doctor tries them, cwlake plan tells the cost\n"
-    })?;
-    Ok(0)
-}
-
-/// Adds external ids for the accounts of a configuration that have none; returns the file and how many.
-async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(String, usize)> {
-    // Two at once would each give the same account an id of its own: the second waits, and reads what the first has written.
-    let lock = std::fs::File::open(&args.config);
-    let lock = lock.with_context(|| format!("reading {}", args.config.display()))?;
-    lock.lock().context("waiting for another cwlake init")?;
-    let overrides = Overrides {
-        external_ids_may_be_missing: true,
-        ..Overrides::default()
-    };
-    let config = load(&args.config, &overrides, &Environment::of_process())?;
-    let path = config.external_ids_file.clone().ok_or(InitError::NoFile)?;
-    let there: BTreeMap<AccountId, String> = config.external_ids();
-    let context = context_of(config, progress);
-    let list = cwlake::run::accounts(&context).await?;
-    context.progress.finish();
-    let own = |id: &AccountId| context.config.has_own_external_id(id);
-    let accounts: Vec<AccountId> = list
-        .accounts
-        .iter()
-        .filter_map(|a| AccountId::parse(&a.account_id))
-        .filter(|id| !own(id))
-        .collect();
-    let added = add_missing_ids(&path, &there, &accounts)?;
-    Ok((path.display().to_string(), added.len()))
-}
-
 async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context_of(load_config(&args.config, None)?, progress);
     let report = cwlake::run::doctor(&context).await?;
@@ -327,154 +211,6 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
-}
-
-fn iam(args: &IamArgs) -> anyhow::Result<u8> {
-    let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;
-    let alarm = match (args.with_billing_alarm, &args.event_bus) {
-        (Some(usd), Some(bus)) => Some(BillingAlarm::new(usd, bus).map_err(Usage)?),
-        _ => None,
-    };
-    let config = load_config(&args.config, None)?;
-    let principal = args.principal.as_deref();
-    let principal = principal
-        .map(|text| Principal::parse(text, config.partition))
-        .transpose()?;
-    let grants = Grants::of(&config);
-    let organization = organization.as_ref();
-    let who = || principal.as_ref().ok_or(GrantsError::NoPrincipal);
-    let unfit = || Usage("--part: a template is of the reader or of the writer".to_owned());
-    let only_in_templates = || {
-        Usage("--with-billing-alarm: a part of the cloudformation template of the reader, and of --part bus".to_owned())
-    };
-    let text = match (args.format, args.part) {
-        (IamFormat::Cloudformation, None | Some(IamPart::Reader)) => {
-            reader_template(&grants.reader_role()?, who()?, organization, alarm.as_ref())?
-        }
-        (IamFormat::Json, Some(IamPart::Bus)) => {
-            let alarm = alarm.ok_or_else(|| {
-                Usage("--part bus: --with-billing-alarm and --event-bus say which".to_owned())
-            })?;
-            let accounts: Vec<AccountId> = config.accounts.iter().map(|a| a.id.clone()).collect();
-            if organization.is_none() && (config.organization.is_some() || accounts.is_empty()) {
-                return Err(
-                    Usage("--part bus: --org-id says whose accounts may send".to_owned()).into(),
-                );
-            }
-            format!("{:#}\n", alarm.bus_policy(organization, &accounts))
-        }
-        _ if alarm.is_some() => return Err(only_in_templates().into()),
-        (IamFormat::Cloudformation, Some(IamPart::Writer)) => {
-            writer_template(&grants.writer_policy()?)
-        }
-        (IamFormat::Terraform, None | Some(IamPart::Reader)) => {
-            reader_module(&grants.reader_role()?, who()?, organization)
-        }
-        (IamFormat::Terraform, Some(IamPart::Writer)) => writer_module(&grants.writer_policy()?),
-        (IamFormat::Cloudformation | IamFormat::Terraform, Some(_)) => return Err(unfit().into()),
-        (IamFormat::Json, part) => {
-            let value = match part {
-                None => grants.document(principal.as_ref(), organization)?,
-                Some(IamPart::Reader) => grants.reader_policy().json(),
-                Some(IamPart::Trust) => grants.trust_policies(who()?, organization),
-                Some(IamPart::Caller) => grants.caller_policy().map_or(json!({}), |p| p.json()),
-                Some(IamPart::Writer) => grants.writer_policy()?.json(),
-                Some(IamPart::Bus) => return Err(unfit().into()),
-            };
-            format!("{value:#}\n")
-        }
-    };
-    print(&text)?;
-    Ok(0)
-}
-
-async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
-    let engine = match args.engine {
-        EngineArg::Athena => Engine::Athena,
-        EngineArg::Trino => Engine::Trino,
-        EngineArg::Spark => Engine::Spark,
-        EngineArg::Duckdb => Engine::Duckdb,
-        EngineArg::Glue => Engine::Glue,
-    };
-    let first_day = Day::parse(&args.first_day).ok_or_else(|| {
-        Usage(format!(
-            "--first-day: '{}' is no day, such as 2024-01-01",
-            args.first_day.escape_debug()
-        ))
-    })?;
-    let names = Names::new(&args.database, &args.catalog, first_day)?;
-    let config = load_config(&args.config, None)?;
-    if args.register {
-        return register(args, &config, engine, &names).await;
-    }
-    if engine == Engine::Glue {
-        let tables = glue_tables(&config, &names)?;
-        let mut inputs = vec![json!({ "DatabaseInput": { "Name": names.database } })];
-        inputs.extend(tables.iter().map(|t| t.json(&names.database)));
-        print_result(true, &inputs, String::new)?;
-        return Ok(0);
-    }
-    let statements = statements(&config, engine, &names)?;
-    print_result(args.json, &statements, || {
-        let sql = statements.iter().map(|s| format!("{};\n", s.sql));
-        sql.collect::<Vec<_>>().join("\n")
-    })?;
-    Ok(0)
-}
-
-async fn register(
-    args: &DdlArgs,
-    config: &ExportConfig,
-    engine: Engine,
-    names: &Names,
-) -> anyhow::Result<u8> {
-    if !matches!(engine, Engine::Glue | Engine::Athena) {
-        let text = format!(
-            "--register: the Glue catalog is read by athena and glue, not by {}",
-            engine.name()
-        );
-        return Err(Usage(text).into());
-    }
-    register_in_glue(args, config, names).await
-}
-
-#[cfg(not(feature = "glue"))]
-#[expect(clippy::unused_async, reason = "with Glue it calls")]
-async fn register_in_glue(_: &DdlArgs, _: &ExportConfig, _: &Names) -> anyhow::Result<u8> {
-    let text = "--register: this build does not speak to Glue (feature 'glue' is off): cwlake ddl --engine glue prints the definitions";
-    Err(Usage(text.to_owned()).into())
-}
-
-#[cfg(feature = "glue")]
-async fn register_in_glue(
-    args: &DdlArgs,
-    config: &ExportConfig,
-    names: &Names,
-) -> anyhow::Result<u8> {
-    let tables = glue_tables(config, names)?;
-    let base = cwlake::accounts::BaseSession::load(&Origin::Standard, &config.limits).await?;
-    let of_bucket = match &config.destination {
-        cwlake::config::Destination::S3(s3) => s3.region.clone(),
-        cwlake::config::Destination::Local(_) => None,
-    };
-    let region = of_bucket.or_else(|| base.region().cloned());
-    let region = region.ok_or_else(|| {
-        Usage("--register: no region is known: set destination.region or AWS_REGION".to_owned())
-    })?;
-    let done =
-        cwlake::accounts::register_tables(&base, &region, &names.database, &tables, &config.limits)
-            .await?;
-    let result: Vec<_> = done
-        .iter()
-        .map(|(name, what)| json!({ "name": name, "result": what }))
-        .collect();
-    print_result(args.json, &result, || {
-        let line = |(name, what): &(String, _)| {
-            format!("{name}: {}\n", json!(what).as_str().unwrap_or_default())
-        };
-        done.iter().map(line).collect()
-    })?;
-    Ok(0)
 }
 
 fn list_presets(args: &PresetsArgs) -> anyhow::Result<u8> {

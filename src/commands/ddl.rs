@@ -1,0 +1,100 @@
+//! `ddl`.
+
+use cwlake::cli::{DdlArgs, EngineArg};
+use cwlake::config::ExportConfig;
+use cwlake::ddl::{Engine, Names, glue_tables, statements};
+use cwlake::model::Day;
+use serde_json::json;
+
+use super::{Usage, load_config, print_result};
+
+pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
+    let engine = match args.engine {
+        EngineArg::Athena => Engine::Athena,
+        EngineArg::Trino => Engine::Trino,
+        EngineArg::Spark => Engine::Spark,
+        EngineArg::Duckdb => Engine::Duckdb,
+        EngineArg::Glue => Engine::Glue,
+    };
+    let first_day = Day::parse(&args.first_day).ok_or_else(|| {
+        Usage(format!(
+            "--first-day: '{}' is no day, such as 2024-01-01",
+            args.first_day.escape_debug()
+        ))
+    })?;
+    let names = Names::new(&args.database, &args.catalog, first_day)?;
+    let config = load_config(&args.config, None)?;
+    if args.register {
+        return register(args, &config, engine, &names).await;
+    }
+    if engine == Engine::Glue {
+        let tables = glue_tables(&config, &names)?;
+        let mut inputs = vec![json!({ "DatabaseInput": { "Name": names.database } })];
+        inputs.extend(tables.iter().map(|t| t.json(&names.database)));
+        print_result(true, &inputs, String::new)?;
+        return Ok(0);
+    }
+    let statements = statements(&config, engine, &names)?;
+    print_result(args.json, &statements, || {
+        let sql = statements.iter().map(|s| format!("{};\n", s.sql));
+        sql.collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(0)
+}
+
+async fn register(
+    args: &DdlArgs,
+    config: &ExportConfig,
+    engine: Engine,
+    names: &Names,
+) -> anyhow::Result<u8> {
+    if !matches!(engine, Engine::Glue | Engine::Athena) {
+        let text = format!(
+            "--register: the Glue catalog is read by athena and glue, not by {}",
+            engine.name()
+        );
+        return Err(Usage(text).into());
+    }
+    register_in_glue(args, config, names).await
+}
+
+#[cfg(not(feature = "glue"))]
+#[expect(clippy::unused_async, reason = "with Glue it calls")]
+async fn register_in_glue(_: &DdlArgs, _: &ExportConfig, _: &Names) -> anyhow::Result<u8> {
+    let text = "--register: this build does not speak to Glue (feature 'glue' is off): cwlake ddl --engine glue prints the definitions";
+    Err(Usage(text.to_owned()).into())
+}
+
+#[cfg(feature = "glue")]
+async fn register_in_glue(
+    args: &DdlArgs,
+    config: &ExportConfig,
+    names: &Names,
+) -> anyhow::Result<u8> {
+    let tables = glue_tables(config, names)?;
+    let base =
+        cwlake::accounts::BaseSession::load(&cwlake::accounts::Origin::Standard, &config.limits)
+            .await?;
+    let of_bucket = match &config.destination {
+        cwlake::config::Destination::S3(s3) => s3.region.clone(),
+        cwlake::config::Destination::Local(_) => None,
+    };
+    let region = of_bucket.or_else(|| base.region().cloned());
+    let region = region.ok_or_else(|| {
+        Usage("--register: no region is known: set destination.region or AWS_REGION".to_owned())
+    })?;
+    let done =
+        cwlake::accounts::register_tables(&base, &region, &names.database, &tables, &config.limits)
+            .await?;
+    let result: Vec<_> = done
+        .iter()
+        .map(|(name, what)| json!({ "name": name, "result": what }))
+        .collect();
+    print_result(args.json, &result, || {
+        let line = |(name, what): &(String, _)| {
+            format!("{name}: {}\n", json!(what).as_str().unwrap_or_default())
+        };
+        done.iter().map(line).collect()
+    })?;
+    Ok(0)
+}

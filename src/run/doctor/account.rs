@@ -1,0 +1,206 @@
+//! One account: its role, its regions, and each permission in use.
+
+use super::report::{Check, CheckState};
+use crate::accounts::{Entered, Probe, Reader};
+use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
+use crate::iam::{Grants, Principal, Statement, reader_statement};
+use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
+use crate::report::printable;
+use crate::run::prepare::regions_of;
+
+pub(super) async fn account_checks(
+    entered: Entered,
+    config: &ExportConfig,
+    who: Option<&str>,
+) -> Vec<Check> {
+    let subject = match &entered.config.name {
+        Some(name) => format!("{} ({})", entered.config.id, printable(name)),
+        None => entered.config.id.to_string(),
+    };
+    let role = entered.config.role.clone();
+    let reader = match entered.reader {
+        Ok(reader) => reader,
+        Err(cause) => {
+            let check = Check::failed(subject, "role", &cause);
+            return match (&role, cause.kind) {
+                (Some(role), CauseKind::AccessDenied) => {
+                    vec![with_trust(check, role, who), without_assume(role)]
+                }
+                _ => vec![check],
+            };
+        }
+    };
+    let until = match reader.session_end().await {
+        Some(end) => format!(", session until {}", iso_seconds(end)),
+        None => String::new(),
+    };
+    let access = role.as_ref().map_or("base credentials", |r| r.arn.as_str());
+    let mut checks = vec![Check::ok(
+        subject.clone(),
+        "role",
+        format!("{access}{until}"),
+    )];
+    let probes = probes(config, &reader);
+    let (regions, found) = match regions_to_try(&reader, config).await {
+        Ok(found) => found,
+        Err(cause) => {
+            let check = Check::failed(subject, "regions", &cause);
+            checks.push(denied(check, &cause, Probe::DescribeRegions, access));
+            return checks;
+        }
+    };
+    checks.extend(found.map(|check| Check {
+        subject: subject.clone(),
+        ..check
+    }));
+    let (open, closed) = try_regions(&reader, config, &regions, probes[0], &subject).await;
+    checks.extend(closed);
+    let region = open.unwrap_or_else(|| regions[0].clone());
+    let client = reader.lane(region.clone(), &config.limits);
+    for probe in probes {
+        let name = probe.name();
+        checks.push(match client.try_permission(probe).await {
+            Ok(()) => Check::ok(subject.clone(), name, format!("allowed in {region}")),
+            Err(cause) => {
+                let check = Check::failed(subject.clone(), name, &cause);
+                denied(check, &cause, probe, access)
+            }
+        });
+    }
+    checks
+}
+
+/// Tries the regions of an account: every one that was listed by hand, with a check for each that is closed; of those found by themselves no
+/// more than it takes to find one that is open. Where none is, the permission itself may be what is missing: its own check tells.
+async fn try_regions(
+    reader: &Reader,
+    config: &ExportConfig,
+    regions: &[Region],
+    probe: Probe,
+    subject: &str,
+) -> (Option<Region>, Vec<Check>) {
+    let by_hand = reader.config().regions != RegionChoice::Auto;
+    let mut open = Vec::new();
+    let mut closed = Vec::new();
+    for region in regions {
+        let client = reader.lane(region.clone(), &config.limits);
+        match client.try_permission(probe).await {
+            Ok(()) => open.push(region.clone()),
+            Err(cause) if by_hand => {
+                closed.push(Check::failed(subject, &format!("region {region}"), &cause));
+            }
+            Err(cause) if cause.kind.is_about_a_region() => {}
+            Err(_) => break,
+        }
+        if !by_hand && !open.is_empty() {
+            break;
+        }
+    }
+    let first = open.first().cloned();
+    if first.is_none() {
+        closed.clear();
+    } else if by_hand && regions.len() > 1 {
+        let detail = format!("{} of {} answer", open.len(), regions.len());
+        closed.insert(0, Check::ok(subject, "regions", detail));
+    }
+    (first, closed)
+}
+
+/// The regions of an account, its home region first where they are found by themselves, and what is to be said of how they are found.
+async fn regions_to_try(
+    reader: &Reader,
+    config: &ExportConfig,
+) -> Result<(Vec<Region>, Option<Check>), Cause> {
+    let mut regions = regions_of(reader, config).await?;
+    if reader.config().regions != RegionChoice::Auto {
+        return Ok((regions.read, None));
+    }
+    let home = reader.home_region();
+    regions.read.sort_by_key(|region| *region != home);
+    let Some(cause) = regions.guessed else {
+        let detail = format!(
+            "{} enabled, {} not",
+            regions.read.len(),
+            regions.disabled.len()
+        );
+        return Ok((regions.read, Some(Check::ok("", "regions", detail))));
+    };
+    let text = format!("all {} are tried: {}", regions.read.len(), cause.message);
+    let check = Check {
+        remedy: cause.hint.clone(),
+        ..Check::new("", "regions", CheckState::Warning, text)
+    };
+    let access = reader.config().access();
+    let check = denied(check, &cause, Probe::DescribeRegions, access);
+    Ok((regions.read, Some(check)))
+}
+
+/// The permissions that are in use, each with its call.
+fn probes(config: &ExportConfig, reader: &Reader) -> Vec<Probe> {
+    let by_instances = |s: &crate::config::Selection| matches!(s.source, Source::Ec2(_));
+    let mut probes = Vec::new();
+    if !config.selections.iter().all(by_instances) {
+        probes.push(Probe::ListMetrics);
+    }
+    if reader.config().linked_accounts {
+        probes.push(Probe::LinkedMetrics);
+    }
+    if config.selections.iter().any(by_instances) {
+        probes.push(Probe::DescribeInstances);
+    }
+    probes.push(Probe::GetMetricData);
+    probes
+}
+
+fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {
+    match cause.kind {
+        CauseKind::AccessDenied => check.add(
+            format!("the policy of {access}"),
+            &reader_statement(&[probe.action()]),
+        ),
+        _ => check,
+    }
+}
+
+/// The external id itself is shown by `cwlake iam` alone.
+fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
+    let principal = who.and_then(principal_of);
+    let Some(principal) = principal else {
+        return check;
+    };
+    let id = role
+        .external_id
+        .as_ref()
+        .map(|_| "<external id of this account: cwlake iam prints it>");
+    let policy = Grants::trust_policy(&principal, id, None);
+    check.add(
+        format!("the trust policy of {}", role.arn),
+        &policy.statements[0],
+    )
+}
+
+/// A session is not who assumes: its role is. The session does not tell the role's path.
+fn principal_of(arn: &str) -> Option<Principal> {
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    if let ["arn", partition, "sts", "", account, resource] = fields.as_slice() {
+        let role = resource.strip_prefix("assumed-role/")?.split('/').next()?;
+        return Principal::parse(
+            &format!("arn:{partition}:iam::{account}:role/{role}"),
+            Partition::Aws,
+        )
+        .ok();
+    }
+    Principal::parse(arn, Partition::Aws).ok()
+}
+
+fn without_assume(role: &RoleConfig) -> Check {
+    let statement = Statement::allow("CwlakeAssume", &["sts:AssumeRole"], vec![role.arn.clone()]);
+    let account = role.arn.split(':').nth(4).unwrap_or_default();
+    let check = Check::new(
+        account,
+        "sts:AssumeRole",
+        CheckState::Warning,
+        "AWS does not tell whether the trust policy or the caller's own policy denied it",
+    );
+    check.add("the caller's policy, if it is not there", &statement)
+}
