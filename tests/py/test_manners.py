@@ -164,3 +164,14 @@ def test_external_ids_show_nowhere(emulator, tmp_path, command):
         assert canary not in done.stdout and canary not in done.stderr, command
     for path in (tmp_path / "lake").rglob("*"):
         assert path.is_dir() or canary.encode() not in path.read_bytes(), path
+
+
+def test_the_sample_organization_can_be_tried(emulator, tmp_path):
+    running = emulator((ROOT / "sample-data" / "organization-world.toml").read_text())
+    env = {k: v for k, v in running.env().items() if k != "CWLAKE_NOW"}
+    (tmp_path / "cwlake.toml").write_text('destination = { url = "lake" }\norganization = {}\nmetrics = [{ preset = "ec2" }, { preset = "alb" }]\n')
+    for words in (["accounts"], ["discover"], ["doctor"], ["plan"]):
+        run(*words, "--quiet", folder=tmp_path, env=env)
+    told = run("export", "--quiet", folder=tmp_path, env=env).stdout
+    assert "skipped account 444455556666 (shop-legacy): its state is SUSPENDED" in told
+    assert "skipped 333344445555/eu-west-1" in told and "skipped af-south-1: not enabled in 2 accounts" in told

@@ -119,9 +119,14 @@ impl DoctorReport {
         let mut out = String::new();
         let widest = |of: fn(&Check) -> &str| {
             let widths = self.checks.iter().map(|c| of(c).chars().count());
-            widths.max().unwrap_or(0).min(44)
+            widths.max().unwrap_or(0).clamp(5, 44)
         };
         let (subjects, names) = (widest(|c| &c.subject), widest(|c| &c.check));
+        let _ = writeln!(
+            out,
+            "{:<7} {:<subjects$}  {:<names$}  found",
+            "state", "what", "check"
+        );
         for check in &self.checks {
             let (word, paint) = match check.state {
                 CheckState::Ok => ("ok", "32"),
