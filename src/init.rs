@@ -1,12 +1,12 @@
 //! `cwlake init`: a commented configuration, and a fresh external id for every account.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, Environment, Overrides, load};
+use crate::config::{ConfigError, Environment, Overrides, external_ids_in, load};
 use crate::model::AccountId;
 
 /// What a new configuration begins with.
@@ -37,6 +37,9 @@ pub enum InitError {
     /// A file cannot be written.
     #[error("writing {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
+    /// The file of external ids is not what it should be.
+    #[error("{}: {}", .0.display(), .1)]
+    Ids(PathBuf, String),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[source] getrandom::Error),
@@ -188,26 +191,32 @@ fn quoted(text: &str) -> String {
 ///
 /// # Errors
 /// [`InitError::Io`], [`InitError::Random`].
-pub fn add_missing_ids(
-    path: &Path,
-    there: &BTreeMap<AccountId, String>,
-    accounts: &[AccountId],
-) -> Result<Vec<AccountId>, InitError> {
-    let new: BTreeSet<&AccountId> = accounts.iter().filter(|a| !there.contains_key(a)).collect();
+pub fn add_missing_ids(path: &Path, accounts: &[AccountId]) -> Result<Vec<AccountId>, InitError> {
     // What is linked stays linked: the file itself is replaced.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let linked = std::fs::read_link(path).ok();
+    let linked = linked.map(|to| path.parent().unwrap_or(Path::new(".")).join(to));
+    let path = std::fs::canonicalize(path)
+        .ok()
+        .or(linked)
+        .unwrap_or_else(|| path.to_owned());
     let fail = |e: io::Error| InitError::Io(path.clone(), e);
+    // Two at once would each give the same account an id of its own: the second waits, and reads what the first has written.
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let lock = std::fs::File::open(folder.unwrap_or(Path::new("."))).map_err(fail)?;
+    lock.lock().map_err(fail)?;
     let before = std::fs::metadata(&path).ok();
+    let mut text = match &before {
+        Some(_) => std::fs::read_to_string(&path).map_err(fail)?,
+        None => "# External ids of the accounts' roles: shared with the trust policies (`cwlake iam`), and with nobody else.\n".to_owned(),
+    };
+    let there = external_ids_in(&text).map_err(|message| InitError::Ids(path.clone(), message))?;
+    let new: BTreeSet<&AccountId> = accounts.iter().filter(|a| !there.contains_key(a)).collect();
     if new.is_empty() && before.is_some() {
         return Ok(Vec::new());
     }
     if before.as_ref().is_some_and(|m| m.permissions().readonly()) {
         return Err(fail(io::ErrorKind::PermissionDenied.into()));
     }
-    let mut text = match &before {
-        Some(_) => std::fs::read_to_string(&path).map_err(fail)?,
-        None => "# External ids of the accounts' roles: shared with the trust policies (`cwlake iam`), and with nobody else.\n".to_owned(),
-    };
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -261,9 +270,8 @@ mod tests {
         let path = dir.path().join(EXTERNAL_IDS);
         let line = "# kept\n\"111122223333\" = \"as-it-was\"";
         std::fs::write(&path, line).expect("written");
-        let there = BTreeMap::from([(account("111122223333"), "as-it-was".to_owned())]);
         let accounts = [account("111122223333"), account("222233334444")];
-        let added = add_missing_ids(&path, &there, &accounts).expect("written");
+        let added = add_missing_ids(&path, &accounts).expect("written");
         assert_eq!(added, [account("222233334444")]);
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(

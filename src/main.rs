@@ -88,7 +88,11 @@ fn is_usage(error: &anyhow::Error) -> bool {
         || matches!(
             error.downcast_ref(),
             Some(
-                InitError::Exists(_) | InitError::NoFile | InitError::Io(..) | InitError::Config(_)
+                InitError::Exists(_)
+                    | InitError::NoFile
+                    | InitError::Io(..)
+                    | InitError::Ids(..)
+                    | InitError::Config(_)
             )
         )
 }

@@ -57,7 +57,7 @@ pub(super) fn iam(args: &IamArgs) -> anyhow::Result<u8> {
             let value = match part {
                 None => grants.document(principal.as_ref(), organization)?,
                 Some(IamPart::Reader) => grants.reader_policy().json(),
-                Some(IamPart::Trust) => grants.trust_policies(who()?, organization),
+                Some(IamPart::Trust) => grants.trust_policies(who()?, organization)?,
                 Some(IamPart::Caller) => grants.caller_policy().map_or(json!({}), |p| p.json()),
                 Some(IamPart::Writer) => grants.writer_policy()?.json(),
                 Some(IamPart::Bus) => return Err(unfit().into()),

@@ -1,7 +1,5 @@
 //! `init`.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context;
 use cwlake::cli::InitArgs;
 use cwlake::config::{Environment, Overrides, load, presets};
@@ -99,17 +97,12 @@ pub(super) async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<
 
 /// Adds external ids for the accounts of a configuration that have none; returns the file and how many.
 async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(String, usize)> {
-    // Two at once would each give the same account an id of its own: the second waits, and reads what the first has written.
-    let lock = std::fs::File::open(&args.config);
-    let lock = lock.with_context(|| format!("reading {}", args.config.display()))?;
-    lock.lock().context("waiting for another cwlake init")?;
     let overrides = Overrides {
         external_ids_may_be_missing: true,
         ..Overrides::default()
     };
     let config = load(&args.config, &overrides, &Environment::of_process())?;
     let path = config.external_ids_file.clone().ok_or(InitError::NoFile)?;
-    let there: BTreeMap<AccountId, String> = config.external_ids();
     let context = context_of(config, progress);
     let list = cwlake::run::accounts(&context).await?;
     context.progress.finish();
@@ -120,6 +113,6 @@ async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(Str
         .filter_map(|a| AccountId::parse(&a.account_id))
         .filter(|id| !own(id))
         .collect();
-    let added = add_missing_ids(&path, &there, &accounts)?;
+    let added = add_missing_ids(&path, &accounts)?;
     Ok((path.display().to_string(), added.len()))
 }

@@ -13,7 +13,7 @@ use super::roles::is_external_id;
 use crate::model::AccountId;
 
 /// External ids by account.
-pub(super) type ExternalIds = BTreeMap<AccountId, SecretString>;
+pub type ExternalIds = BTreeMap<AccountId, SecretString>;
 
 /// Ten thousand accounts, with ids of a hundred characters.
 const MAX_BYTES: u64 = 2 << 20;
@@ -71,15 +71,17 @@ pub(super) fn read(
             "chmod o-w the file",
         );
     }
-    match parse(&text) {
+    match external_ids_in(&text) {
         Ok(ids) => ids,
         Err(message) => refuse(message, form),
     }
 }
 
+/// Reads the text of a file of external ids.
+///
 /// # Errors
 /// What is wrong and in which line, without the ids.
-pub(super) fn parse(text: &str) -> Result<ExternalIds, String> {
+pub fn external_ids_in(text: &str) -> Result<ExternalIds, String> {
     let line = |span: Option<std::ops::Range<usize>>| {
         let at = span.map_or(0, |s| s.start);
         super::problem::line_of(text, at)

@@ -24,6 +24,7 @@ mod spanned;
 
 pub use accounts::{AccountConfig, RegionChoice};
 pub use destination::{Destination, Encryption, S3Destination};
+pub use external_ids::{ExternalIds, external_ids_in};
 pub use file::FileConfig;
 pub use limits::{
     DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,

@@ -222,6 +222,7 @@ impl ExportConfig {
             });
         }
         config.accounts.sort_by(|a, b| a.id.cmp(&b.id));
+        config.configured.clone_from(&config.accounts);
         left_out.retain(|l| self.is_about(&l.account.id));
         let mut problems = Vec::new();
         config.accounts = only_accounts(
@@ -230,6 +231,15 @@ impl ExportConfig {
             &self.only_regions,
             &mut problems,
         );
+        for excluded in self
+            .flagged_accounts()
+            .iter()
+            .filter(|id| config.excluded_accounts.contains(id))
+        {
+            let text =
+                format!("--account: {excluded} is excluded by organization.exclude_accounts");
+            problems.push(Problem::whole(text).remedy("take it out of the one or of the other"));
+        }
         // One that cannot be read is known all the same.
         problems.retain(|p| {
             !left_out
@@ -270,13 +280,6 @@ impl ExportConfig {
         } else {
             Err(self.source.refuse(problems))
         }
-    }
-
-    /// External ids by account, from the file that lists them.
-    pub fn external_ids(&self) -> BTreeMap<AccountId, String> {
-        let ids = self.external_ids.iter();
-        ids.map(|(account, id)| (account.clone(), id.expose_secret().to_owned()))
-            .collect()
     }
 
     /// Accounts that are read by a role without an external id, although a file lists the ids.

@@ -90,6 +90,8 @@ pub struct ExportConfig {
     pub partition: Partition,
     /// What the file of external ids says.
     pub(super) external_ids: ExternalIds,
+    /// The accounts as they are configured, whatever the flags leave of them.
+    pub(super) configured: Vec<AccountConfig>,
     /// Accounts that are not to be read by whatever way.
     pub(super) excluded_accounts: BTreeSet<AccountId>,
     /// The file of external ids, when the configuration names one.
@@ -130,7 +132,7 @@ impl ExportConfig {
     /// Whether an account that is linked to a monitoring account is wanted in a region: not one that is excluded, nor one that is configured to
     /// be read elsewhere.
     pub fn wants_linked(&self, lane: &Lane) -> bool {
-        let listed = self.accounts.iter().find(|a| a.id == lane.account);
+        let listed = self.configured.iter().find(|a| a.id == lane.account);
         let elsewhere = listed.is_some_and(|a| match &a.regions {
             RegionChoice::Auto => false,
             RegionChoice::Named(named) => !named.contains(&lane.region),
@@ -188,6 +190,7 @@ pub fn load(
     let fingerprint = fingerprint(&selections);
     let namespaces = namespaces(&selections);
     let only_regions = only_regions(overrides, &extra, &mut problems);
+    let configured = accounts.clone();
     // Whose accounts are not known yet is asked for them later.
     let accounts = match &organization {
         Some(_) => accounts,
@@ -207,6 +210,7 @@ pub fn load(
             only_accounts: overrides.accounts.clone(),
             partition: template.partition(),
             external_ids: template.external_ids.clone(),
+            configured,
             excluded_accounts: BTreeSet::new(),
             external_ids_file: file
                 .defaults
@@ -374,7 +378,6 @@ pub(super) fn only_accounts(
     let is_known = |id: &str| accounts.iter().any(|a| a.id.as_str() == id);
     // One that is not configured may be behind a link: the monitoring accounts are entered, and tell.
     let links = accounts.iter().any(|a| a.linked_accounts);
-    let through_links = links && only.iter().any(|id| !is_known(id));
     for id in only {
         let may_be_linked = links && AccountId::parse(id).is_some();
         if !is_known(id) && !may_be_linked {
@@ -391,7 +394,7 @@ pub(super) fn only_accounts(
         .into_iter()
         .filter(|a| {
             let is_named = only.iter().any(|id| a.id.as_str() == id);
-            only.is_empty() || is_named || through_links && a.linked_accounts
+            only.is_empty() || is_named || a.linked_accounts
         })
         .collect();
     if regions.is_empty() {

@@ -31,6 +31,11 @@ pub enum GrantsError {
          cwlake init --missing-ids), or print them one by one with --account"
     )]
     MixedIds,
+    /// A file lists the ids, and not this account's.
+    #[error(
+        "account {0} has no external id, and a file lists them: cwlake init --missing-ids adds it"
+    )]
+    WithoutId(AccountId),
     /// The organization's names are not known here.
     #[error(
         "role_name uses {{name}}, and the names of the organization's accounts are not known here: use {{account_id}}"
@@ -238,25 +243,12 @@ impl<'a> Grants<'a> {
     /// Accounts whose roles or external ids differ in more than the account, or no role at all.
     pub fn reader_role(&self) -> Result<ReaderRole, GrantsError> {
         let mut names = BTreeSet::new();
-        // By account, with none where none is sent; accounts that are not known yet have the form.
-        let mut ids: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
+        let ids = self.known_ids()?;
         let mut unknown = Others::Nobody;
         if let Some(organization) = &self.config.organization {
             let usual = organization.external_id_form();
-            let listed = organization.external_ids();
-            let of_account = |id: &AccountId| {
-                let form = usual.as_ref().map(|f| f.replace(ACCOUNT, id.as_str()));
-                listed.get(id).cloned().or(form)
-            };
-            let flagged = self.config.flagged_accounts();
-            let known: Vec<AccountId> = if flagged.is_empty() {
-                listed.keys().cloned().collect()
-            } else {
-                flagged
-            };
-            ids.extend(known.iter().map(|id| (id.clone(), of_account(id))));
             // Where a file lists them, every account is meant to be in it.
-            let is_listed = usual.is_none() && !listed.is_empty();
+            let is_listed = usual.is_none() && !organization.external_ids().is_empty();
             if !self.config.has_account_flag() && !is_listed {
                 unknown = Others::Send(usual);
             }
@@ -271,11 +263,6 @@ impl<'a> Grants<'a> {
         {
             if let Some(role) = &account.role {
                 names.insert(name_in(&role.arn).replace(account.id.as_str(), ACCOUNT));
-                let id = role
-                    .external_id
-                    .as_ref()
-                    .map(|id| id.expose_secret().to_owned());
-                ids.insert(account.id.clone(), id);
             }
         }
         let is_explicit = |id: &AccountId| self.config.accounts.iter().any(|a| a.id == *id);
@@ -340,7 +327,7 @@ impl<'a> Grants<'a> {
             let principal = principal.ok_or(GrantsError::NoPrincipal)?;
             document.insert(
                 "trust_policies".to_owned(),
-                self.trust_policies(principal, organization),
+                self.trust_policies(principal, organization)?,
             );
         }
         if let Destination::S3(s3) = &self.config.destination
@@ -355,7 +342,14 @@ impl<'a> Grants<'a> {
     }
 
     /// By account; `organization` stands for every account of it that has no external id of its own.
-    pub fn trust_policies(&self, principal: &Principal, organization: Option<&OrgId>) -> Value {
+    ///
+    /// # Errors
+    /// [`GrantsError::WithoutId`].
+    pub fn trust_policies(
+        &self,
+        principal: &Principal,
+        organization: Option<&OrgId>,
+    ) -> Result<Value, GrantsError> {
         let mut by_account = Map::new();
         let trust = |id: Option<&str>| Self::trust_policy(principal, id, organization).json();
         if let Some(fleet) = &self.config.organization {
@@ -365,24 +359,56 @@ impl<'a> Grants<'a> {
             if !self.config.has_account_flag() && !is_listed {
                 by_account.insert("organization".to_owned(), trust(form.as_deref()));
             }
-            let ids = fleet.external_ids();
-            let listed = ids.iter().filter(|(id, _)| self.config.is_about(id));
-            for (account, id) in listed {
-                by_account.insert(account.to_string(), trust(Some(id)));
+        }
+        for (account, id) in self.known_ids()? {
+            by_account.insert(account.to_string(), trust(id.as_deref()));
+        }
+        Ok(json!(by_account))
+    }
+
+    /// What each account that is known here sends, none where it sends none.
+    fn known_ids(&self) -> Result<BTreeMap<AccountId, Option<String>>, GrantsError> {
+        let mut ids: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
+        if let Some(organization) = &self.config.organization {
+            let usual = organization.external_id_form();
+            let listed = organization.external_ids();
+            let flagged = self.config.flagged_accounts();
+            let known = if flagged.is_empty() {
+                listed.keys().cloned().collect()
+            } else {
+                flagged
+            };
+            for id in known {
+                let form = usual.as_ref().map(|f| f.replace(ACCOUNT, id.as_str()));
+                let own = listed.get(&id).cloned().or(form);
+                ids.insert(id, own);
             }
         }
-        for account in self
+        let about = self
             .config
             .accounts
             .iter()
-            .filter(|a| self.config.is_about(&a.id))
-        {
-            if let Some(role) = &account.role {
-                let id = role.external_id.as_ref().map(ExposeSecret::expose_secret);
-                by_account.insert(account.id.to_string(), trust(id));
+            .filter(|a| self.config.is_about(&a.id));
+        for account in about {
+            match &account.role {
+                Some(role) => {
+                    let id = role.external_id.as_ref();
+                    let id = id.map(|id| id.expose_secret().to_owned());
+                    ids.insert(account.id.clone(), id);
+                }
+                None => {
+                    ids.remove(&account.id);
+                }
             }
         }
-        json!(by_account)
+        // A file lists the ids: an account that is not in it would get a role that never asks for the one it is given later.
+        let without = ids.iter().find(|(_, id)| id.is_none());
+        match without {
+            Some((account, _)) if self.config.external_ids_file.is_some() => {
+                Err(GrantsError::WithoutId(account.clone()))
+            }
+            _ => Ok(ids),
+        }
     }
 }
 

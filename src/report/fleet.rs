@@ -285,13 +285,13 @@ pub(crate) fn lane_notes(out: &mut String, lanes: impl Iterator<Item = (Lane, Ca
         same.or_insert((Vec::new(), lane, cause)).0.push(region);
     }
     for ((_, accounts), (regions, lane, cause)) in alike {
-        if regions.len() == 1 && accounts == 1 {
-            note(out, &lane.to_string(), "skipped", &cause);
-            continue;
-        }
-        let codes: Vec<&str> = regions.iter().map(Region::as_str).collect();
-        let name = format!("{} in {}", codes.join(", "), counted(accounts, "account"));
-        // The hint is for one account: what is the same in many was meant.
+        let name = if regions.len() == 1 && accounts == 1 {
+            lane.to_string()
+        } else {
+            let codes: Vec<&str> = regions.iter().map(Region::as_str).collect();
+            format!("{} in {}", codes.join(", "), counted(accounts, "account"))
+        };
+        // Nobody asked for them by name: there is nothing to be done.
         let cause = Cause {
             hint: None,
             ..cause

@@ -347,7 +347,13 @@ impl RunReport {
         if calls.throttles * 10 > calls.calls {
             hints.push("a tenth of the calls was throttled: limits.points_per_second and limits.calls_per_second leave room for whoever shares the quota".to_owned());
         }
-        let is_short = self.units.iter().any(UnitReport::is_short) || self.fleet.is_short();
+        let unknown = |a: &super::AccountReport| {
+            let has_units = self.units.iter().any(|u| u.account_id == a.account_id);
+            a.cause.is_some() && a.regions.is_empty() && !has_units
+        };
+        let is_short = self.units.iter().any(UnitReport::is_short)
+            || self.fleet.accounts.iter().any(unknown)
+            || !self.fleet.unlisted_links.is_empty();
         let is_local = !self.destination.contains("://");
         if is_short && !self.run_id.is_empty() && is_local {
             hints.push(format!(

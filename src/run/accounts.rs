@@ -57,7 +57,17 @@ pub(super) async fn entered_accounts_by(
     if let Some(cause) = all_without_credentials(&entered) {
         return Err(RunError::Credentials(cause));
     }
-    let (accounts, lanes) = lanes_of(entered, config).await;
+    let (mut accounts, lanes) = lanes_of(entered, config).await;
+    // A monitoring account that was not asked for is told of when it stands in the way of one that was.
+    let flagged = config.flagged_accounts();
+    let behind = flagged
+        .iter()
+        .any(|id| !config.accounts.iter().any(|a| a.id == *id));
+    accounts.retain(|account| {
+        let asked =
+            flagged.is_empty() || flagged.iter().any(|id| id.as_str() == account.account_id);
+        asked || behind && account.cause.is_some()
+    });
     Ok((context, left_out, accounts, lanes))
 }
 
@@ -144,7 +154,12 @@ pub async fn accounts(context: &RunContext) -> Result<AccountList, RunError> {
     };
     let (all, left_out) = joined(context, found.clone())?;
     let in_file = |id| context.config.accounts.iter().any(|a| a.id == id);
-    let accounts = all.config.accounts.iter().map(|account| ListedAccount {
+    let about = all
+        .config
+        .accounts
+        .iter()
+        .filter(|a| all.config.is_about(&a.id));
+    let accounts = about.map(|account| ListedAccount {
         account_id: account.id.to_string(),
         account_name: account.name.clone(),
         from: if in_file(account.id.clone()) {

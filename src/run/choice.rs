@@ -119,7 +119,10 @@ impl LaneChoice {
             Ok(TimeWindow::days(first, end.max(first.plus(1))))
         };
         for account in &report.accounts {
-            if account.cause.is_some() && account.regions.is_empty() {
+            // What is read through a link all the same is not missed.
+            let mut units = report.units.iter().filter(|u| u.account_id == account.id);
+            let is_read = units.next().is_some();
+            if account.cause.is_some() && account.regions.is_empty() && !is_read {
                 let id = AccountId::parse(&account.id).ok_or_else(|| value(&account.id))?;
                 choice.accounts.insert(id, all_days()?);
             }

@@ -8,7 +8,7 @@ use futures_util::stream;
 use serde::Serialize;
 
 use super::accounts::entered_accounts;
-use super::linked::{LinkedLane, follow_links};
+use super::linked::{LinkedLane, follow_links, unknown_flags};
 use super::pipeline::{RunContext, RunError, remarks, unmatched};
 use super::prepare::UnplannedLane;
 use crate::config::{ExportConfig, PeriodChoice, Selection};
@@ -75,6 +75,9 @@ pub struct DiscoveredMetric {
 pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport, RunError> {
     let (context, left_out, accounts, lanes) = entered_accounts(context).await?;
     let config = &context.config;
+    let in_region = |lane: &&UnplannedLane| config.reads(&lane.lane().region);
+    let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
+    let monitoring: Vec<UnplannedLane> = monitoring.cloned().collect();
     let wanted: Vec<UnplannedLane> = lanes
         .into_iter()
         .filter(|l| context.wants(&l.lane()))
@@ -91,10 +94,14 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
         .collect()
         .await;
     let ok = results.iter().filter(|(_, found)| found.is_ok());
-    let direct: BTreeSet<Lane> = ok.clone().map(|(lane, _)| lane.lane()).collect();
-    let monitoring = ok.filter(|(lane, _)| lane.is_monitoring());
-    let monitoring = monitoring.map(|(lane, _)| lane.clone()).collect();
+    let direct: BTreeSet<Lane> = ok.map(|(lane, _)| lane.lane()).collect();
+    let closed = |l: &UnplannedLane| {
+        let own = results.iter().find(|(lane, _)| lane.lane() == l.lane());
+        own.is_some_and(|(_, found)| found.is_err())
+    };
+    let monitoring = monitoring.into_iter().filter(|l| !closed(l)).collect();
     let links = follow_links(monitoring, direct, &context).await;
+    let unknown = unknown_flags(config, &links);
     let mut matched = BTreeMap::new();
     let mut report = DiscoverReport {
         series: 0,
@@ -102,7 +109,7 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
             accounts,
             shared: links.shared,
             unlisted_links: links.unlisted,
-            remarks: remarks(config, links.remarks),
+            remarks: remarks(config, [links.remarks, unknown].concat()),
             ..FleetReport::default()
         },
         lanes: Vec::new(),

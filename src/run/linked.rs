@@ -65,9 +65,13 @@ pub(super) async fn follow_links(
         through,
         client,
         found,
+        leave_out,
         stats,
     } in listed
     {
+        if leave_out {
+            continue;
+        }
         let found = found.unwrap_or_else(|cause| {
             links.unlisted.push(LinkReport {
                 account_id: through.account.to_string(),
@@ -105,6 +109,19 @@ pub(super) async fn follow_links(
         }
     }
     links
+}
+
+/// Accounts named by flag that neither the configuration nor a link knows.
+pub(super) fn unknown_flags(config: &ExportConfig, links: &Links) -> Vec<String> {
+    let behind = |id: &AccountId| links.lanes.iter().any(|l| l.lane.account == *id);
+    let configured = |id: &AccountId| config.accounts.iter().any(|a| a.id == *id);
+    let flagged = config.flagged_accounts().into_iter();
+    flagged
+        .filter(|id| !configured(id) && !behind(id))
+        .map(|id| {
+            format!("--account: {id} is neither configured nor linked to a monitoring account")
+        })
+        .collect()
 }
 
 /// Tags and states are known to the account alone that has the instances.
@@ -187,6 +204,8 @@ struct Listed {
     client: LaneClient,
     /// By account, or why nothing is seen.
     found: Result<BTreeMap<AccountId, Vec<MetricId>>, Cause>,
+    /// Nobody named the region, and it is closed to us.
+    leave_out: bool,
     stats: CallStats,
 }
 
@@ -198,6 +217,7 @@ async fn list(lane: UnplannedLane, context: &RunContext) -> Listed {
         () = context.stop.cancelled() => Err(Cause::new(CauseKind::Interrupted, "stopped before discovery ended")),
     };
     Listed {
+        leave_out: lane.is_left_out_for(found.as_ref().err()),
         through: lane.lane(),
         client,
         found,

@@ -12,7 +12,7 @@ use super::accounts::entered_accounts_by;
 use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::fleet::{export_lanes, lanes_of_account, note_unread};
-use super::linked::{follow_links, plan_linked};
+use super::linked::{follow_links, plan_linked, unknown_flags};
 use super::place::Place;
 use super::prepare::{UnplannedLane, note_closed_accounts, plan_one};
 use super::scope::LaneScope;
@@ -76,9 +76,11 @@ impl RunContext {
     /// The same for a lane that is read through another.
     pub(super) fn wants_linked(&self, lane: &Lane, through: &Lane) -> bool {
         let lanes = self.lanes.as_ref();
+        // Who is read directly was not missed when a link could not be listed.
+        let behind = || !self.config.accounts.iter().any(|a| a.id == lane.account);
         self.is_asked(lane)
             && self.config.wants_linked(lane)
-            && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through))
+            && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through) && behind())
     }
 
     fn is_asked(&self, lane: &Lane) -> bool {
@@ -198,8 +200,14 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let closed = |l: &UnplannedLane| lanes.iter().any(|p| p.lane == l.lane() && p.ready.is_err());
     let open = monitoring.into_iter().filter(|l| !closed(l)).collect();
     let links = follow_links(open, direct, &context).await;
+    let unknown = unknown_flags(config, &links);
     let linked = plan_linked(links.lanes, place, &context).await;
-    let detours = detours(&mut lanes, &linked);
+    let mut detours = detours(&mut lanes, &linked);
+    detours.extend(
+        linked
+            .iter()
+            .filter_map(|lane| account_detour(lane, &accounts)),
+    );
     lanes.extend(linked);
     let plans = lanes
         .iter()
@@ -211,7 +219,7 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         shared: links.shared,
         unlisted_links: links.unlisted,
         detours,
-        remarks: remarks(config, links.remarks),
+        remarks: remarks(config, [links.remarks, unknown].concat()),
         ..FleetReport::default()
     };
     fleet.leave_out(left_out);
@@ -348,6 +356,19 @@ fn detours(lanes: &mut Vec<PlannedLane>, linked: &[PlannedLane]) -> Vec<Detour> 
     detours
 }
 
+/// An account that could not be entered, and is read through a link all the same.
+fn account_detour(linked: &PlannedLane, accounts: &[AccountReport]) -> Option<Detour> {
+    let own = accounts
+        .iter()
+        .find(|a| a.account_id == linked.lane.account.as_str())?;
+    Some(Detour {
+        account_id: own.account_id.clone(),
+        region: linked.lane.region.to_string(),
+        through: linked.through.as_ref()?.to_string(),
+        cause: own.cause.clone()?,
+    })
+}
+
 /// Links that could not be listed lead to accounts the lake may know: their days are missed by name.
 async fn note_unlisted(
     context: &RunContext,
@@ -366,7 +387,10 @@ async fn note_unlisted(
             return;
         }
     };
-    let configured = |lane: &Lane| context.config.accounts.iter().any(|a| a.id == lane.account);
+    let configured = |lane: &Lane| {
+        let own = context.config.accounts.iter().any(|a| a.id == lane.account);
+        own || !context.config.wants_linked(lane)
+    };
     let is_planned = |lane: &Lane| planned.lanes.iter().any(|l| l.lane == *lane);
     for link in &planned.fleet.unlisted_links {
         let behind = known.iter().filter(|l| l.region.as_str() == link.region);

@@ -130,9 +130,12 @@ fn with_linked(
     known: &BTreeSet<Lane>,
     config: &ExportConfig,
 ) -> Vec<AccountConfig> {
-    let mut all = accounts.to_vec();
+    let about = accounts.iter().filter(|a| config.is_about(&a.id));
+    let mut all: Vec<AccountConfig> = about.cloned().collect();
     if accounts.iter().any(|a| a.linked_accounts) {
-        let others: BTreeSet<&AccountId> = known.iter().map(|l| &l.account).collect();
+        // Excluded, or configured for other regions: no run asks for it any more.
+        let wanted = known.iter().filter(|lane| config.wants_linked(lane));
+        let others: BTreeSet<&AccountId> = wanted.map(|l| &l.account).collect();
         for id in others {
             if config.is_about(id) && !accounts.iter().any(|a| a.id == *id) {
                 all.push(AccountConfig::linked(id.clone()));

@@ -700,6 +700,18 @@ async fn an_account_that_cannot_be_read_directly_is_read_through_its_link() {
     assert_eq!(lanes.count(), 1);
     let told = "222233334444/us-east-1 is read through account 111122223333, directly it is not";
     assert!(report.text().contains(told), "{}", report.text());
+    // Nothing is missing: there is nothing to ask for again.
+    assert!(
+        !report.text().contains("--only-failed"),
+        "{}",
+        report.text()
+    );
+    let json = serde_json::to_string(&report).expect("JSON");
+    assert!(
+        cwlake::run::LaneChoice::failed_in(&json)
+            .expect("a report")
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -898,6 +910,14 @@ async fn links_that_fail_are_missed_by_name_and_asked_again() {
     only.force = true;
     let again = export(&only).await.expect("a report");
     assert_eq!(again.units.len(), 2, "{}", again.text());
+    // Who is read directly was not missed.
+    let more = format!("[[account]]\nid = \"{TEST}\"\nregions = [\"us-east-1\"]\n");
+    let direct = Lab::new(observed("")).await.with_config(&monitoring(&more));
+    let mut only = context(&direct);
+    only.lanes = Some(cwlake::run::LaneChoice::failed_in(unknown).expect("a report"));
+    let again = export(&only).await.expect("a report");
+    let accounts: Vec<_> = again.units.iter().map(|u| u.account_id.as_str()).collect();
+    assert_eq!(accounts, [PLAY], "{}", again.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,3 +123,14 @@ def test_high_resolution_is_kept_inside_three_hours(emulator, export, tmp_path):
     ).fetchall()
     # Every ten seconds as far back as that is kept, less a margin for the run's own length; every minute before.
     assert rows == [("2026-11-20", 10, 270, 450.0, 719.0), ("2026-11-20", 60, 75, 5.0, 449.0), ("2026-11-21", 10, 660, 720.0, 1379.0)]
+
+
+def test_a_doctor_beside_an_export_disturbs_nothing(emulator, tmp_path):
+    running = emulator(fleet.world([fleet.account(fleet.CALLER, regions=["us-east-1"])]))
+    (tmp_path / "cwlake.toml").write_text(CONFIG)
+    words = lambda *w: [PROGRAM, *w, "--quiet", "--config", tmp_path / "cwlake.toml"]
+    for _ in range(8):
+        both = [words("doctor"), words("export", "--date", "2026-11-20", "--force"), words("doctor")]
+        ended = [subprocess.Popen(w, env=clean_env(**running.env()), stdout=subprocess.PIPE, text=True) for w in both]
+        told = [p.communicate()[0] for p in ended]
+        assert [p.returncode for p in ended] == [0, 0, 0], told

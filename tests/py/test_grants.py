@@ -320,6 +320,12 @@ def test_templates_ask_for_the_ids_that_are_sent_or_are_refused(tmp_path):
         assert "acme-100000000009" in template(form, "--account", fleet.account_id(9), format=format)
     other = own.replace("external_id", 'role_name = "Another"\nexternal_id')
     template(listed + other, code=2)
+    # The JSON says the same of an account that is named; one that the file does not know is refused.
+    form = head + '[defaults]\nexternal_id = "acme-{account_id}"\n'
+    trust = json.loads(cwlake(tmp_path, form, "iam", "--principal", ROLE, "--part", "trust", "--account", fleet.account_id(9)))
+    assert trust[fleet.account_id(9)]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"] == "acme-100000000009"
+    template(listed, "--account", fleet.account_id(9), code=2)
+    cwlake(tmp_path, listed, "iam", "--principal", ROLE, "--account", fleet.account_id(9), code=2)
 
 
 def test_other_partitions_have_their_own_arns(tmp_path):

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::report::{Check, CheckState, DoctorReport};
+use crate::commit::DOCTOR;
 use crate::config::{Destination, ExportConfig};
 use crate::iam::Grants;
 use crate::model::{Cause, CauseKind};
@@ -22,31 +23,52 @@ pub(super) async fn destination(context: &RunContext, report: &mut DoctorReport)
         }
     };
     let store = &*place.store;
+    let writer = writer_name(&context.config);
+    let statements = Grants::of(&context.config).writer_statements();
+    let missing = |check: Check, sid: &str| {
+        let statement = statements.iter().find(|s| s.sid == sid);
+        match statement {
+            Some(statement) if check.detail.contains("AccessDenied") => {
+                check.add(format!("the policy of {writer}"), statement)
+            }
+            _ => check,
+        }
+    };
+    // Under the lock, or an export would sweep the probe away, or stumble over it.
+    match store.acquire(&Holder::of_this_process(DOCTOR)).await {
+        Ok(held) => {
+            let taken = Check::ok("destination", "lock", "taken, to be given back");
+            report.checks.push(taken);
+            report.checks.extend(probe(store, missing).await);
+            held.release().await;
+        }
+        Err(AcquireError::Taken { holder, .. }) => {
+            let text = format!("a run holds it, so nothing is written: {holder}");
+            report.checks.push(Check::ok("destination", "lock", text));
+            report.checks.push(list(store, missing).await);
+        }
+        Err(AcquireError::Store(error)) => {
+            let check = Check::of_store("lock", &error, CheckState::Failed);
+            report.checks.push(missing(check, "CwlakeWrite"));
+        }
+    }
+}
+
+/// Writes, reads, lists and deletes an object, and begins to publish a file.
+async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec<Check> {
     let key = format!(
         "{}/probe-{:016x}",
         layout::CONTROL_FOLDER,
         fastrand::u64(..)
     );
     let body = Bytes::from_static(b"written by cwlake doctor\n");
-    let writer = writer_name(&context.config);
-    let statements = Grants::of(&context.config).writer_statements();
-    let missing = |check: Check, sid: &str| {
-        let statement = statements.iter().find(|s| s.sid == sid);
-        match statement {
-            Some(statement) => check.add(format!("the policy of {writer}"), statement),
-            None => check,
-        }
-    };
     if let Err(error) = store.put(&key, body.clone()).await {
         let check = Check::of_store("write", &error, CheckState::Failed);
-        report.checks.push(missing(check, "CwlakeWrite"));
-        return;
+        return vec![missing(check, "CwlakeWrite")];
     }
-    let place_of = format!("{}: {key}", store.describe());
-    report
-        .checks
-        .push(Check::ok("destination", "write", place_of));
-    report.checks.push(match store.get(&key).await {
+    let place = format!("{}: {key}", store.describe());
+    let written = Check::ok("destination", "write", place);
+    let read = match store.get(&key).await {
         Ok(Some(read)) if read == body => Check::ok("destination", "read", "as it was written"),
         Ok(_) => Check::new(
             "destination",
@@ -58,54 +80,38 @@ pub(super) async fn destination(context: &RunContext, report: &mut DoctorReport)
             Check::of_store("read", &error, CheckState::Failed),
             "CwlakeWrite",
         ),
-    });
-    let control = format!("{}/", layout::CONTROL_FOLDER);
-    report.checks.push(match store.list(&control).await {
-        Ok(_) => Check::ok("destination", "list", control),
-        Err(error) => missing(
-            Check::of_store("list", &error, CheckState::Failed),
-            "CwlakeList",
+    };
+    let listed = list(store, &missing).await;
+    let published = match store.prove_writable(layout::METRICS).await {
+        Ok(()) => Check::ok(
+            "destination",
+            "publish",
+            format!("files of {}", layout::METRICS),
         ),
-    });
-    report
-        .checks
-        .push(match store.prove_writable(layout::METRICS).await {
-            Ok(()) => Check::ok(
-                "destination",
-                "publish",
-                format!("files of {}", layout::METRICS),
-            ),
-            Err(error) => {
-                let check = Check::of_store("publish", &error, CheckState::Failed);
-                missing(check, "CwlakeWrite")
-            }
-        });
-    report.checks.push(match lock(store).await {
-        check if check.state == CheckState::Failed => missing(check, "CwlakeWrite"),
-        check => check,
-    });
-    report.checks.push(match store.delete(&key).await {
+        Err(error) => {
+            let check = Check::of_store("publish", &error, CheckState::Failed);
+            missing(check, "CwlakeWrite")
+        }
+    };
+    let deleted = match store.delete(&key).await {
         Ok(()) => Check::ok("destination", "delete", key),
         // Only a forced empty unit needs it.
         Err(error) => {
             let check = Check::of_store("delete", &error, CheckState::Warning);
             missing(check, "CwlakeReplace")
         }
-    });
+    };
+    vec![written, read, listed, published, deleted]
 }
 
-/// The lock that two runs share: a bucket's needs a store that writes on conditions.
-async fn lock(store: &dyn Store) -> Check {
-    let holder = Holder::of_this_process("doctor");
-    match store.acquire(&holder).await {
-        Ok(held) => {
-            held.release().await;
-            Check::ok("destination", "lock", "taken and given back")
-        }
-        Err(AcquireError::Taken { holder, .. }) => {
-            Check::ok("destination", "lock", format!("a run holds it: {holder}"))
-        }
-        Err(AcquireError::Store(error)) => Check::of_store("lock", &error, CheckState::Failed),
+async fn list(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Check {
+    let control = format!("{}/", layout::CONTROL_FOLDER);
+    match store.list(&control).await {
+        Ok(_) => Check::ok("destination", "list", control),
+        Err(error) => missing(
+            Check::of_store("list", &error, CheckState::Failed),
+            "CwlakeList",
+        ),
     }
 }
 
