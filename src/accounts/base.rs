@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
@@ -12,7 +13,7 @@ use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::credentials::{AccountCredentials, Handle, Source};
-use crate::config::Limits;
+use crate::config::{Limits, RoleConfig};
 use crate::model::{Cause, CauseKind, Region};
 
 /// Where the base credentials and the endpoints come from.
@@ -76,14 +77,36 @@ impl BaseSession {
         })
     }
 
-    /// Shared settings of every client: connector, time limits, endpoints from the environment; tries are counted by us.
-    pub(super) fn sdk(&self) -> &SdkConfig {
-        &self.config
+    /// Settings of every client: connector, time limits, endpoints from the environment. Tries are counted by us.
+    pub(super) fn sdk(&self, region: &Region, credentials: &Arc<AccountCredentials>) -> SdkConfig {
+        let provider = Handle(Arc::clone(credentials));
+        self.config
+            .to_builder()
+            .region(aws_config::Region::new(region.as_str().to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(provider))
+            // The session caches itself; a second cache would go on using a session that AWS has already refused.
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(RetryConfig::disabled())
+            .build()
     }
 
     /// The base credentials.
     pub(super) fn credentials(&self) -> &Arc<AccountCredentials> {
         &self.credentials
+    }
+
+    /// The session of a role, assumed at the STS endpoint of `region`; the base credentials without one.
+    pub(super) fn credentials_of(
+        &self,
+        role: Option<&RoleConfig>,
+        region: &Region,
+    ) -> Arc<AccountCredentials> {
+        let role = role.and_then(|role| Some((role.account()?, role.clone())));
+        let Some((account, role)) = role else {
+            return Arc::clone(&self.credentials);
+        };
+        let sts = self.sts(region);
+        Arc::new(AccountCredentials::new(Source::Role { account, sts, role }))
     }
 
     /// The region the environment or profile names, if any.
@@ -93,13 +116,7 @@ impl BaseSession {
 
     /// A client for the STS endpoint of `region`, calling with the base credentials.
     pub(super) fn sts(&self, region: &Region) -> aws_sdk_sts::Client {
-        let config = aws_sdk_sts::config::Builder::from(&self.config)
-            .region(aws_sdk_sts::config::Region::new(region.as_str().to_owned()))
-            .credentials_provider(Handle(Arc::clone(&self.credentials)))
-            .identity_cache(aws_sdk_sts::config::IdentityCache::no_cache())
-            .retry_config(RetryConfig::disabled())
-            .build();
-        aws_sdk_sts::Client::from_conf(config)
+        aws_sdk_sts::Client::new(&self.sdk(region, &self.credentials))
     }
 }
 

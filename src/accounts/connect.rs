@@ -69,11 +69,12 @@ impl Reader {
 
     /// Clients, limiters and retries for one region.
     pub fn lane(&self, region: Region, limits: &Limits) -> LaneClient {
+        let sdk = self.base.sdk(&region, &self.credentials);
         let lane = Lane {
             account: self.config.id.clone(),
             region,
         };
-        LaneClient::new(lane, self.base.sdk(), Arc::clone(&self.credentials), limits)
+        LaneClient::new(lane, &sdk, Arc::clone(&self.credentials), limits)
     }
 
     /// The region whose endpoint answers for the account as a whole.
@@ -94,7 +95,7 @@ fn sts_region_for(base: &BaseSession, config: &AccountConfig, set: Option<&Regio
             config
                 .role
                 .as_ref()
-                .and_then(partition_of)
+                .and_then(RoleConfig::partition)
                 .unwrap_or(Partition::Aws),
             None,
         ),
@@ -104,10 +105,6 @@ fn sts_region_for(base: &BaseSession, config: &AccountConfig, set: Option<&Regio
         .cloned()
         .or(first)
         .unwrap_or_else(|| main_region(partition))
-}
-
-pub(super) fn partition_of(role: &RoleConfig) -> Option<Partition> {
-    role.arn.split(':').nth(1).and_then(Partition::parse)
 }
 
 pub(super) fn main_region(partition: Partition) -> Region {

@@ -1,13 +1,11 @@
 //! Tables in the Glue catalog. Follows Glue `GetDatabase`, `CreateDatabase`, `GetTable`, `CreateTable` and `UpdateTable`.
 
-use aws_config::retry::RetryConfig;
 use aws_sdk_glue::Client;
-use aws_sdk_glue::config::{Builder, IdentityCache};
 use aws_sdk_glue::types::{Column, DatabaseInput, SerDeInfo, StorageDescriptor, Table, TableInput};
 use serde::Serialize;
 
 use super::base::BaseSession;
-use super::credentials::{Handle, retried};
+use super::credentials::retried;
 use crate::config::Limits;
 use crate::ddl::{GlueColumn, GlueTable};
 use crate::model::{Cause, CauseKind, Region};
@@ -35,14 +33,8 @@ pub async fn register_tables(
     tables: &[GlueTable],
     limits: &Limits,
 ) -> Result<Vec<(String, Registered)>, Cause> {
-    let config = Builder::from(base.sdk())
-        .region(aws_config::Region::new(region.as_str().to_owned()))
-        .credentials_provider(Handle(std::sync::Arc::clone(base.credentials())))
-        .identity_cache(IdentityCache::no_cache())
-        .retry_config(RetryConfig::disabled())
-        .build();
     let catalog = Catalog {
-        client: Client::from_conf(config),
+        client: Client::new(&base.sdk(region, base.credentials())),
         database: database.to_owned(),
         attempts: limits.attempts,
     };

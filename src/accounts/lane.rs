@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::retry::RetryConfig;
 
 use super::calls::Api;
-use super::credentials::{AccountCredentials, Handle};
+use super::credentials::AccountCredentials;
 use super::limiter::Pacer;
 use crate::config::{Limits, RECENT_SECONDS};
 use crate::model::Lane;
@@ -32,31 +31,17 @@ struct Inner {
 }
 
 impl LaneClient {
+    /// `sdk` is for the lane's region and calls with `credentials`.
     pub(super) fn new(
         lane: Lane,
         sdk: &SdkConfig,
         credentials: Arc<AccountCredentials>,
         limits: &Limits,
     ) -> Self {
-        let region = || aws_config::Region::new(lane.region.as_str().to_owned());
-        // The session caches itself; a second cache would go on using a session that AWS has already refused.
-        let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk)
-            .region(region())
-            .credentials_provider(Handle(Arc::clone(&credentials)))
-            .identity_cache(aws_sdk_cloudwatch::config::IdentityCache::no_cache())
-            .retry_config(RetryConfig::disabled())
-            .build();
-        #[cfg(feature = "ec2")]
-        let ec2 = aws_sdk_ec2::config::Builder::from(sdk)
-            .region(region())
-            .credentials_provider(Handle(Arc::clone(&credentials)))
-            .identity_cache(aws_sdk_ec2::config::IdentityCache::no_cache())
-            .retry_config(RetryConfig::disabled())
-            .build();
         Self(Arc::new(Inner {
-            cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             #[cfg(feature = "ec2")]
-            ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            ec2: aws_sdk_ec2::Client::new(sdk),
             credentials,
             attempts: limits.attempts,
             get_metric_data: Pacer::new(limits.calls_per_second),

@@ -6,17 +6,18 @@
 //! empty before the token ends; `State` takes the place of `Status`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::error::Error;
 
-use aws_config::retry::RetryConfig;
 use aws_sdk_organizations::Client;
-use aws_sdk_organizations::config::{Builder, IdentityCache};
 use aws_sdk_organizations::types::{Account, AccountState, AccountStatus};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::base::BaseSession;
-use super::connect::{main_region, partition_of};
-use super::credentials::{AccountCredentials, Handle, Source, retried};
+use super::connect::main_region;
+use super::credentials::retried;
 use crate::config::{Limits, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
 use crate::model::{AccountId, Cause, CauseKind, Partition};
 
@@ -59,38 +60,23 @@ pub async fn organization_accounts(
         client: client(base, organization),
         attempts: limits.attempts,
     };
-    let found = if organization.include_ous.is_empty() && organization.exclude_ous.is_empty() {
-        walk.all().await.map_err(hinted)?
-    } else {
+    let found = if organization.has_units() {
         walk.below(organization).await?
+    } else {
+        walk.all().await.map_err(hinted)?
     };
     Ok(found.into_values().collect())
 }
 
 fn client(base: &BaseSession, organization: &OrganizationConfig) -> Client {
     let partition = match &organization.role {
-        Some(role) => partition_of(role),
+        Some(role) => role.partition(),
         None => base.region().map(crate::model::Region::partition),
     };
     // One endpoint a partition, in a region of its own.
     let region = main_region(partition.unwrap_or(Partition::Aws));
-    let account =
-        |role: &crate::config::RoleConfig| role.arn.split(':').nth(4).and_then(AccountId::parse);
-    let credentials = match &organization.role {
-        Some(role) if account(role).is_some() => Arc::new(AccountCredentials::new(Source::Role {
-            account: account(role).expect("asked just before"),
-            sts: base.sts(&region),
-            role: role.clone(),
-        })),
-        _ => Arc::clone(base.credentials()),
-    };
-    let config = Builder::from(base.sdk())
-        .region(aws_config::Region::new(region.as_str().to_owned()))
-        .credentials_provider(Handle(credentials))
-        .identity_cache(IdentityCache::no_cache())
-        .retry_config(RetryConfig::disabled())
-        .build();
-    Client::from_conf(config)
+    let credentials = base.credentials_of(organization.role.as_ref(), &region);
+    Client::new(&base.sdk(&region, &credentials))
 }
 
 struct Walk {
@@ -132,24 +118,13 @@ impl Unit {
 
 impl Walk {
     async fn all(&self) -> Result<Found, Cause> {
+        let ask = |token| async move {
+            let page = self.client.list_accounts().set_next_token(token).send();
+            page.await.map(|page| (page.accounts, page.next_token))
+        };
         let mut found = Found::new();
-        let mut token = Token::default();
-        loop {
-            let page = retried("ListAccounts", self.attempts, || {
-                self.client
-                    .list_accounts()
-                    .set_next_token(token.current())
-                    .send()
-            })
-            .await?;
-            let Some(accounts) = token.list("ListAccounts", page.accounts)? else {
-                continue;
-            };
-            take(&accounts, &[], &mut found)?;
-            if !token.next("ListAccounts", page.next_token)? {
-                return Ok(found);
-            }
-        }
+        take(&self.pages("ListAccounts", ask).await?, &[], &mut found)?;
+        Ok(found)
     }
 
     /// Level by level, no deeper than something wanted may lie.
@@ -262,63 +237,80 @@ impl Walk {
 
     async fn units_in(&self, parent: &Unit) -> Result<Vec<Unit>, Cause> {
         const DOING: &str = "ListOrganizationalUnitsForParent";
+        let ask = |token| async move {
+            let list = self.client.list_organizational_units_for_parent();
+            let page = list.parent_id(&parent.id).set_next_token(token).send();
+            page.await
+                .map(|page| (page.organizational_units, page.next_token))
+        };
         let mut units = Vec::new();
-        let mut token = Token::default();
-        loop {
-            let page = retried(DOING, self.attempts, || {
-                self.client
-                    .list_organizational_units_for_parent()
-                    .parent_id(&parent.id)
-                    .set_next_token(token.current())
-                    .send()
-            })
-            .await?;
-            let Some(page_units) = token.list(DOING, page.organizational_units)? else {
-                continue;
+        for unit in self.pages(DOING, ask).await? {
+            let (Some(id), Some(name)) = (unit.id, unit.name) else {
+                let text = format!("{DOING}: a unit has no id or name");
+                return Err(Cause::new(CauseKind::Protocol, text));
             };
-            for unit in &page_units {
-                let (Some(id), Some(name)) = (unit.id(), unit.name()) else {
-                    let text = format!("{DOING}: a unit has no id or name");
-                    return Err(Cause::new(CauseKind::Protocol, text));
-                };
-                let mut path = parent.path.clone();
-                path.push(name.to_owned());
-                units.push(Unit {
-                    id: id.to_owned(),
-                    path,
-                    included: parent.included,
-                    excluded: parent.excluded,
-                });
-            }
-            if !token.next(DOING, page.next_token)? {
-                return Ok(units);
-            }
+            let mut path = parent.path.clone();
+            path.push(name);
+            units.push(Unit {
+                id,
+                path,
+                included: parent.included,
+                excluded: parent.excluded,
+            });
         }
+        Ok(units)
     }
 
     async fn accounts_in(&self, parent: &Unit) -> Result<Vec<Account>, Cause> {
-        const DOING: &str = "ListAccountsForParent";
-        let mut accounts = Vec::new();
-        let mut token = Token::default();
+        let ask = |token| async move {
+            let list = self.client.list_accounts_for_parent();
+            let page = list.parent_id(&parent.id).set_next_token(token).send();
+            page.await.map(|page| (page.accounts, page.next_token))
+        };
+        self.pages("ListAccountsForParent", ask).await
+    }
+
+    /// All pages of a list. A token that repeats is an error, not the end; a page without a list is asked for again: an empty answer is not an
+    /// empty organization.
+    async fn pages<T, E, F>(
+        &self,
+        doing: &str,
+        ask: impl Fn(Option<String>) -> F,
+    ) -> Result<Vec<T>, Cause>
+    where
+        F: Future<Output = Result<Page<T>, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let (mut all, mut seen) = (Vec::new(), HashSet::new());
+        let (mut token, mut unreadable) = (None, 0);
         loop {
-            let page = retried(DOING, self.attempts, || {
-                self.client
-                    .list_accounts_for_parent()
-                    .parent_id(&parent.id)
-                    .set_next_token(token.current())
-                    .send()
-            })
-            .await?;
-            let Some(more) = token.list(DOING, page.accounts)? else {
+            let page = retried(doing, self.attempts, || ask(token.clone())).await?;
+            let (Some(list), next) = page else {
+                unreadable += 1;
+                if unreadable > UNREADABLE_PAGES {
+                    let text = format!("{doing}: the answer has no list");
+                    return Err(Cause::new(CauseKind::Transient, text));
+                }
                 continue;
             };
-            accounts.extend(more);
-            if !token.next(DOING, page.next_token)? {
-                return Ok(accounts);
+            all.extend(list);
+            token = next.filter(|t| !t.is_empty());
+            let Some(token) = &token else {
+                return Ok(all);
+            };
+            if !seen.insert(token.clone()) {
+                let text = format!("{doing}: the page token repeats");
+                return Err(Cause::new(CauseKind::Protocol, text));
             }
         }
     }
 }
+
+/// What a page holds, and the token of the next.
+type Page<T> = (Option<Vec<T>>, Option<String>);
+
+/// Pages without a list that are asked for again.
+const UNREADABLE_PAGES: u32 = 3;
 
 fn take(accounts: &[Account], path: &[String], found: &mut Found) -> Result<(), Cause> {
     for account in accounts {
@@ -340,48 +332,6 @@ fn take(accounts: &[Account], path: &[String], found: &mut Found) -> Result<(), 
         );
     }
     Ok(())
-}
-
-/// The token of the next page; one that repeats is an error, not the end.
-#[derive(Debug, Default)]
-struct Token {
-    current: Option<String>,
-    seen: HashSet<String>,
-    unreadable: u32,
-}
-
-/// Pages without a list that are asked for again: an empty answer is not an empty organization.
-const UNREADABLE_PAGES: u32 = 3;
-
-impl Token {
-    fn current(&self) -> Option<String> {
-        self.current.clone()
-    }
-
-    /// The list of a page; `None` when the answer has none and the page is to be asked for again.
-    fn list<T>(&mut self, doing: &str, list: Option<Vec<T>>) -> Result<Option<Vec<T>>, Cause> {
-        if list.is_none() {
-            self.unreadable += 1;
-            if self.unreadable > UNREADABLE_PAGES {
-                let text = format!("{doing}: the answer has no list");
-                return Err(Cause::new(CauseKind::Transient, text));
-            }
-        }
-        Ok(list)
-    }
-
-    /// Whether there is another page.
-    fn next(&mut self, doing: &str, given: Option<String>) -> Result<bool, Cause> {
-        self.current = given.filter(|t| !t.is_empty());
-        match &self.current {
-            None => Ok(false),
-            Some(token) if self.seen.insert(token.clone()) => Ok(true),
-            Some(_) => Err(Cause::new(
-                CauseKind::Protocol,
-                format!("{doing}: the page token repeats"),
-            )),
-        }
-    }
 }
 
 fn hinted(cause: Cause) -> Cause {

@@ -4,10 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
-use aws_config::retry::RetryConfig;
-use aws_sdk_s3::config::{
-    Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation,
-};
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -15,9 +12,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::base::BaseSession;
 use super::calls::{may_try_again, pause};
 use super::classify::cause_of;
-use super::credentials::{AccountCredentials, Handle, Source};
+use super::connect::main_region;
+use super::credentials::AccountCredentials;
 use crate::config::{Limits, S3Destination};
-use crate::model::{AccountId, Cause, Region};
+use crate::model::{Cause, Partition};
 
 /// Everything needed to call S3 for one destination. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,28 +32,10 @@ impl StorageClient {
             .region
             .clone()
             .or_else(|| base.region().cloned())
-            .or_else(|| Region::parse("us-east-1"));
-        let credentials = match (&destination.role, &region) {
-            (Some(role), Some(region)) => {
-                let account = role.arn.split(':').nth(4).and_then(AccountId::parse);
-                let sts = base.sts(region);
-                match account {
-                    Some(account) => Arc::new(AccountCredentials::new(Source::Role {
-                        account,
-                        sts,
-                        role: role.clone(),
-                    })),
-                    None => Arc::clone(base.credentials()),
-                }
-            }
-            _ => Arc::clone(base.credentials()),
-        };
+            .unwrap_or_else(|| main_region(Partition::Aws));
+        let credentials = base.credentials_of(destination.role.as_ref(), &region);
         let checksums = destination.checksums;
-        let mut config = Builder::from(base.sdk())
-            .region(region.map(|r| aws_config::Region::new(r.as_str().to_owned())))
-            .credentials_provider(Handle(Arc::clone(&credentials)))
-            .identity_cache(IdentityCache::no_cache())
-            .retry_config(RetryConfig::disabled())
+        let mut config = Builder::from(&base.sdk(&region, &credentials))
             .request_checksum_calculation(if checksums {
                 RequestChecksumCalculation::WhenSupported
             } else {

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::accounts::{AccountConfig, AccountTemplate, RegionChoice, printable};
 use super::file::{self, FileConfig};
 use super::problem::{ConfigError, Problem};
-use super::resolve::{Environment, ExportConfig, only_accounts};
+use super::resolve::{Environment, ExportConfig, all_are_known, only_accounts};
 use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
 use crate::model::AccountId;
@@ -225,12 +225,11 @@ impl ExportConfig {
         config.configured.clone_from(&config.accounts);
         left_out.retain(|l| self.is_about(&l.account.id));
         let mut problems = Vec::new();
-        config.accounts = only_accounts(
-            config.accounts,
-            &self.only_accounts,
-            &self.only_regions,
-            &mut problems,
-        );
+        let only = &self.only_accounts;
+        // One that cannot be read is known all the same.
+        let is_left_out = |id: &str| left_out.iter().any(|l| l.account.id.as_str() == id);
+        all_are_known(only, &config.accounts, is_left_out, &mut problems);
+        config.accounts = only_accounts(config.accounts, only, &self.only_regions, &mut problems);
         for excluded in self
             .flagged_accounts()
             .iter()
@@ -240,12 +239,6 @@ impl ExportConfig {
                 format!("--account: {excluded} is excluded by organization.exclude_accounts");
             problems.push(Problem::whole(text).remedy("take it out of the one or of the other"));
         }
-        // One that cannot be read is known all the same.
-        problems.retain(|p| {
-            !left_out
-                .iter()
-                .any(|l| p.message.contains(l.account.id.as_str()))
-        });
         if problems.is_empty() {
             Ok((config, left_out))
         } else {
@@ -344,6 +337,11 @@ impl OrganizationConfig {
         let ids = self.template.external_ids.iter();
         ids.map(|(account, id)| (account.clone(), id.expose_secret().to_owned()))
             .collect()
+    }
+
+    /// Whether units are named: the organization is then walked from the root, and not listed as a whole.
+    pub fn has_units(&self) -> bool {
+        !(self.include_ous.is_empty() && self.exclude_ous.is_empty())
     }
 
     /// Whether the regions of its accounts are found by themselves.

@@ -194,7 +194,11 @@ pub fn load(
     // Whose accounts are not known yet is asked for them later.
     let accounts = match &organization {
         Some(_) => accounts,
-        None => only_accounts(accounts, &overrides.accounts, &only_regions, &mut problems),
+        None => {
+            let only = &overrides.accounts;
+            all_are_known(only, &accounts, |_| false, &mut problems);
+            only_accounts(accounts, only, &only_regions, &mut problems)
+        }
     };
     let selections = only_namespaces(selections, overrides, &mut problems);
     match destination {
@@ -368,14 +372,14 @@ fn only_regions(
     regions
 }
 
-/// The accounts named by flag, each with the regions named by flag. An account that reads none of those regions is left out.
-pub(super) fn only_accounts(
-    accounts: Vec<AccountConfig>,
+/// Accounts named by flag are in the configuration, or left out of it for a reason that is told elsewhere.
+pub(super) fn all_are_known(
     only: &[String],
-    regions: &[Region],
+    accounts: &[AccountConfig],
+    is_left_out: impl Fn(&str) -> bool,
     problems: &mut Vec<Problem>,
-) -> Vec<AccountConfig> {
-    let is_known = |id: &str| accounts.iter().any(|a| a.id.as_str() == id);
+) {
+    let is_known = |id: &str| accounts.iter().any(|a| a.id.as_str() == id) || is_left_out(id);
     // One that is not configured may be behind a link: the monitoring accounts are entered, and tell.
     let links = accounts.iter().any(|a| a.linked_accounts);
     for id in only {
@@ -390,6 +394,15 @@ pub(super) fn only_accounts(
             );
         }
     }
+}
+
+/// The accounts named by flag, each with the regions named by flag. An account that reads none of those regions is left out.
+pub(super) fn only_accounts(
+    accounts: Vec<AccountConfig>,
+    only: &[String],
+    regions: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Vec<AccountConfig> {
     let mut left: Vec<AccountConfig> = accounts
         .into_iter()
         .filter(|a| {

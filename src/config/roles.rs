@@ -25,6 +25,18 @@ pub struct RoleConfig {
     pub session_duration: Duration,
 }
 
+impl RoleConfig {
+    /// The account the role is in.
+    pub fn account(&self) -> Option<AccountId> {
+        self.arn.split(':').nth(4).and_then(AccountId::parse)
+    }
+
+    /// The partition it is in.
+    pub fn partition(&self) -> Option<Partition> {
+        self.arn.split(':').nth(1).and_then(Partition::parse)
+    }
+}
+
 const DEFAULT_SESSION_NAME: &str = "cwlake";
 const DEFAULT_SESSION_SECONDS: i64 = 3_600;
 

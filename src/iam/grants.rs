@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::policy::{Policy, Statement};
 use super::principal::{OrgId, Principal};
-use crate::config::{Destination, Encryption, ExportConfig, RegionChoice, S3Destination, Source};
+use crate::config::{
+    AccountConfig, Destination, Encryption, ExportConfig, OrganizationConfig, RegionChoice,
+    S3Destination, Source,
+};
 use crate::model::{AccountId, Partition};
 
 /// Everything a configuration needs to be allowed.
@@ -135,7 +138,7 @@ impl<'a> Grants<'a> {
             .accounts
             .iter()
             .any(|a| a.regions == RegionChoice::Auto)
-            || organization.is_some_and(crate::config::OrganizationConfig::finds_regions)
+            || organization.is_some_and(OrganizationConfig::finds_regions)
     }
 
     /// The policy of the role in each account.
@@ -181,7 +184,7 @@ impl<'a> Grants<'a> {
                 Some(role) => {
                     roles.insert(role.arn.clone());
                 }
-                None => statements.extend(writer_statements(s3, self.config.partition)),
+                None => statements.extend(self.writer_statements()),
             }
         }
         if self.config.accounts.iter().any(|a| a.role.is_none()) {
@@ -213,7 +216,7 @@ impl<'a> Grants<'a> {
     pub fn writer_policy(&self) -> Result<Policy, GrantsError> {
         match &self.config.destination {
             Destination::Local(_) => Err(GrantsError::LocalDestination),
-            Destination::S3(s3) => Ok(Policy::of(writer_statements(s3, self.config.partition))),
+            Destination::S3(_) => Ok(Policy::of(self.writer_statements())),
         }
     }
 
@@ -226,11 +229,28 @@ impl<'a> Grants<'a> {
     }
 
     /// What listing the organization takes.
+    ///
+    /// # Source
+    /// Organizations API reference; the resource of list calls is `*` in the service authorization reference, or the organization's root.
     pub fn organization_statement(&self) -> Statement {
         let organization = self.config.organization.as_ref();
-        let by_units =
-            organization.is_some_and(|o| !(o.include_ous.is_empty() && o.exclude_ous.is_empty()));
-        organization_statement(by_units)
+        let by_units = organization.is_some_and(OrganizationConfig::has_units);
+        let actions: &[&str] = if by_units {
+            &[
+                "organizations:ListAccountsForParent",
+                "organizations:ListOrganizationalUnitsForParent",
+                "organizations:ListRoots",
+            ]
+        } else {
+            &["organizations:ListAccounts"]
+        };
+        Statement::allow("CwlakeOrganization", actions, vec!["*".to_owned()])
+    }
+
+    /// The accounts of the file, or those of them that are named by flag.
+    fn accounts(&self) -> impl Iterator<Item = &AccountConfig> {
+        let accounts = self.config.accounts.iter();
+        accounts.filter(|a| self.config.is_about(&a.id))
     }
 
     fn roles(&self) -> impl Iterator<Item = &crate::config::RoleConfig> {
@@ -242,42 +262,19 @@ impl<'a> Grants<'a> {
     /// # Errors
     /// Accounts whose roles or external ids differ in more than the account, or no role at all.
     pub fn reader_role(&self) -> Result<ReaderRole, GrantsError> {
-        let mut names = BTreeSet::new();
         let ids = self.known_ids()?;
-        let mut unknown = Others::Nobody;
-        if let Some(organization) = &self.config.organization {
-            let usual = organization.external_id_form();
-            // Where a file lists them, every account is meant to be in it.
-            let is_listed = usual.is_none() && !organization.external_ids().is_empty();
-            if !self.config.has_account_flag() && !is_listed {
-                unknown = Others::Send(usual);
-            }
+        let own = self.accounts().filter_map(|a| {
+            let resource = name_in(&a.role.as_ref()?.arn);
+            Some(resource.replace(a.id.as_str(), ACCOUNT))
+        });
+        let mut names: BTreeSet<String> = own.collect();
+        let is_listed = |id: &AccountId| self.config.accounts.iter().any(|a| a.id == *id);
+        let has_flag = self.config.has_account_flag();
+        // Of accounts named by flag that all have a role of their own, the organization's is none.
+        let are_own = has_flag && ids.keys().all(is_listed) && !names.is_empty();
+        if let (Some(organization), false) = (&self.config.organization, are_own) {
             let pattern = organization.role_pattern(ACCOUNT, "{name}");
             names.insert(name_in(&pattern).to_owned());
-        }
-        for account in self
-            .config
-            .accounts
-            .iter()
-            .filter(|a| self.config.is_about(&a.id))
-        {
-            if let Some(role) = &account.role {
-                names.insert(name_in(&role.arn).replace(account.id.as_str(), ACCOUNT));
-            }
-        }
-        let is_explicit = |id: &AccountId| self.config.accounts.iter().any(|a| a.id == *id);
-        if self.config.has_account_flag() && ids.keys().all(is_explicit) && names.len() > 1 {
-            // The organization's role is none of theirs.
-            let own = self
-                .config
-                .accounts
-                .iter()
-                .filter(|a| self.config.is_about(&a.id));
-            names = own
-                .filter_map(|a| {
-                    Some(name_in(&a.role.as_ref()?.arn).replace(a.id.as_str(), ACCOUNT))
-                })
-                .collect();
         }
         let mut all = names.into_iter();
         let Some(resource) = all.next() else {
@@ -300,7 +297,7 @@ impl<'a> Grants<'a> {
         Ok(ReaderRole {
             path,
             name,
-            external_ids: external_ids(ids, &unknown)?,
+            external_ids: external_ids(ids, &self.others())?,
             policy: self.reader_policy(),
         })
     }
@@ -333,10 +330,8 @@ impl<'a> Grants<'a> {
         if let Destination::S3(s3) = &self.config.destination
             && s3.role.is_some()
         {
-            document.insert(
-                "writer_policy".to_owned(),
-                Policy::of(writer_statements(s3, self.config.partition)).json(),
-            );
+            let policy = Policy::of(self.writer_statements());
+            document.insert("writer_policy".to_owned(), policy.json());
         }
         Ok(Value::Object(document))
     }
@@ -352,18 +347,28 @@ impl<'a> Grants<'a> {
     ) -> Result<Value, GrantsError> {
         let mut by_account = Map::new();
         let trust = |id: Option<&str>| Self::trust_policy(principal, id, organization).json();
-        if let Some(fleet) = &self.config.organization {
-            let form = fleet.external_id_form();
-            // Where a file lists the ids, no account is meant to be without.
-            let is_listed = form.is_none() && !fleet.external_ids().is_empty();
-            if !self.config.has_account_flag() && !is_listed {
-                by_account.insert("organization".to_owned(), trust(form.as_deref()));
-            }
+        if let Others::Send(form) = self.others() {
+            by_account.insert("organization".to_owned(), trust(form.as_deref()));
         }
         for (account, id) in self.known_ids()? {
             by_account.insert(account.to_string(), trust(id.as_deref()));
         }
         Ok(json!(by_account))
+    }
+
+    /// What the accounts of the organization send that are not known here.
+    fn others(&self) -> Others {
+        let Some(organization) = &self.config.organization else {
+            return Others::Nobody;
+        };
+        let form = organization.external_id_form();
+        // Where a file lists the ids, every account is meant to be in it.
+        let is_listed = form.is_none() && !organization.external_ids().is_empty();
+        if self.config.has_account_flag() || is_listed {
+            Others::Nobody
+        } else {
+            Others::Send(form)
+        }
     }
 
     /// What each account that is known here sends, none where it sends none.
@@ -384,12 +389,7 @@ impl<'a> Grants<'a> {
                 ids.insert(id, own);
             }
         }
-        let about = self
-            .config
-            .accounts
-            .iter()
-            .filter(|a| self.config.is_about(&a.id));
-        for account in about {
+        for account in self.accounts() {
             match &account.role {
                 Some(role) => {
                     let id = role.external_id.as_ref();
@@ -455,21 +455,6 @@ fn external_ids(
         Some(by_account) if all_known => Ok(ExternalIds::ByAccount(by_account)),
         _ => Err(GrantsError::MixedIds),
     }
-}
-
-/// # Source
-/// Organizations API reference; the resource of list calls is `*` in the service authorization reference, or the organization's root.
-fn organization_statement(by_units: bool) -> Statement {
-    let actions: &[&str] = if by_units {
-        &[
-            "organizations:ListAccountsForParent",
-            "organizations:ListOrganizationalUnitsForParent",
-            "organizations:ListRoots",
-        ]
-    } else {
-        &["organizations:ListAccounts"]
-    };
-    Statement::allow("CwlakeOrganization", actions, vec!["*".to_owned()])
 }
 
 /// # Source

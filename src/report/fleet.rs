@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::words::{counted, grouped, printable};
 use crate::config::LeftOut;
-use crate::model::{Cause, CauseKind, Lane, Region};
+use crate::model::{Cause, CauseKind};
 
 /// The accounts of a run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -56,16 +56,6 @@ pub struct AccountReport {
 }
 
 impl AccountReport {
-    /// Every one of its regions is left out: it is not read at all, and that is a failure, whoever closed them. A policy says more than
-    /// regions that are not enabled.
-    pub(crate) fn close<'a>(&mut self, causes: impl Iterator<Item = &'a Cause>) {
-        let telling = causes.min_by_key(|cause| cause.kind != CauseKind::PolicyDenied);
-        self.cause = telling.map(|cause| Cause {
-            message: format!("no region could be read: {}", cause.message),
-            ..cause.clone()
-        });
-    }
-
     /// An account of the organization that is wanted and cannot be read.
     pub fn left_out(account: &LeftOutAccount) -> Self {
         Self {
@@ -76,6 +66,35 @@ impl AccountReport {
             regions_guessed: None,
             cause: Some(Cause::new(CauseKind::Other, account.why.clone())),
         }
+    }
+}
+
+/// How a lane ended: its account, whether it is left out, and why it could not be read.
+pub(crate) type EndedLane<'a> = (&'a str, &'a mut bool, Option<&'a Cause>);
+
+/// An account of which every region is left out is not read at all: that is a failure, whoever closed them, and its lanes are left out no
+/// more. A policy says more than regions that are not enabled.
+pub(crate) fn close_accounts<'a>(
+    accounts: &mut [AccountReport],
+    lanes: impl Iterator<Item = EndedLane<'a>>,
+) {
+    let mut by_account: BTreeMap<&str, Vec<EndedLane>> = BTreeMap::new();
+    for lane in lanes {
+        by_account.entry(lane.0).or_default().push(lane);
+    }
+    for account in accounts {
+        let own = by_account.remove(account.account_id.as_str());
+        let Some(own) = own.filter(|own| own.iter().all(|(_, left_out, _)| **left_out)) else {
+            continue;
+        };
+        let causes = own.iter().filter_map(|(_, _, cause)| *cause);
+        let telling = causes.min_by_key(|cause| cause.kind != CauseKind::PolicyDenied);
+        account.cause = telling.map(|cause| Cause {
+            message: format!("no region could be read: {}", cause.message),
+            ..cause.clone()
+        });
+        own.into_iter()
+            .for_each(|(_, left_out, _)| *left_out = false);
     }
 }
 
@@ -265,36 +284,38 @@ impl FleetReport {
     }
 }
 
+/// A lane that could not be read: account, region, why, and whether it is left out.
+pub(crate) type UnreadLane<'a> = (&'a str, &'a str, &'a Cause, bool);
+
 /// Lanes that could not be read: each by its name, or by region where nobody named it and it is closed.
-pub(crate) fn lane_notes(out: &mut String, lanes: impl Iterator<Item = (Lane, Cause, bool)>) {
-    let mut skipped: BTreeMap<(Region, CauseKind), Vec<(Lane, Cause)>> = BTreeMap::new();
-    for (lane, cause, is_skipped) in lanes {
+pub(crate) fn lane_notes<'a>(out: &mut String, lanes: impl Iterator<Item = UnreadLane<'a>>) {
+    let mut skipped: BTreeMap<(&str, CauseKind), Vec<(&str, &Cause)>> = BTreeMap::new();
+    for (account, region, cause, is_skipped) in lanes {
         if is_skipped {
-            let of_region = skipped.entry((lane.region.clone(), cause.kind));
-            of_region.or_default().push((lane, cause));
+            let of_region = skipped.entry((region, cause.kind));
+            of_region.or_default().push((account, cause));
         } else {
-            note(out, &lane.to_string(), cause.kind_word(), &cause);
+            let name = format!("{account}/{region}");
+            note(out, &name, cause.kind_word(), cause);
         }
     }
     // Regions that are closed alike in as many accounts share a line: an account that does not tell its regions has dozens.
-    let mut alike: BTreeMap<(CauseKind, usize), (Vec<Region>, Lane, Cause)> = BTreeMap::new();
-    for ((region, kind), mut closed) in skipped {
-        let accounts = closed.len();
-        let (lane, cause) = closed.swap_remove(0);
-        let same = alike.entry((kind, accounts));
-        same.or_insert((Vec::new(), lane, cause)).0.push(region);
+    let mut alike: BTreeMap<(CauseKind, usize), (Vec<&str>, &str, &Cause)> = BTreeMap::new();
+    for ((region, kind), closed) in skipped {
+        let (account, cause) = closed[0];
+        let same = alike.entry((kind, closed.len()));
+        same.or_insert((Vec::new(), account, cause)).0.push(region);
     }
-    for ((_, accounts), (regions, lane, cause)) in alike {
+    for ((_, accounts), (regions, account, cause)) in alike {
         let name = if regions.len() == 1 && accounts == 1 {
-            lane.to_string()
+            format!("{account}/{}", regions[0])
         } else {
-            let codes: Vec<&str> = regions.iter().map(Region::as_str).collect();
-            format!("{} in {}", codes.join(", "), counted(accounts, "account"))
+            format!("{} in {}", regions.join(", "), counted(accounts, "account"))
         };
         // Nobody asked for them by name: there is nothing to be done.
         let cause = Cause {
             hint: None,
-            ..cause
+            ..cause.clone()
         };
         note(out, &name, "skipped", &cause);
     }

@@ -5,8 +5,8 @@ mod plan;
 mod run;
 mod words;
 
-pub(crate) use fleet::lane_notes;
 pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
+pub(crate) use fleet::{close_accounts, lane_notes};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{

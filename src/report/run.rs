@@ -1,15 +1,15 @@
 //! The report of a run: what became of every account, lane and unit, as JSON and as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::fleet::{FleetReport, lane_notes, note};
+use super::fleet::{AccountReport, FleetReport, lane_notes, note};
 use super::words::{grouped, printable, size};
 use crate::accounts::CallStats;
 use crate::fetch::BatchStats;
-use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::model::{Cause, CauseKind, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
@@ -347,10 +347,9 @@ impl RunReport {
         if calls.throttles * 10 > calls.calls {
             hints.push("a tenth of the calls was throttled: limits.points_per_second and limits.calls_per_second leave room for whoever shares the quota".to_owned());
         }
-        let unknown = |a: &super::AccountReport| {
-            let has_units = self.units.iter().any(|u| u.account_id == a.account_id);
-            a.cause.is_some() && a.regions.is_empty() && !has_units
-        };
+        let has_units = |a: &AccountReport| self.units.iter().any(|u| u.account_id == a.account_id);
+        let unknown =
+            |a: &AccountReport| a.cause.is_some() && a.regions.is_empty() && !has_units(a);
         let is_short = self.units.iter().any(UnitReport::is_short)
             || self.fleet.accounts.iter().any(unknown)
             || !self.fleet.unlisted_links.is_empty();
@@ -383,26 +382,20 @@ impl RunReport {
             );
         }
         self.fleet.selection_notes(out);
-        let ended = |l: &LaneReport| {
-            let name = Lane {
-                account: AccountId::parse(&l.account_id)?,
-                region: Region::parse(&l.region)?,
-            };
-            Some((name, l.cause.clone()?, l.skipped))
-        };
-        lane_notes(out, self.lanes.iter().filter_map(ended));
+        let unread = self
+            .lanes
+            .iter()
+            .filter_map(|l| Some((&*l.account_id, &*l.region, l.cause.as_ref()?, l.skipped)));
+        lane_notes(out, unread);
     }
 
     fn unit_notes(&self, out: &mut String) {
+        let accounts = self.fleet.accounts.iter().filter(|a| a.cause.is_some());
+        let accounts: BTreeSet<&str> = accounts.map(|a| &*a.account_id).collect();
+        let lanes = self.lanes.iter().filter(|l| l.cause.is_some());
+        let lanes: BTreeSet<(&str, &str)> = lanes.map(|l| (&*l.account_id, &*l.region)).collect();
         let whole_lane = |u: &UnitReport| {
-            self.lanes
-                .iter()
-                .any(|l| l.account_id == u.account_id && l.region == u.region && l.cause.is_some())
-                || self
-                    .fleet
-                    .accounts
-                    .iter()
-                    .any(|a| a.account_id == u.account_id && a.cause.is_some())
+            accounts.contains(&*u.account_id) || lanes.contains(&(&*u.account_id, &*u.region))
         };
         for unit in self.units.iter().filter(|u| !whole_lane(u)) {
             let name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);

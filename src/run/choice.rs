@@ -1,6 +1,6 @@
 //! What of a fleet a run is about, when it is not all of it: the lanes that failed in an earlier run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -86,13 +86,12 @@ impl LaneChoice {
         let report: Report = serde_json::from_str(report).map_err(ChoiceError::Shape)?;
         let value = |text: &str| ChoiceError::Value(text.escape_debug().to_string());
         let mut choice = Self::default();
-        let lane_failed = |unit: &Unit| {
-            report.lanes.iter().any(|lane| {
-                (&lane.account, &lane.region) == (&unit.account_id, &unit.region)
-                    && lane.cause.is_some()
-                    && !lane.skipped
-            })
-        };
+        let failed = report
+            .lanes
+            .iter()
+            .filter(|l| l.cause.is_some() && !l.skipped);
+        let failed: BTreeSet<_> = failed.map(|l| (&l.account, &l.region)).collect();
+        let lane_failed = |unit: &Unit| failed.contains(&(&unit.account_id, &unit.region));
         for unit in &report.units {
             let asked = (unit.series_asked, unit.refused_queries);
             if !is_short(unit.outcome, unit.complete, asked.0, asked.1) && !lane_failed(unit) {
@@ -120,9 +119,8 @@ impl LaneChoice {
         };
         for account in &report.accounts {
             // What is read through a link all the same is not missed.
-            let mut units = report.units.iter().filter(|u| u.account_id == account.id);
-            let is_read = units.next().is_some();
-            if account.cause.is_some() && account.regions.is_empty() && !is_read {
+            let is_read = || report.units.iter().any(|u| u.account_id == account.id);
+            if account.cause.is_some() && account.regions.is_empty() && !is_read() {
                 let id = AccountId::parse(&account.id).ok_or_else(|| value(&account.id))?;
                 choice.accounts.insert(id, all_days()?);
             }

@@ -1,6 +1,6 @@
 //! What a configuration selects: the series that discovery finds, by account, region, namespace and metric. Nothing is planned or asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use futures_util::StreamExt;
@@ -8,13 +8,13 @@ use futures_util::stream;
 use serde::Serialize;
 
 use super::accounts::entered_accounts;
-use super::linked::{LinkedLane, follow_links, unknown_flags};
+use super::linked::{LinkedLane, follow_links, wanted_and_monitoring};
 use super::pipeline::{RunContext, RunError, remarks, unmatched};
 use super::prepare::UnplannedLane;
 use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::{Found, discover as discover_lane, linked_series};
 use crate::model::{Cause, Lane};
-use crate::report::{FleetReport, grouped, lane_notes, printable};
+use crate::report::{FleetReport, close_accounts, grouped, lane_notes, printable};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +31,6 @@ pub struct DiscoverReport {
 /// One account and region.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiscoveredLane {
-    #[serde(skip)]
-    lane: Lane,
     /// Account.
     pub account_id: String,
     /// Region.
@@ -75,16 +73,7 @@ pub struct DiscoveredMetric {
 pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport, RunError> {
     let (context, left_out, accounts, lanes) = entered_accounts(context).await?;
     let config = &context.config;
-    let in_region = |lane: &&UnplannedLane| config.reads(&lane.lane().region);
-    let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
-    let monitoring: Vec<UnplannedLane> = monitoring.cloned().collect();
-    let wanted: Vec<UnplannedLane> = lanes
-        .into_iter()
-        .filter(|l| context.wants(&l.lane()))
-        .collect();
-    context
-        .progress
-        .stage(&format!("discovering metrics in {} lanes", wanted.len()));
+    let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
     let results: Vec<(UnplannedLane, Result<Found, Cause>)> = stream::iter(wanted)
         .map(|lane| async {
             let found = discover_one(&lane, config).await;
@@ -93,24 +82,14 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
-    let ok = results.iter().filter(|(_, found)| found.is_ok());
-    let direct: BTreeSet<Lane> = ok.map(|(lane, _)| lane.lane()).collect();
-    let closed = |l: &UnplannedLane| {
-        let own = results.iter().find(|(lane, _)| lane.lane() == l.lane());
-        own.is_some_and(|(_, found)| found.is_err())
-    };
-    let monitoring = monitoring.into_iter().filter(|l| !closed(l)).collect();
-    let links = follow_links(monitoring, direct, &context).await;
-    let unknown = unknown_flags(config, &links);
+    let own = results.iter().map(|(l, found)| (l.lane(), found.is_ok()));
+    let links = follow_links(monitoring, own.collect(), &context).await;
     let mut matched = BTreeMap::new();
     let mut report = DiscoverReport {
         series: 0,
         fleet: FleetReport {
             accounts,
-            shared: links.shared,
-            unlisted_links: links.unlisted,
-            remarks: remarks(config, [links.remarks, unknown].concat()),
-            ..FleetReport::default()
+            ..links.fleet
         },
         lanes: Vec::new(),
     };
@@ -146,7 +125,12 @@ pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport
     report
         .lanes
         .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
-    report.note_closed();
+    let ended = report.lanes.iter_mut().map(|l| {
+        let account = l.account_id.as_str();
+        (account, &mut l.skipped, l.cause.as_ref())
+    });
+    close_accounts(&mut report.fleet.accounts, ended);
+    report.fleet.remarks.extend(remarks(config));
     report.fleet.unmatched = unmatched(config, matched.into_iter());
     report.fleet.leave_out(left_out);
     Ok(report)
@@ -192,7 +176,6 @@ impl DiscoverReport {
         matched: &mut BTreeMap<usize, u64>,
     ) {
         let mut entry = DiscoveredLane {
-            lane: lane.clone(),
             account_id: lane.account.to_string(),
             region: lane.region.to_string(),
             through,
@@ -237,18 +220,6 @@ impl DiscoverReport {
             }
         }
         self.lanes.push(entry);
-    }
-
-    /// An account of which every region is left out is not read at all.
-    fn note_closed(&mut self) {
-        for account in &mut self.fleet.accounts {
-            let is_own = |l: &&mut DiscoveredLane| l.account_id == account.account_id;
-            let mut own: Vec<&mut DiscoveredLane> = self.lanes.iter_mut().filter(is_own).collect();
-            if !own.is_empty() && own.iter().all(|l| l.skipped) {
-                account.close(own.iter().filter_map(|l| l.cause.as_ref()));
-                own.iter_mut().for_each(|l| l.skipped = false);
-            }
-        }
     }
 
     /// 0; 3 when something could not be read, 4 when nothing was found.
@@ -301,8 +272,11 @@ impl DiscoverReport {
         );
         self.fleet.account_notes(&mut out);
         self.fleet.selection_notes(&mut out);
-        let ended = |l: &DiscoveredLane| Some((l.lane.clone(), l.cause.clone()?, l.skipped));
-        lane_notes(&mut out, self.lanes.iter().filter_map(ended));
+        let unread = self
+            .lanes
+            .iter()
+            .filter_map(|l| Some((&*l.account_id, &*l.region, l.cause.as_ref()?, l.skipped)));
+        lane_notes(&mut out, unread);
         out
     }
 }

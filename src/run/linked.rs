@@ -3,7 +3,7 @@
 //! A linked account in a region is a lane like any other, with files and a manifest of its own; its calls go to the monitoring account and
 //! spend that account's quota.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -16,19 +16,15 @@ use crate::accounts::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
 use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId};
-use crate::report::{LinkReport, SharedSeries};
+use crate::report::{FleetReport, LinkReport, SharedSeries};
 
 /// What the links of monitoring accounts lead to.
 #[derive(Default)]
 pub(super) struct Links {
     /// The accounts behind them, each once in a region.
     pub(super) lanes: Vec<LinkedLane>,
-    /// Those that are reachable twice.
-    pub(super) shared: Vec<SharedSeries>,
-    /// Links that could not be listed.
-    pub(super) unlisted: Vec<LinkReport>,
-    /// What a selection cannot do with linked accounts.
-    pub(super) remarks: Vec<String>,
+    /// What is to be said of them.
+    pub(super) fleet: FleetReport,
 }
 
 /// A linked account in one region.
@@ -41,25 +37,45 @@ pub(super) struct LinkedLane {
     stats: CallStats,
 }
 
+/// The lanes that a run reads itself, and those whose links it follows.
+pub(super) fn wanted_and_monitoring(
+    lanes: Vec<UnplannedLane>,
+    context: &RunContext,
+) -> (Vec<UnplannedLane>, Vec<UnplannedLane>) {
+    let in_region = |lane: &&UnplannedLane| context.config.reads(&lane.lane().region);
+    let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
+    let monitoring = monitoring.cloned().collect();
+    let wanted = lanes.into_iter().filter(|l| context.wants(&l.lane()));
+    let wanted: Vec<UnplannedLane> = wanted.collect();
+    context
+        .progress
+        .stage(&format!("discovering metrics in {} lanes", wanted.len()));
+    (wanted, monitoring)
+}
+
 /// Lists what is linked to monitoring accounts: each account once, through the first that sees it, and not at all where it is read directly.
-/// `direct` are the lanes that are read without a link.
+/// `own` are the lanes that were asked without a link, and whether each can be read.
 pub(super) async fn follow_links(
     monitoring: Vec<UnplannedLane>,
-    direct: BTreeSet<Lane>,
+    own: BTreeMap<Lane, bool>,
     context: &RunContext,
 ) -> Links {
-    let listed: Vec<Listed> = stream::iter(monitoring)
+    // Where a monitoring account is closed itself, that is told of its lane.
+    let open = monitoring
+        .into_iter()
+        .filter(|l| own.get(&l.lane()) != Some(&false));
+    let listed: Vec<Listed> = stream::iter(open)
         .map(|lane| list(lane, context))
         .buffered(context.config.run.concurrency as usize)
         .collect()
         .await;
     let mut routes = Routes {
-        direct,
+        own,
         taken: BTreeMap::new(),
     };
     let mut links = Links::default();
     if !listed.is_empty() {
-        links.remarks = remarks(&context.config);
+        links.fleet.remarks = remarks(&context.config);
     }
     for Listed {
         through,
@@ -73,7 +89,7 @@ pub(super) async fn follow_links(
             continue;
         }
         let found = found.unwrap_or_else(|cause| {
-            links.unlisted.push(LinkReport {
+            links.fleet.unlisted_links.push(LinkReport {
                 account_id: through.account.to_string(),
                 region: through.region.to_string(),
                 cause,
@@ -88,7 +104,7 @@ pub(super) async fn follow_links(
                 region: through.region.clone(),
             };
             if let Some(read) = routes.other(&lane) {
-                links.shared.push(SharedSeries {
+                links.fleet.shared.push(SharedSeries {
                     account_id: lane.account.to_string(),
                     region: lane.region.to_string(),
                     series: metrics.len() as u64,
@@ -108,12 +124,14 @@ pub(super) async fn follow_links(
             }
         }
     }
+    let unknown = unknown_flags(&context.config, &links.lanes);
+    links.fleet.remarks.extend(unknown);
     links
 }
 
 /// Accounts named by flag that neither the configuration nor a link knows.
-pub(super) fn unknown_flags(config: &ExportConfig, links: &Links) -> Vec<String> {
-    let behind = |id: &AccountId| links.lanes.iter().any(|l| l.lane.account == *id);
+fn unknown_flags(config: &ExportConfig, linked: &[LinkedLane]) -> Vec<String> {
+    let behind = |id: &AccountId| linked.iter().any(|l| l.lane.account == *id);
     let configured = |id: &AccountId| config.accounts.iter().any(|a| a.id == *id);
     let flagged = config.flagged_accounts().into_iter();
     flagged
@@ -153,7 +171,8 @@ pub(super) async fn plan_linked(
 
 /// How the lanes of a run are read.
 struct Routes {
-    direct: BTreeSet<Lane>,
+    /// Those that were asked directly, and whether they can be read.
+    own: BTreeMap<Lane, bool>,
     /// Through which account.
     taken: BTreeMap<Lane, AccountId>,
 }
@@ -161,7 +180,7 @@ struct Routes {
 impl Routes {
     /// How a lane is read already.
     fn other(&self, lane: &Lane) -> Option<String> {
-        if self.direct.contains(lane) {
+        if self.own.get(lane) == Some(&true) {
             return Some("directly".to_owned());
         }
         let through = self.taken.get(lane)?;

@@ -12,9 +12,9 @@ use super::accounts::entered_accounts_by;
 use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::fleet::{export_lanes, lanes_of_account, note_unread};
-use super::linked::{follow_links, plan_linked, unknown_flags};
+use super::linked::{follow_links, plan_linked, wanted_and_monitoring};
 use super::place::Place;
-use super::prepare::{UnplannedLane, note_closed_accounts, plan_one};
+use super::prepare::plan_one;
 use super::scope::LaneScope;
 use crate::accounts::{CallStats, LaneClient, Origin};
 use crate::commit::{Lake, LakeError};
@@ -22,7 +22,9 @@ use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoic
 use crate::fetch::{BatchStats, Spool, sweep_spool};
 use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
-use crate::report::{AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, counted};
+use crate::report::{
+    AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts, counted,
+};
 use crate::telemetry::Progress;
 use crate::write::{Store, StoreError};
 
@@ -178,29 +180,19 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let base = place.session(context).await?;
     let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
-    let in_region = |lane: &&UnplannedLane| config.reads(&lane.lane().region);
-    let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
-    let monitoring: Vec<UnplannedLane> = monitoring.cloned().collect();
-    let wanted: Vec<UnplannedLane> = lanes
-        .into_iter()
-        .filter(|l| context.wants(&l.lane()))
-        .collect();
-    context
-        .progress
-        .stage(&format!("discovering metrics in {} lanes", wanted.len()));
+    let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
     let mut lanes: Vec<PlannedLane> = stream::iter(wanted)
         .map(|lane| plan_one(lane, place, &context))
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
-    note_closed_accounts(&mut accounts, &mut lanes);
-    let ready = lanes.iter().filter(|l| l.ready.is_ok());
-    let direct: BTreeSet<Lane> = ready.map(|l| l.lane.clone()).collect();
-    // Where a monitoring account is closed itself, that is told of its lane.
-    let closed = |l: &UnplannedLane| lanes.iter().any(|p| p.lane == l.lane() && p.ready.is_err());
-    let open = monitoring.into_iter().filter(|l| !closed(l)).collect();
-    let links = follow_links(open, direct, &context).await;
-    let unknown = unknown_flags(config, &links);
+    let ended = lanes.iter_mut().map(|l| {
+        let account = l.lane.account.as_str();
+        (account, &mut l.leave_out, l.ready.as_ref().err())
+    });
+    close_accounts(&mut accounts, ended);
+    let own = lanes.iter().map(|l| (l.lane.clone(), l.ready.is_ok()));
+    let links = follow_links(monitoring, own.collect(), &context).await;
     let linked = plan_linked(links.lanes, place, &context).await;
     let mut detours = detours(&mut lanes, &linked);
     detours.extend(
@@ -216,12 +208,10 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let cost = Cost::of(plans, &config.limits, context.now);
     let mut fleet = FleetReport {
         accounts,
-        shared: links.shared,
-        unlisted_links: links.unlisted,
         detours,
-        remarks: remarks(config, [links.remarks, unknown].concat()),
-        ..FleetReport::default()
+        ..links.fleet
     };
+    fleet.remarks.extend(remarks(config));
     fleet.leave_out(left_out);
     let planned = Planned {
         cost,
@@ -288,20 +278,20 @@ async fn export_into(
             cap,
         });
     }
+    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
     for account in &report.fleet.accounts {
         let Some(cause) = &account.cause else {
             continue;
         };
-        let planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
         let unread = lanes_of_account(account, context).into_iter();
         // What is read through a link all the same has a unit of its own.
-        for lane in unread.filter(|lane| !planned.contains(lane)) {
+        for lane in unread.filter(|lane| !is_planned.contains(lane)) {
             note_unread(lake, context, &lane, cause).await;
             let units = unread_units(&lane, cause.unit_outcome(), cause, context);
             report.units.extend(units);
         }
     }
-    note_unlisted(context, place, lake, &planned, &mut report).await;
+    note_unlisted(context, place, lake, &is_planned, &mut report).await;
     export_lanes(context, lake, planned.lanes, started, &mut report).await;
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
@@ -318,7 +308,8 @@ async fn export_into(
 }
 
 /// What is to be said of the configuration as a whole.
-pub(super) fn remarks(config: &ExportConfig, mut remarks: Vec<String>) -> Vec<String> {
+pub(super) fn remarks(config: &ExportConfig) -> Vec<String> {
+    let mut remarks = Vec::new();
     if config.accounts.is_empty() {
         remarks.push(
             "no account is read: see the rules of [organization] with cwlake accounts".to_owned(),
@@ -336,14 +327,16 @@ pub(super) fn remarks(config: &ExportConfig, mut remarks: Vec<String>) -> Vec<St
 
 /// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.
 fn detours(lanes: &mut Vec<PlannedLane>, linked: &[PlannedLane]) -> Vec<Detour> {
+    let linked = linked.iter().map(|l| (&l.lane, &l.through));
+    let linked: BTreeMap<&Lane, &Option<AccountId>> = linked.collect();
     let mut detours = Vec::new();
     lanes.retain(|lane| {
-        let Some(through) = linked.iter().find(|l| l.lane == lane.lane) else {
+        let Some(through) = linked.get(&lane.lane) else {
             return true;
         };
         // A region that is left out is nobody's fault.
         if let (Err(cause), false) = (&lane.ready, lane.leave_out) {
-            let through = through.through.as_ref().map(ToString::to_string);
+            let through = through.as_ref().map(ToString::to_string);
             detours.push(Detour {
                 account_id: lane.lane.account.to_string(),
                 region: lane.lane.region.to_string(),
@@ -374,10 +367,10 @@ async fn note_unlisted(
     context: &RunContext,
     place: &Place,
     lake: &Lake,
-    planned: &Planned,
+    is_planned: &BTreeSet<&Lane>,
     report: &mut RunReport,
 ) {
-    if planned.fleet.unlisted_links.is_empty() {
+    if report.fleet.unlisted_links.is_empty() {
         return;
     }
     let known = match place.known_lanes().await {
@@ -391,10 +384,10 @@ async fn note_unlisted(
         let own = context.config.accounts.iter().any(|a| a.id == lane.account);
         own || !context.config.wants_linked(lane)
     };
-    let is_planned = |lane: &Lane| planned.lanes.iter().any(|l| l.lane == *lane);
-    for link in &planned.fleet.unlisted_links {
+    for link in &report.fleet.unlisted_links {
         let behind = known.iter().filter(|l| l.region.as_str() == link.region);
-        for lane in behind.filter(|l| !configured(l) && !is_planned(l) && context.wants(l)) {
+        for lane in behind.filter(|l| !configured(l) && !is_planned.contains(l) && context.wants(l))
+        {
             note_unread(lake, context, lane, &link.cause).await;
             let outcome = link.cause.unit_outcome();
             report

@@ -346,16 +346,3 @@ fn as_of(
     }
     as_of
 }
-
-/// An account of which every region is left out is not read at all: that is a failure, whoever closed it.
-pub(super) fn note_closed_accounts(accounts: &mut [AccountReport], lanes: &mut [PlannedLane]) {
-    for account in accounts {
-        let is_of = |l: &&mut PlannedLane| l.lane.account.as_str() == account.account_id;
-        let mut own: Vec<&mut PlannedLane> = lanes.iter_mut().filter(is_of).collect();
-        if own.is_empty() || own.iter().any(|l| !l.leave_out) {
-            continue;
-        }
-        account.close(own.iter().filter_map(|l| l.ready.as_ref().err()));
-        own.iter_mut().for_each(|l| l.leave_out = false);
-    }
-}
