@@ -81,6 +81,14 @@ Examples:
     Status(StatusArgs),
     /// Open every file of the lake and compare it with the manifest; report faults and gaps
     Verify(VerifyArgs),
+    /// Show what each account has spent, against its budgets; and tell of breaches
+    #[command(after_help = "\
+Examples:
+  cwlake spend                                   # yesterday, the month so far, the month projected
+  cwlake spend --month 2026-10 --json
+  cwlake spend --fail-on-breach                  # exit code 8 when a budget is breached
+  cwlake spend --alert --dry-run alert.eml       # the e-mail as a file, for a mail client to show")]
+    Spend(SpendArgs),
     /// Print the policies this configuration needs, and no more: JSON, CloudFormation or Terraform
     #[command(after_help = "\
 Examples:
@@ -136,6 +144,9 @@ pub struct ConfigArgs {
     /// Only this region; may be repeated
     #[arg(long, value_name = "REGION")]
     pub region: Vec<String>,
+    /// Only this table: `metrics`, `instances`, `logs` or `spend`; may be repeated
+    #[arg(long, value_name = "TABLE")]
+    pub dataset: Vec<String>,
 }
 
 /// How an export runs, over what the configuration says.
@@ -256,6 +267,40 @@ pub struct VerifyArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
     /// Print the findings as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `spend`.
+#[derive(Debug, Args)]
+pub struct SpendArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// This UTC day; yesterday when left out
+    #[arg(
+        long,
+        value_name = "YYYY-MM-DD",
+        conflicts_with = "month",
+        help_heading = "Days"
+    )]
+    pub date: Option<String>,
+    /// The last day of this month, or yesterday if it is not over
+    #[arg(long, value_name = "YYYY-MM", help_heading = "Days")]
+    pub month: Option<String>,
+    /// Take this instant (RFC 3339) for now, to repeat a run exactly
+    #[arg(long, env = "CWLAKE_NOW", hide = true, value_name = "INSTANT")]
+    pub now: Option<String>,
+    /// Send an alert by every channel of `[alert]` about the breaches it was not told of
+    #[arg(long, help_heading = "Alerts")]
+    pub alert: bool,
+    /// Write the alert about all breaches to a file, and send nothing
+    #[arg(long, value_name = "FILE", requires = "alert", help_heading = "Alerts")]
+    pub dry_run: Option<PathBuf>,
+    /// End with exit code 8 when a budget is breached
+    #[arg(long, help_heading = "Alerts")]
+    pub fail_on_breach: bool,
+    /// Print the charges as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

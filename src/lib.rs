@@ -25,6 +25,7 @@
 //! The tests in `tests/it/architecture.rs` hold these.
 
 pub mod accounts;
+pub mod alert;
 pub mod cli;
 pub mod commit;
 pub mod config;
@@ -42,5 +43,6 @@ pub mod normalize;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod spend;
 pub mod telemetry;
 pub mod write;

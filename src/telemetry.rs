@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::UnitOutcome;
-use crate::report::{LaneReport, RunReport, UnitReport, grouped, plan_text};
+use crate::report::{LaneReport, RunReport, TableReport, UnitReport, grouped, plan_text};
 
 /// Lines of the plan shown before a run; `cwlake plan` shows them all.
 const PLAN_LINES: usize = 20;
@@ -74,6 +74,18 @@ impl Progress {
 
     /// One lane is done.
     pub fn lane_done(&self, lane: &LaneReport, units: &[UnitReport]) {
+        let name = format!("{}/{}", lane.account_id, lane.region);
+        self.done(&name, lane.seconds, units);
+    }
+
+    /// One table beside metrics is done in a lane.
+    pub fn table_done(&self, table: &TableReport, units: &[UnitReport]) {
+        let dataset = table.dataset.name();
+        let name = format!("{}/{} {dataset}", table.account_id, table.region);
+        self.done(&name, table.seconds, units);
+    }
+
+    fn done(&self, name: &str, seconds: f64, units: &[UnitReport]) {
         let rows: u64 = units
             .iter()
             .filter(|u| u.outcome == UnitOutcome::Written)
@@ -92,13 +104,7 @@ impl Progress {
         .map(|(n, word)| format!("{n} {word}"))
         .collect::<Vec<_>>()
         .join(", ");
-        let text = format!(
-            "{}/{}: {words}; {} rows in {:.1} s",
-            lane.account_id,
-            lane.region,
-            grouped(rows),
-            lane.seconds
-        );
+        let text = format!("{name}: {words}; {} rows in {seconds:.1} s", grouped(rows));
         match &self.0 {
             Mode::Quiet => {}
             Mode::Lines => line(&text),

@@ -25,6 +25,12 @@ pub enum Api {
     DescribeInstances,
     /// EC2 `DescribeRegions`.
     DescribeRegions,
+    /// `CloudWatch` Logs `DescribeLogGroups`.
+    DescribeLogGroups,
+    /// `CloudWatch` Logs `FilterLogEvents`.
+    FilterLogEvents,
+    /// `CloudWatch` Logs `GetLogEvents`.
+    GetLogEvents,
 }
 
 impl Api {
@@ -35,6 +41,9 @@ impl Api {
             Self::ListMetrics => "ListMetrics",
             Self::DescribeInstances => "DescribeInstances",
             Self::DescribeRegions => "DescribeRegions",
+            Self::DescribeLogGroups => "DescribeLogGroups",
+            Self::FilterLogEvents => "FilterLogEvents",
+            Self::GetLogEvents => "GetLogEvents",
         }
     }
 
@@ -45,6 +54,9 @@ impl Api {
             Self::ListMetrics => "cloudwatch:ListMetrics",
             Self::DescribeInstances => "ec2:DescribeInstances",
             Self::DescribeRegions => "ec2:DescribeRegions",
+            Self::DescribeLogGroups => "logs:DescribeLogGroups",
+            Self::FilterLogEvents => "logs:FilterLogEvents",
+            Self::GetLogEvents => "logs:GetLogEvents",
         }
     }
 }
@@ -231,6 +243,8 @@ impl LaneClient {
                     Api::GetMetricData => "limits.points_per_second and limits.calls_per_second",
                     Api::ListMetrics => "limits.list_metrics_per_second",
                     Api::DescribeInstances | Api::DescribeRegions => "limits.ec2_calls_per_second",
+                    Api::DescribeLogGroups | Api::FilterLogEvents => "limits.logs_calls_per_second",
+                    Api::GetLogEvents => "limits.log_stream_calls_per_second",
                 }
             )),
             CauseKind::Unreachable => cause.with_hint(format!(

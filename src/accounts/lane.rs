@@ -1,6 +1,6 @@
 //! One lane's clients, its quotas and its number of tries.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -21,6 +21,9 @@ struct Inner {
     cloudwatch: aws_sdk_cloudwatch::Client,
     #[cfg(feature = "ec2")]
     ec2: aws_sdk_ec2::Client,
+    /// Made when it is first used: most lanes of most runs read no logs.
+    logs: OnceLock<aws_sdk_cloudwatchlogs::Client>,
+    sdk: SdkConfig,
     credentials: Arc<AccountCredentials>,
     attempts: u32,
     get_metric_data: Pacer,
@@ -28,6 +31,9 @@ struct Inner {
     recent_factor: f64,
     list_metrics: Pacer,
     ec2_calls: Pacer,
+    describe_log_groups: Pacer,
+    filter_log_events: Pacer,
+    get_log_events: Pacer,
 }
 
 impl LaneClient {
@@ -42,6 +48,8 @@ impl LaneClient {
             cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             #[cfg(feature = "ec2")]
             ec2: aws_sdk_ec2::Client::new(sdk),
+            logs: OnceLock::new(),
+            sdk: sdk.clone(),
             credentials,
             attempts: limits.attempts,
             get_metric_data: Pacer::new(limits.calls_per_second),
@@ -49,6 +57,9 @@ impl LaneClient {
             recent_factor: limits.points_per_second / limits.recent_points_per_second,
             list_metrics: Pacer::new(limits.list_metrics_per_second),
             ec2_calls: Pacer::new(limits.ec2_calls_per_second),
+            describe_log_groups: Pacer::new(limits.logs_calls_per_second),
+            filter_log_events: Pacer::new(limits.logs_calls_per_second),
+            get_log_events: Pacer::new(limits.log_stream_calls_per_second),
             lane,
         }))
     }
@@ -67,6 +78,14 @@ impl LaneClient {
     #[cfg(feature = "ec2")]
     pub fn ec2(&self) -> &aws_sdk_ec2::Client {
         &self.0.ec2
+    }
+
+    /// The client of `CloudWatch` Logs.
+    pub fn logs(&self) -> &aws_sdk_cloudwatchlogs::Client {
+        let inner = &self.0;
+        inner
+            .logs
+            .get_or_init(|| aws_sdk_cloudwatchlogs::Client::new(&inner.sdk))
     }
 
     /// The account's session.
@@ -93,17 +112,24 @@ impl LaneClient {
                 self.0.get_metric_data.spend(1.0).await;
                 self.0.points.spend(points).await;
             }
-            Api::ListMetrics => self.0.list_metrics.spend(1.0).await,
-            Api::DescribeInstances | Api::DescribeRegions => self.0.ec2_calls.spend(1.0).await,
+            other => self.pacer(other).spend(1.0).await,
         }
     }
 
     /// Keeps the whole lane from calling for a while.
     pub(super) fn hold(&self, api: Api, pause: Duration) {
+        self.pacer(api).hold(pause);
+    }
+
+    /// What a call that was too much has spent too much of.
+    fn pacer(&self, api: Api) -> &Pacer {
         match api {
-            Api::GetMetricData => self.0.points.hold(pause),
-            Api::ListMetrics => self.0.list_metrics.hold(pause),
-            Api::DescribeInstances | Api::DescribeRegions => self.0.ec2_calls.hold(pause),
+            Api::GetMetricData => &self.0.points,
+            Api::ListMetrics => &self.0.list_metrics,
+            Api::DescribeInstances | Api::DescribeRegions => &self.0.ec2_calls,
+            Api::DescribeLogGroups => &self.0.describe_log_groups,
+            Api::FilterLogEvents => &self.0.filter_log_events,
+            Api::GetLogEvents => &self.0.get_log_events,
         }
     }
 }

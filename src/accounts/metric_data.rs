@@ -1,26 +1,23 @@
-//! `GetMetricData` on the SDK's own client, with a decoder of the caller's: credentials, endpoint, signing and errors stay the SDK's, and
-//! the body of a successful answer is read once, into what the caller needs.
+//! `GetMetricData` with a decoder of the caller's: the answer is CBOR.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_cloudwatch::operation::get_metric_data::builders::GetMetricDataFluentBuilder;
 use aws_sdk_cloudwatch::operation::get_metric_data::{GetMetricDataError, GetMetricDataOutput};
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextRef, Error, Output,
-};
-use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
-use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ErrorMetadata;
 use minicbor::Decoder;
 use minicbor::data::Type;
 
-/// Reads a body.
-type Decode<T> = fn(&[u8]) -> Result<T, BoxError>;
+use super::tap::{Decode, Operation, Tap};
+
+const GET_METRIC_DATA: Operation = Operation {
+    empty: || Output::erase(GetMetricDataOutput::builder().build()),
+    refused: |metadata| Error::erase(GetMetricDataError::generic(metadata)),
+    error_of,
+};
 
 /// Sends a request and reads a successful answer with `decode`.
 ///
@@ -30,82 +27,10 @@ pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
     request: GetMetricDataFluentBuilder,
     decode: Decode<T>,
 ) -> Result<T, SdkError<GetMetricDataError, HttpResponse>> {
-    let read = Arc::new(Mutex::new(None));
-    let tap = Tap {
-        decode,
-        read: Arc::clone(&read),
-    };
+    let tap = Tap::new(GET_METRIC_DATA, decode);
+    let answer = tap.answer();
     request.customize().interceptor(tap).send().await?;
-    let taken = read.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // The SDK took the answer for one, so the tap has read it, or has failed the call.
-    taken.ok_or_else(|| SdkError::construction_failure("the answer was not read"))
-}
-
-/// Puts its own decoder in the place of the SDK's.
-struct Tap<T> {
-    decode: Decode<T>,
-    read: Arc<Mutex<Option<T>>>,
-}
-
-impl<T> fmt::Debug for Tap<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").finish_non_exhaustive()
-    }
-}
-
-#[dyn_dispatch_hint]
-impl<T: Send + fmt::Debug + 'static> Intercept for Tap<T> {
-    fn name(&self) -> &'static str {
-        "GetMetricDataTap"
-    }
-
-    fn read_before_execution(
-        &self,
-        _context: &BeforeSerializationInterceptorContextRef<'_>,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let decoder = Tapped {
-            decode: self.decode,
-            read: Arc::clone(&self.read),
-        };
-        config
-            .interceptor_state()
-            .store_put(SharedResponseDeserializer::new(decoder));
-        Ok(())
-    }
-}
-
-struct Tapped<T> {
-    decode: Decode<T>,
-    read: Arc<Mutex<Option<T>>>,
-}
-
-impl<T> fmt::Debug for Tapped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tapped").finish_non_exhaustive()
-    }
-}
-
-impl<T: Send + fmt::Debug + 'static> DeserializeResponse for Tapped<T> {
-    fn deserialize_nonstreaming_with_config(
-        &self,
-        response: &HttpResponse,
-        _config: &ConfigBag,
-    ) -> Result<Output, OrchestratorError<Error>> {
-        let body = response.body().bytes().unwrap_or_default();
-        if !response.status().is_success() {
-            let error = GetMetricDataError::generic(error_of(response, body));
-            return Err(OrchestratorError::operation(Error::erase(error)));
-        }
-        match (self.decode)(body) {
-            Ok(answer) => {
-                *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-                Ok(Output::erase(GetMetricDataOutput::builder().build()))
-            }
-            // Answered, and so billed: no refusal.
-            Err(error) => Err(OrchestratorError::response(error)),
-        }
-    }
+    answer.take()
 }
 
 /// Code and message of a refusal. The header keeps the code that query clients know; the body may spell another, behind its namespace.

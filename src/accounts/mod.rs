@@ -3,6 +3,8 @@
 //! In: the validated accounts. Out: a [`Reader`] an account that could be entered, or the [`Cause`](crate::model::Cause) why not.
 //! Only the adapter files of other stages may use this module.
 
+#[cfg(feature = "alerts")]
+mod alerts;
 mod base;
 mod caller;
 mod calls;
@@ -11,15 +13,21 @@ mod connect;
 mod credentials;
 #[cfg(feature = "glue")]
 mod glue;
+#[cfg(feature = "ec2")]
+mod instances;
 mod lane;
 mod limiter;
+mod log_events;
 mod metric_data;
 mod organizations;
 mod probes;
 #[cfg(feature = "ec2")]
 mod regions;
 mod storage;
+mod tap;
 
+#[cfg(feature = "alerts")]
+pub use alerts::{publish_message, put_event, send_mail};
 pub use base::{BaseSession, Origin};
 pub use caller::{Caller, CallerAnswer, caller};
 pub use calls::{Api, CallStats, Toll};
@@ -27,8 +35,11 @@ pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
 #[cfg(feature = "glue")]
 pub use glue::{Registered, register_tables};
+#[cfg(feature = "ec2")]
+pub use instances::describe_instances;
 pub use lane::LaneClient;
 pub use limiter::Pacer;
+pub use log_events::{filter_log_events, get_log_events};
 pub use metric_data::get_metric_data;
 pub use organizations::{OrganizationError, organization_accounts};
 pub use probes::Probe;

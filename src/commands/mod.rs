@@ -3,6 +3,7 @@
 mod ddl;
 mod iam;
 mod init;
+mod spend;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Doctor(args) => doctor(&args, progress).await,
         Command::Accounts(args) => accounts(&args, progress).await,
         Command::Discover(args) => discover(&args, progress).await,
+        Command::Spend(args) => spend::run(&args, progress).await,
         Command::Iam(args) => iam::iam(&args),
         Command::Ddl(args) => ddl::ddl(&args).await,
         Command::Presets(args) => list_presets(&args),
@@ -265,6 +267,7 @@ fn overrides(args: &ConfigArgs, run: Option<&RunArgs>) -> Overrides {
         lookback_days: run.and_then(|r| r.lookback_days),
         accounts: args.account.clone(),
         regions: args.region.clone(),
+        datasets: args.dataset.clone(),
         namespaces: run.map(|r| r.namespace.clone()).unwrap_or_default(),
         ..Overrides::default()
     }
@@ -286,16 +289,7 @@ fn context(
     progress: Progress,
 ) -> anyhow::Result<RunContext> {
     let config = load_config(config, run.map(|(run, _)| run))?;
-    let now = match &range.now {
-        None => clock(),
-        Some(text) => text
-            .parse::<jiff::Timestamp>()
-            .map_err(|_| RangeError {
-                flag: "--now",
-                message: format!("'{text}' is not an RFC 3339 instant"),
-            })?
-            .as_second(),
-    };
+    let now = clock_of(range.now.as_deref())?;
     let ask = run.map(|(_, ask)| ask);
     let request = RangeRequest {
         date: range.date.clone(),
@@ -354,6 +348,18 @@ fn failed_in(report: &std::path::Path, now: i64) -> Result<LaneChoice, RangeErro
 }
 
 /// The one place that reads the clock for data.
+/// The instant given, or now.
+fn clock_of(given: Option<&str>) -> Result<i64, RangeError> {
+    let Some(text) = given else {
+        return Ok(clock());
+    };
+    let instant = text.parse::<jiff::Timestamp>().map_err(|_| RangeError {
+        flag: "--now",
+        message: format!("'{text}' is not an RFC 3339 instant"),
+    })?;
+    Ok(instant.as_second())
+}
+
 fn clock() -> i64 {
     jiff::Timestamp::now().as_second()
 }

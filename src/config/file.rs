@@ -9,6 +9,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::alert::Alert;
+use super::budget::BudgetTable;
+use super::logs::{Instances, Logs, Spend};
 use super::problem::{ConfigError, Problem};
 use super::spanned::Spanned;
 
@@ -39,6 +42,18 @@ pub struct FileConfig {
     /// Which metrics, with which statistics, at which period.
     #[serde(default)]
     pub metrics: Vec<Spanned<Metrics>>,
+    /// The EC2 inventory with its tags, once a day.
+    pub instances: Option<Spanned<Instances>>,
+    /// Which events of CloudWatch Logs.
+    #[serde(default)]
+    pub logs: Vec<Spanned<Logs>>,
+    /// Estimated charges (AWS/Billing).
+    pub spend: Option<Spanned<Spend>>,
+    /// Thresholds for charges.
+    #[serde(default)]
+    pub budget: Vec<Spanned<BudgetTable>>,
+    /// Where alerts go.
+    pub alert: Option<Spanned<Alert>>,
 }
 
 /// Where the lake is.
@@ -111,6 +126,10 @@ pub struct LimitOverrides {
     pub list_metrics_per_second: Option<Spanned<f64>>,
     /// `DescribeInstances` and `DescribeRegions` (10).
     pub ec2_calls_per_second: Option<Spanned<f64>>,
+    /// `FilterLogEvents`, and as many of `DescribeLogGroups` (5).
+    pub logs_calls_per_second: Option<Spanned<f64>>,
+    /// `GetLogEvents` (10).
+    pub log_stream_calls_per_second: Option<Spanned<f64>>,
     /// Tries of one call, with jittered back-off (10).
     pub attempts: Option<Spanned<i64>>,
     /// Seconds to open a connection (5).

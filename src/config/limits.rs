@@ -56,6 +56,18 @@ const LIST_METRICS_CALLS_PER_SECOND: f64 = 25.0;
 /// EC2 API reference, "Request throttling": non-mutating unfiltered calls refill at 10 tokens per second.
 const EC2_CALLS_PER_SECOND: f64 = 10.0;
 
+/// `FilterLogEvents` calls per second in one account and region; `DescribeLogGroups` has at least as many. Adjustable by request.
+///
+/// # Source
+/// CloudWatch Logs user guide, "CloudWatch Logs quotas": 5 in most regions, 10 in the largest.
+const LOGS_CALLS_PER_SECOND: f64 = 5.0;
+
+/// `GetLogEvents` calls per second in one account and region.
+///
+/// # Source
+/// As [`LOGS_CALLS_PER_SECOND`]: 10 in most regions, 25 in the largest.
+const LOG_STREAM_CALLS_PER_SECOND: f64 = 10.0;
+
 /// Tries of one call, the first included.
 const ATTEMPTS: u32 = 10;
 
@@ -72,6 +84,10 @@ pub struct Limits {
     pub list_metrics_per_second: f64,
     /// EC2 calls per second and lane.
     pub ec2_calls_per_second: f64,
+    /// `FilterLogEvents` calls per second and lane, and as many of `DescribeLogGroups`.
+    pub logs_calls_per_second: f64,
+    /// `GetLogEvents` calls per second and lane.
+    pub log_stream_calls_per_second: f64,
     /// Tries of one call, the first included.
     pub attempts: u32,
     /// Time to open a connection.
@@ -92,6 +108,8 @@ impl Default for Limits {
             recent_points_per_second: RECENT_POINTS_PER_SECOND,
             list_metrics_per_second: LIST_METRICS_CALLS_PER_SECOND,
             ec2_calls_per_second: EC2_CALLS_PER_SECOND,
+            logs_calls_per_second: LOGS_CALLS_PER_SECOND,
+            log_stream_calls_per_second: LOG_STREAM_CALLS_PER_SECOND,
             attempts: ATTEMPTS,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),

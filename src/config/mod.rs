@@ -5,10 +5,13 @@
 //! variables it names, and the file's mode.
 
 mod accounts;
+mod alert;
+mod budget;
 mod destination;
 mod external_ids;
 mod file;
 mod limits;
+mod logs;
 mod organization;
 mod presets;
 mod problem;
@@ -23,6 +26,8 @@ mod selection;
 mod spanned;
 
 pub use accounts::{AccountConfig, RegionChoice};
+pub use alert::{AlertConfig, Channel, MailConfig, SmtpSecurity};
+pub use budget::{Budget, BudgetScope};
 pub use destination::{Destination, Encryption, S3Destination};
 pub use external_ids::{ExternalIds, external_ids_in};
 pub use file::FileConfig;
@@ -30,6 +35,7 @@ pub use limits::{
     DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
     RECENT_SECONDS,
 };
+pub use logs::{LogSelection, SpendConfig};
 pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
 pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
@@ -39,4 +45,6 @@ pub use resolve::{Environment, ExportConfig, Overrides, load};
 pub use roles::RoleConfig;
 pub use rules::{NameRule, ValueRule};
 pub use run_options::RunOptions;
-pub use selection::{Asks, InstanceFilter, Origin, PeriodChoice, Selection, Source};
+pub use selection::{
+    Asks, InstanceFilter, Origin, PeriodChoice, Selection, Source, billing_selections,
+};

@@ -187,6 +187,13 @@ impl ExportConfig {
             return Ok((config, Vec::new()));
         };
         self.all_known(&organization, &found)?;
+        let unknown = self.unknown_spenders(|id| {
+            let listed = self.configured.iter().any(|a| a.id == *id);
+            listed || found.iter().any(|a| a.id == *id)
+        });
+        if !unknown.is_empty() {
+            return Err(self.source.refuse(unknown));
+        }
         let excluded = organization.exclude_accounts.iter();
         config.excluded_accounts = excluded.filter_map(|r| AccountId::parse(&r.text)).collect();
         let mut left_out = Vec::new();

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::accounts::{self, AccountConfig, AccountTemplate, RegionChoice, printable};
+use super::alert::{self, AlertConfig};
+use super::budget::{self, Budget};
 use super::destination::{self, Destination};
 use super::external_ids::{self, ExternalIds};
 use super::file::FileConfig;
 use super::limits::Limits;
+use super::logs::{self, LogSelection, SpendConfig};
 use super::organization::{self, OrganizationConfig};
 use super::problem::{ConfigError, ConfigSource, Problem};
 use super::regions::known_region;
 use super::run_options::{RunOptions, extra_regions, limits, run_options};
 use super::selection::{self, Selection};
-use crate::model::{AccountId, Lane, Partition, Region};
+use crate::model::{AccountId, Dataset, Lane, Partition, Region};
 
 /// The environment variables a configuration may name, as a value so that tests need no process state.
 #[derive(Clone, Default)]
@@ -61,6 +64,8 @@ pub struct Overrides {
     pub regions: Vec<String>,
     /// `--namespace`: only these.
     pub namespaces: Vec<String>,
+    /// `--dataset`: only these.
+    pub datasets: Vec<String>,
     /// The file of external ids is about to be written.
     pub external_ids_may_be_missing: bool,
 }
@@ -76,6 +81,19 @@ pub struct ExportConfig {
     pub organization: Option<OrganizationConfig>,
     /// Selections in file order: where two match one series, the first decides.
     pub selections: Vec<Selection>,
+    /// The EC2 inventory is exported.
+    pub instances: bool,
+    /// Log events, in file order.
+    pub logs: Vec<LogSelection>,
+    /// Estimated charges are exported.
+    pub spend: Option<SpendConfig>,
+    /// Thresholds, in file order.
+    pub budgets: Vec<Budget>,
+    /// Where alerts go.
+    pub alert: Option<AlertConfig>,
+    /// What a run is asked for: all that is configured, unless `--dataset` or `--namespace` says less.
+    pub datasets: BTreeSet<Dataset>,
+    has_dataset_flag: bool,
     /// How the run behaves.
     pub run: RunOptions,
     /// Speeds and time limits.
@@ -105,11 +123,29 @@ pub struct ExportConfig {
 impl ExportConfig {
     /// Names what a unit of this account is meant to hold: it changes with the selections, the account's alias and the schema.
     pub fn plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
-        let text = format!("{}\n{account_name:?}\n{schema_version}", self.fingerprint);
-        Sha256::digest(text)
-            .iter()
-            .take(8)
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        short_hash(&format!(
+            "{}\n{account_name:?}\n{schema_version}",
+            self.fingerprint
+        ))
+    }
+
+    /// Whether some tables are named by flag.
+    pub fn has_dataset_flag(&self) -> bool {
+        self.has_dataset_flag
+    }
+
+    /// Whether a run is asked for this table.
+    pub fn exports(&self, dataset: Dataset) -> bool {
+        self.datasets.contains(&dataset)
+    }
+
+    /// Names what a unit of logs is meant to hold: it changes with the selections, the account's alias and the schema.
+    pub fn logs_plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
+        let logs: Vec<String> = self.logs.iter().map(LogSelection::fingerprint).collect();
+        short_hash(&format!(
+            "{}\n{account_name:?}\n{schema_version}",
+            logs.join("\n")
+        ))
     }
 
     /// Whether `--account` leaves this account in.
@@ -144,6 +180,13 @@ impl ExportConfig {
     pub fn reads(&self, region: &Region) -> bool {
         self.only_regions.is_empty() || self.only_regions.contains(region)
     }
+}
+
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text)
+        .iter()
+        .take(8)
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 const SUPPORTED_VERSION: i64 = 1;
@@ -185,6 +228,11 @@ pub fn load(
     let accounts = accounts::resolve(&file, &template, &mut problems);
     let organization = organization::resolve(&file, &template, env, &mut problems);
     let selections = selection::resolve(&file, body, &mut problems);
+    let logs = logs::resolve(&file, body, &mut problems);
+    let spend = logs::resolve_spend(&file, &mut problems);
+    let budgets = budget::resolve(&file, &mut problems);
+    let alert = alert::resolve(&file, env, &extra, &mut problems);
+    let datasets = datasets(&file, overrides, &mut problems);
     let run = run_options(path, &file.run, overrides, &extra, &mut problems);
     let limits = limits(&file.limits, &mut problems);
     let fingerprint = fingerprint(&selections);
@@ -202,28 +250,47 @@ pub fn load(
     };
     let selections = only_namespaces(selections, overrides, &mut problems);
     match destination {
-        Some(destination) if problems.is_empty() => Ok(ExportConfig {
-            destination,
-            accounts,
-            organization,
-            selections,
-            run,
-            limits,
-            namespaces,
-            only_regions,
-            only_accounts: overrides.accounts.clone(),
-            partition: template.partition(),
-            external_ids: template.external_ids.clone(),
-            configured,
-            excluded_accounts: BTreeSet::new(),
-            external_ids_file: file
-                .defaults
-                .external_ids
-                .as_ref()
-                .map(|given| external_ids::path_of(path, given.get_ref())),
-            source: Arc::new(ConfigSource::new(path, body)),
-            fingerprint,
-        }),
+        Some(destination) if problems.is_empty() => {
+            let config = ExportConfig {
+                destination,
+                accounts,
+                organization,
+                selections,
+                instances: file.instances.is_some(),
+                logs,
+                spend,
+                budgets,
+                alert,
+                datasets,
+                has_dataset_flag: !overrides.datasets.is_empty(),
+                run,
+                limits,
+                namespaces,
+                only_regions,
+                only_accounts: overrides.accounts.clone(),
+                partition: template.partition(),
+                external_ids: template.external_ids.clone(),
+                configured,
+                excluded_accounts: BTreeSet::new(),
+                external_ids_file: file
+                    .defaults
+                    .external_ids
+                    .as_ref()
+                    .map(|given| external_ids::path_of(path, given.get_ref())),
+                source: Arc::new(ConfigSource::new(path, body)),
+                fingerprint,
+            };
+            // Those of an organization are known when it is listed.
+            let is_known = |id: &AccountId| {
+                config.organization.is_some() || config.configured.iter().any(|a| a.id == *id)
+            };
+            let unknown = config.unknown_spenders(is_known);
+            if unknown.is_empty() {
+                Ok(config)
+            } else {
+                Err(config.source.refuse(unknown))
+            }
+        }
         _ => {
             for problem in &mut problems {
                 problem.span = problem.span.take().map(|s| s.start + shift..s.end + shift);
@@ -275,6 +342,7 @@ fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<
                     .iter()
                     .filter_map(|o| o.get_ref().external_id.as_ref()),
             )
+            .chain(file.alert.iter().flat_map(|a| a.get_ref().external_ids()))
     };
     if let Some(secret) = secrets().find(|s| !s.get_ref().0.starts_with("env:"))
         && is_world_writable(path)
@@ -428,6 +496,67 @@ pub(super) fn only_accounts(
         );
     }
     left
+}
+
+/// What a run is asked for.
+fn datasets(
+    file: &FileConfig,
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> BTreeSet<Dataset> {
+    let mut configured = BTreeSet::new();
+    for (dataset, is_there) in [
+        (Dataset::Metrics, !file.metrics.is_empty()),
+        (Dataset::Instances, file.instances.is_some()),
+        (Dataset::Logs, !file.logs.is_empty()),
+        (Dataset::Spend, file.spend.is_some()),
+    ] {
+        if is_there {
+            configured.insert(dataset);
+        }
+    }
+    let mut wanted = BTreeSet::new();
+    for name in &overrides.datasets {
+        match Dataset::parse(name) {
+            Some(dataset) if configured.contains(&dataset) => {
+                wanted.insert(dataset);
+            }
+            known => {
+                let remedy = match known {
+                    Some(dataset) => format!("add {} to the file", how_to_select(dataset)),
+                    None => "metrics, instances, logs or spend".to_owned(),
+                };
+                let text = format!(
+                    "--dataset: '{}' is not in the configuration",
+                    printable(name)
+                );
+                problems.push(Problem::whole(text).remedy(remedy));
+            }
+        }
+    }
+    if !overrides.namespaces.is_empty() && wanted.iter().any(|d| *d != Dataset::Metrics) {
+        problems.push(
+            Problem::whole("--namespace is about metrics alone, and --dataset asks for others")
+                .remedy("give one of the two"),
+        );
+    }
+    match (
+        overrides.datasets.is_empty(),
+        overrides.namespaces.is_empty(),
+    ) {
+        (true, true) => configured,
+        (true, false) => BTreeSet::from([Dataset::Metrics]),
+        (false, _) => wanted,
+    }
+}
+
+fn how_to_select(dataset: Dataset) -> &'static str {
+    match dataset {
+        Dataset::Metrics => "a [[metrics]] table",
+        Dataset::Instances => "instances = {}",
+        Dataset::Logs => "a [[logs]] table",
+        Dataset::Spend => "spend = {}",
+    }
 }
 
 fn only_namespaces(

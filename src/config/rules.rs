@@ -27,6 +27,12 @@ impl NameRule {
         &self.texts
     }
 
+    /// Those that are not globs.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let texts = self.texts.iter().filter(|t| !is_glob(t));
+        texts.map(String::as_str)
+    }
+
     /// The names, when none of them is a glob.
     pub fn exact(&self) -> Option<&[String]> {
         (!self.texts.iter().any(|t| is_glob(t))).then_some(&self.texts)
@@ -80,10 +86,7 @@ pub(super) fn name_rule(
 ) -> Option<NameRule> {
     for name in list {
         if name.get_ref().is_empty() || name.get_ref().len() > 255 {
-            problems.push(Problem::at(
-                name.span(),
-                "a metric name has 1 to 255 characters",
-            ));
+            problems.push(Problem::at(name.span(), "a name has 1 to 255 characters"));
             return None;
         }
     }

@@ -209,6 +209,18 @@ pub(super) fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Lim
         0.1,
         &mut limits.ec2_calls_per_second,
     );
+    speed(
+        &given.logs_calls_per_second,
+        "logs_calls_per_second",
+        0.1,
+        &mut limits.logs_calls_per_second,
+    );
+    speed(
+        &given.log_stream_calls_per_second,
+        "log_stream_calls_per_second",
+        0.1,
+        &mut limits.log_stream_calls_per_second,
+    );
     let mut timeout = |value: &Option<Spanned<f64>>, key: &str, target: &mut Duration| {
         let mut seconds = target.as_secs_f64();
         speed(value, key, 0.001, &mut seconds);

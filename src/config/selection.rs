@@ -196,8 +196,9 @@ pub(super) fn resolve(
     text: &str,
     problems: &mut Vec<Problem>,
 ) -> Vec<Selection> {
-    if file.metrics.is_empty() {
-        problems.push(Problem::whole("no metrics are selected").remedy(
+    let others = file.instances.is_some() || !file.logs.is_empty() || file.spend.is_some();
+    if file.metrics.is_empty() && !others {
+        problems.push(Problem::whole("nothing is selected: no metrics, instances, logs or spend").remedy(
             "add a [[metrics]] table, for example preset = \"ec2\"; or namespace = \"AWS/EC2\", metrics = [\"CPUUtilization\"], statistics = [\"Average\"], period = 300",
         ));
     }
@@ -213,6 +214,33 @@ pub(super) fn resolve(
         }
     }
     selections
+}
+
+/// What the `spend` tables ask for: the total, by service, and by linked account; every value that was published in the last 63 days, by five
+/// minutes. By service and linked account together is left out: it multiplies the two.
+///
+/// # Panics
+/// Never: its text is a constant.
+pub fn billing_selections() -> Vec<Selection> {
+    const TEXT: &str = r#"
+        destination = { url = "." }
+        [[metrics]]
+        namespace = "AWS/Billing"
+        metrics = ["EstimatedCharges"]
+        dimensions = { Currency = "*" }
+        without_dimensions = ["LinkedAccount"]
+        statistics = ["Maximum"]
+        period = 300
+        [[metrics]]
+        namespace = "AWS/Billing"
+        metrics = ["EstimatedCharges"]
+        dimensions = { Currency = "*" }
+        without_dimensions = ["ServiceName"]
+        statistics = ["Maximum"]
+        period = 300
+    "#;
+    let file = FileConfig::parse(TEXT).expect("a constant text");
+    resolve(&file, TEXT, &mut Vec::new())
 }
 
 fn required<'a>(

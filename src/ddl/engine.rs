@@ -37,6 +37,8 @@ impl Engine {
         match (self, kind) {
             (Self::Athena | Self::Glue, ColumnKind::Text) => "string",
             (Self::Athena | Self::Glue, ColumnKind::Instant) => "timestamp",
+            (Self::Athena | Self::Glue | Self::Trino, ColumnKind::Date) => "date",
+            (Self::Spark | Self::Duckdb, ColumnKind::Date) => "DATE",
             (Self::Athena | Self::Glue, ColumnKind::Integer) => "int",
             (Self::Athena | Self::Glue, ColumnKind::BigInteger) => "bigint",
             (Self::Athena | Self::Glue, ColumnKind::Double) => "double",

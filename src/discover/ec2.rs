@@ -1,16 +1,8 @@
-//! The instances of a lane. Follows EC2 `DescribeInstances`.
-
-use std::collections::HashSet;
+//! The instances of a lane, as far as selections ask about them. Follows EC2 `DescribeInstances`.
 
 use super::filter::Instance;
-use crate::accounts::{Api, CallStats, LaneClient};
-use crate::model::{Cause, CauseKind};
-
-/// Instances on one page.
-///
-/// # Source
-/// EC2 API reference, `DescribeInstances`: `MaxResults` 5 to 1,000.
-const PAGE_SIZE: i32 = 1_000;
+use crate::accounts::{CallStats, LaneClient, describe_instances};
+use crate::model::Cause;
 
 /// Every instance of the lane, or those in `states` when it is not empty.
 ///
@@ -21,66 +13,23 @@ pub(super) async fn instances(
     states: &[String],
     stats: &mut CallStats,
 ) -> Result<Vec<Instance>, Cause> {
-    let filter = (!states.is_empty()).then(|| {
-        let values = Some(states.to_vec());
-        vec![
-            aws_sdk_ec2::types::Filter::builder()
-                .name("instance-state-name")
-                .set_values(values)
-                .build(),
-        ]
-    });
     let mut instances = Vec::new();
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
-    loop {
-        let page = client
-            .call(Api::DescribeInstances, 0.0, false, stats, || {
-                client
-                    .ec2()
-                    .describe_instances()
-                    .max_results(PAGE_SIZE)
-                    .set_filters(filter.clone())
-                    .set_next_token(token.clone())
-                    .send()
-            })
-            .await?;
-        instances.extend(
-            page.reservations()
-                .iter()
-                .flat_map(aws_sdk_ec2::types::Reservation::instances)
-                .filter_map(instance),
-        );
-        match page.next_token.filter(|t| !t.is_empty()) {
-            None => return Ok(instances),
-            Some(next) if seen.insert(next.clone()) => token = Some(next),
-            Some(_) => {
-                return Err(Cause::new(
-                    CauseKind::Protocol,
-                    "DescribeInstances: the page token repeats",
-                ));
-            }
-        }
-    }
+    let each = |given: &_| instances.extend(instance(given));
+    describe_instances(client, states, stats, each).await?;
+    Ok(instances)
 }
 
 fn instance(given: &aws_sdk_ec2::types::Instance) -> Option<Instance> {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let tags = given.tags().iter();
     Some(Instance {
         id: given.instance_id()?.to_owned(),
-        state: given
-            .state()
-            .and_then(|s| s.name())
-            .map_or("", |n| n.as_str())
-            .to_owned(),
-        tags: given
-            .tags()
-            .iter()
-            .map(|t| {
-                (
-                    t.key().unwrap_or_default().to_owned(),
-                    t.value().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect(),
+        state: text(
+            given
+                .state()
+                .and_then(|s| s.name())
+                .map(aws_sdk_ec2::types::InstanceStateName::as_str),
+        ),
+        tags: tags.map(|t| (text(t.key()), text(t.value()))).collect(),
     })
 }

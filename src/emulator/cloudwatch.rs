@@ -13,7 +13,7 @@ use super::fleet::{
 use super::store::{Datum, LaneStore, MetricKey, Raw};
 use super::tables::Tables;
 use super::wire::Value;
-use super::world::{AccountSpec, World};
+use super::world::{AccountSpec, ChargeSpec, World};
 
 const PAGE_SIZE: usize = 500;
 const ACTIVE_SECONDS: i64 = 14 * 86_400;
@@ -96,6 +96,9 @@ impl Metrics {
                     .or_default();
                 lane.tables.clone_from(&tables);
                 add_fleet(world.seed, account, region, lane);
+                if region == BILLING_REGION {
+                    add_charges(world, account, lane);
+                }
             }
         }
         Self {
@@ -149,6 +152,52 @@ impl Metrics {
         match lanes.get(&(account.to_owned(), region.to_owned())) {
             Some(lane) => read(lane),
             None => read(&LaneMetrics::default()),
+        }
+    }
+}
+
+/// Where charges are published.
+const BILLING_REGION: &str = "us-east-1";
+
+/// Charges in total and by service; of a payer over all accounts, and by account.
+fn add_charges(world: &World, account: &AccountSpec, lane: &mut LaneMetrics) {
+    let mut add = |more: &[(&str, &str)], cents: u32| {
+        let mut dimensions = vec![("Currency".to_owned(), "USD".to_owned())];
+        dimensions.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+        dimensions.sort();
+        let key = (
+            "AWS/Billing".to_owned(),
+            "EstimatedCharges".to_owned(),
+            dimensions,
+        );
+        let generated = Generated {
+            shape: Shape::Charges(cents),
+            seed: seed_of(world.seed, &["charges"]),
+            unit: "None",
+            every: 1,
+        };
+        lane.generated.insert(key, generated);
+    };
+    let billed: Vec<&AccountSpec> = if account.payer {
+        world.accounts.iter().collect()
+    } else {
+        vec![account]
+    };
+    let mut services: BTreeMap<&str, u32> = BTreeMap::new();
+    for charge in billed.iter().flat_map(|a| &a.charges) {
+        *services.entry(&charge.service).or_default() += charge.cents();
+    }
+    if services.is_empty() {
+        return;
+    }
+    add(&[], services.values().sum());
+    for (service, cents) in services {
+        add(&[("ServiceName", service)], cents);
+    }
+    if account.payer {
+        for member in billed.iter().filter(|a| !a.charges.is_empty()) {
+            let cents = member.charges.iter().map(ChargeSpec::cents).sum();
+            add(&[("LinkedAccount", &member.id)], cents);
         }
     }
 }

@@ -87,7 +87,7 @@ fn describe_instances(
         .iter()
         .skip(from)
         .take(size)
-        .map(|i| item(i, &account.id))
+        .map(|i| item(i, account, region))
         .collect();
     let token = if from + size < wanted.len() {
         format!("<nextToken>page-{}</nextToken>", from + size)
@@ -138,9 +138,12 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn item(instance: &FleetInstance, owner: &str) -> String {
+fn item(instance: &FleetInstance, account: &AccountSpec, region: &str) -> String {
+    let owner = &account.id;
     let mut tags = String::new();
-    for (key, value) in &instance.tags {
+    let of_account = account.instance_tags.iter().map(|(k, v)| (k.as_str(), v));
+    let own = instance.tags.iter().map(|(k, v)| (*k, v));
+    for (key, value) in own.chain(of_account) {
         let _ = write!(
             tags,
             "<item><key>{}</key><value>{}</value></item>",
@@ -148,12 +151,28 @@ fn item(instance: &FleetInstance, owner: &str) -> String {
             xml_escape(value)
         );
     }
-    let code = if instance.state == "running" { 16 } else { 80 };
+    let is_running = instance.state == "running";
+    let code = if is_running { 16 } else { 80 };
+    let own = u32::from_str_radix(&instance.id[10..18], 16).unwrap_or(0);
+    let public = if is_running && own.is_multiple_of(4) {
+        format!("<ipAddress>198.51.100.{}</ipAddress>", own % 250)
+    } else {
+        String::new()
+    };
     format!(
         "<item><reservationId>r-{id}</reservationId><ownerId>{owner}</ownerId><instancesSet><item><instanceId>{id}</instanceId>\
          <imageId>ami-0123456789abcdef0</imageId><instanceState><code>{code}</code><name>{state}</name></instanceState>\
-         <instanceType>m7g.large</instanceType><tagSet>{tags}</tagSet></item></instancesSet></item>",
+         <instanceType>m7g.large</instanceType><launchTime>2026-10-{day:02}T08:30:15.000Z</launchTime>\
+         <placement><availabilityZone>{region}a</availabilityZone></placement><vpcId>vpc-0{own:08x}</vpcId>\
+         <subnetId>subnet-0{own:08x}</subnetId><privateIpAddress>10.{a}.{b}.{c}</privateIpAddress>{public}\
+         <architecture>arm64</architecture><platformDetails>Linux/UNIX</platformDetails>\
+         <iamInstanceProfile><arn>arn:aws:iam::{owner}:instance-profile/app</arn><id>AIPA{own:08X}</id></iamInstanceProfile>\
+         <tagSet>{tags}</tagSet></item></instancesSet></item>",
         id = instance.id,
         state = instance.state,
+        day = own % 28 + 1,
+        a = own % 250,
+        b = own / 250 % 250,
+        c = own / 62_500 % 250,
     )
 }

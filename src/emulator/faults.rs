@@ -35,7 +35,7 @@ pub struct Fault {
     /// Pause of `delay` and `drip`.
     #[serde(default)]
     pub millis: u64,
-    /// Points on a page of `small_pages`.
+    /// Points or log events on a page of `small_pages`.
     #[serde(default = "one_thousand")]
     pub points: usize,
 }
@@ -84,6 +84,8 @@ pub enum FaultKind {
     UnknownId,
     /// A message about the request as a whole.
     Message,
+    /// Of log events: a page without any, with a token to go on.
+    EmptyPage,
 }
 
 fn always() -> f64 {

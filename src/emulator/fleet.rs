@@ -1,6 +1,7 @@
 //! Generated data: a seeded fleet whose every raw point can be computed at any time, so that nothing is stored.
 
 use super::faults::{mix, unit};
+use crate::model::Day;
 
 /// How a generated metric behaves. One raw value a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,26 @@ pub(super) enum Shape {
     Requests,
     /// Seconds, skewed.
     Latency,
+    /// Dollars of the month so far, by cents a day; published every four hours.
+    Charges(u32),
+}
+
+/// Minutes between two values of charges, and when the first of a day is published.
+const CHARGES_EVERY: i64 = 240;
+const CHARGES_AT: i64 = 130;
+
+/// Charges of the month so far. Every series of a world rises in the same proportion on a day, so that sums are the sums of their parts.
+fn charges(cents_a_day: u32, seed: u64, minute: i64) -> f64 {
+    let day = Day::containing(minute * 60);
+    let of_day = |n: i64| 0.7 + 0.6 * unit(mix(seed ^ n.cast_unsigned()));
+    let mut days = 0.0;
+    let mut at = day.month_start();
+    while at < day {
+        days += of_day(at.start());
+        at = at.plus(1);
+    }
+    let part = (minute * 60 - day.start()) as f64 / 86_400.0;
+    f64::from(cents_a_day) / 100.0 * (days + part * of_day(day.start()))
 }
 
 /// One generated metric of a resource.
@@ -188,6 +209,10 @@ pub(super) fn volumes(seed: u64, account: &str, region: &str, count: u32) -> Vec
 
 /// The raw value of a minute (minutes since the epoch), or none where the metric has a gap; one has a value every so many minutes.
 pub(super) fn raw(shape: Shape, every: i64, seed: u64, minute: i64) -> Option<f64> {
+    if let Shape::Charges(cents) = shape {
+        let is_published = minute.rem_euclid(CHARGES_EVERY) == CHARGES_AT;
+        return is_published.then(|| charges(cents, seed, minute));
+    }
     if minute % every != 0 {
         return None;
     }
@@ -214,6 +239,7 @@ pub(super) fn raw(shape: Shape, every: i64, seed: u64, minute: i64) -> Option<f6
             100.0
         }),
         Shape::Requests => (wave > 0.15).then(|| (wave * 900.0 * (0.5 + noise)).round()),
+        Shape::Charges(_) => None,
         Shape::Latency => {
             let slow = if noise > 0.99 { 20.0 } else { 1.0 };
             Some((0.004 + 0.02 * noise * noise) * slow * (0.7 + wave))

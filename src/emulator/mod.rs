@@ -1,4 +1,4 @@
-//! A small AWS: STS, CloudWatch, EC2 and Organizations on loopback, for the demo, the tests and anyone who wants to try a configuration.
+//! A small AWS: STS, CloudWatch, CloudWatch Logs, EC2 and Organizations on loopback, for the demo, the tests and anyone who wants to try a configuration.
 //!
 //! It answers the wire protocols of the Rust SDK (Smithy RPC v2 CBOR, query) and of boto3 (JSON, query), enforces trust
 //! policies, external ids, session expiry and the documented limits, and fails on demand. State: a seeded fleet, files, and
@@ -14,6 +14,7 @@ mod fleet;
 mod get_metric_data;
 mod identity;
 mod load;
+mod logs;
 mod organizations;
 mod server;
 mod store;
@@ -26,4 +27,7 @@ pub use bill::{Bill, LaneBill};
 pub use faults::{Fault, FaultKind};
 pub use load::LoadError;
 pub use server::Emulator;
-pub use world::{AccountSpec, OrganizationSpec, RoleSpec, UnitSpec, UserSpec, World, WorldError};
+pub use world::{
+    AccountSpec, ChargeSpec, EventSpec, LogGroupSpec, OrganizationSpec, RoleSpec, UnitSpec,
+    UserSpec, World, WorldError,
+};

@@ -20,7 +20,7 @@ use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
 use super::load::LoadError;
 use super::wire::{Protocol, Value};
 use super::world::{AccountSpec, World, WorldError};
-use super::{ec2, load, organizations, sts};
+use super::{ec2, load, logs, organizations, sts};
 
 /// Where CBOR requests go; boto3's JSON names the same service in a header.
 const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
@@ -213,6 +213,9 @@ pub(super) fn xml_escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+        .replace('\r', "&#13;")
+        .replace('\n', "&#10;")
+        .replace('\t', "&#9;")
 }
 
 /// How a request speaks and what it wants.
@@ -268,7 +271,7 @@ async fn answer(
         return plain(
             400,
             "text/plain",
-            b"not a signed request to sts, monitoring, ec2 or organizations".to_vec(),
+            b"not a signed request to sts, monitoring, logs, ec2 or organizations".to_vec(),
         );
     };
     let token = headers
@@ -481,7 +484,13 @@ impl Server {
                 ec2::handle(&self.world, account, region, form, omit)
             }
             CallBody::Structured(protocol, input) => {
-                match self.cloudwatch(&call.operation, account, region, input, faults) {
+                let answer = if service == "logs" {
+                    let asked = (call.operation.as_str(), input);
+                    logs::handle(&self.world, account, region, self.now(), asked, faults)
+                } else {
+                    self.cloudwatch(&call.operation, account, region, input, faults)
+                };
+                match answer {
                     Ok(value) => Answer::of_value(*protocol, 200, &value),
                     Err(refusal) => Answer::cloudwatch_error(*protocol, &refusal),
                 }
@@ -578,10 +587,10 @@ fn iam_prefix(service: &str) -> &str {
 }
 
 fn denied_code(service: &str) -> &'static str {
-    if service == "ec2" {
-        "UnauthorizedOperation"
-    } else {
-        "AccessDenied"
+    match service {
+        "ec2" => "UnauthorizedOperation",
+        "logs" => "AccessDeniedException",
+        _ => "AccessDenied",
     }
 }
 
@@ -668,6 +677,7 @@ pub(super) const KNOWN_CODES: &[&str] = &[
     "ExpiredToken",
     "InvalidNextToken",
     "RequestTimeTooSkewed",
+    "ResourceNotFoundException",
 ];
 
 /// A token bucket of one second for each of a lane's quotas.

@@ -37,7 +37,8 @@ impl Tables {
         period: i64,
         (start, end): (i64, i64),
     ) -> Option<(Vec<i64>, Vec<f64>)> {
-        if DAY % period != 0 || period < 60 {
+        let is_drawn = !matches!(generated.shape, Shape::Charges(_));
+        if DAY % period != 0 || period < 60 || !is_drawn {
             return None;
         }
         let table = {

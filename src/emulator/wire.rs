@@ -19,6 +19,10 @@ pub(super) enum Value {
     Times(Vec<i64>),
     /// Written as plain doubles.
     Doubles(Vec<f64>),
+    /// A whole number of 64 bits.
+    Integer(i64),
+    /// JSON, written as it stands.
+    Json(String),
 }
 
 /// Which encoding a client speaks.
@@ -155,6 +159,8 @@ fn write_cbor(e: &mut Encoder<&mut Vec<u8>>, value: &Value) {
         Value::Null => e.null().map(|_| ()),
         Value::Bool(b) => e.bool(*b).map(|_| ()),
         Value::Number(n) => e.f64(*n).map(|_| ()),
+        Value::Integer(n) => e.i64(*n).map(|_| ()),
+        Value::Json(text) => e.str(text).map(|_| ()),
         Value::Text(text) => e.str(text).map(|_| ()),
         Value::List(list) => e
             .array(list.len() as u64)
@@ -208,6 +214,8 @@ fn write_json(out: &mut Vec<u8>, value: &Value) {
         Value::Null => write!(out, "null"),
         Value::Bool(b) => write!(out, "{b}"),
         Value::Number(n) => double(out, *n),
+        Value::Integer(n) => write!(out, "{n}"),
+        Value::Json(text) => out.write_all(text.as_bytes()),
         Value::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_str())),
         Value::List(list) => joined(out, *b"[]", list, write_json),
         Value::Map(pairs) => joined(out, *b"{}", pairs, |out, (key, value)| {

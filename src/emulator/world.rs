@@ -1,5 +1,7 @@
 //! What the emulated AWS contains: accounts, roles, fleets and faults, from TOML or built in tests.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::faults::Fault;
@@ -113,9 +115,94 @@ pub struct AccountSpec {
     /// Generated EBS volumes per region, three metrics each.
     #[serde(default)]
     pub volumes: u32,
+    /// Tags of every generated instance, beside `Name` and `Team`.
+    #[serde(default)]
+    pub instance_tags: BTreeMap<String, String>,
+    /// Generated charges, published in us-east-1.
+    #[serde(default)]
+    pub charges: Vec<ChargeSpec>,
+    /// It pays for all accounts: its charges are everybody's, and by account as well.
+    #[serde(default)]
+    pub payer: bool,
+    /// Log groups.
+    #[serde(default, rename = "log_group")]
+    pub log_groups: Vec<LogGroupSpec>,
     /// Roles that can be assumed.
     #[serde(default, rename = "role")]
     pub roles: Vec<RoleSpec>,
+}
+
+/// Charges of one service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChargeSpec {
+    /// As its dimension spells it, for example `AmazonEC2`.
+    pub service: String,
+    /// Dollars a day, about.
+    pub daily_usd: f64,
+}
+
+impl ChargeSpec {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an amount of a test's world"
+    )]
+    pub(super) fn cents(&self) -> u32 {
+        (self.daily_usd * 100.0).round() as u32
+    }
+}
+
+/// A log group, in every region of its account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogGroupSpec {
+    /// Its name.
+    pub name: String,
+    /// Only in this region.
+    pub region: Option<String>,
+    /// Its streams: `stream-0`, `stream-1` …
+    #[serde(default = "one")]
+    pub streams: u32,
+    /// Generated events.
+    #[serde(default)]
+    pub events_per_day: u32,
+    /// Length of their texts.
+    #[serde(default = "usual_message")]
+    pub message_bytes: usize,
+    /// Days that events are kept.
+    pub retention_days: Option<u32>,
+    /// Events beside the generated ones.
+    #[serde(default, rename = "event")]
+    pub events: Vec<EventSpec>,
+}
+
+/// One event.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventSpec {
+    /// RFC 3339, to the millisecond.
+    pub ts: jiff::Timestamp,
+    /// Its stream.
+    #[serde(default = "first_stream")]
+    pub stream: String,
+    /// Its text.
+    #[serde(default)]
+    pub message: String,
+    /// Its text as it stands in the answer's JSON, with its quotes: what no text can hold.
+    pub message_json: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn usual_message() -> usize {
+    120
+}
+
+fn first_stream() -> String {
+    "stream-0".to_owned()
 }
 
 /// A user that calls with an access key of its own.

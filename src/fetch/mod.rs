@@ -4,6 +4,9 @@
 
 mod budget;
 mod get_metric_data;
+#[cfg(feature = "ec2")]
+mod instances;
+mod logs;
 mod merge;
 mod ordered;
 mod page;
@@ -11,6 +14,9 @@ mod spool;
 
 pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
+#[cfg(feature = "ec2")]
+pub use instances::inventory;
+pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};

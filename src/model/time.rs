@@ -52,6 +52,20 @@ impl Day {
         self.to_string()[..7].to_owned()
     }
 
+    /// First day of its month.
+    #[must_use]
+    pub fn month_start(self) -> Self {
+        let date = self.to_string();
+        let in_month = date[8..].parse::<i64>().unwrap_or(1);
+        Self(self.0 - in_month + 1)
+    }
+
+    /// First day of the next month.
+    #[must_use]
+    pub fn next_month(self) -> Self {
+        self.month_start().plus(31).month_start()
+    }
+
     /// The day `n` days later (earlier when negative).
     #[must_use]
     pub fn plus(self, n: i64) -> Self {

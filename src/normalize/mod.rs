@@ -2,16 +2,33 @@
 //!
 //! Pure: no I/O, no async, no clock. In: runs of points, each with its identity. Out: [`arrow_array::RecordBatch`].
 
+mod check;
 mod decode;
+mod instances;
+mod logs;
 mod metrics;
 mod overlay;
 mod schema;
 mod series;
+mod spend;
 
+/// What rows are made of, for those who only hand them on.
+pub use arrow_array::RecordBatch;
+/// Why rows could not be made.
+pub use arrow_schema::{ArrowError, SchemaRef};
+pub use check::TableCheck;
 pub use decode::{DecodeError, DecodedRun, decode_runs};
+pub use instances::{decode_instances, instances_batch};
+pub use logs::{decode_logs, logs_batch};
 pub use metrics::{MetricRows, RunIdentity, plain_rows};
 pub use overlay::overlay;
 pub use schema::{
-    ColumnKind, METRICS_SORT, SCHEMA_VERSION, SERIES_SORT, columns, metrics_schema, series_schema,
+    ColumnKind, INSTANCES_SORT, LOGS_SORT, METRICS_SORT, SCHEMA_VERSION, SERIES_SORT,
+    SPEND_INTRADAY_SORT, SPEND_SORT, columns, instances_schema, logs_schema, metrics_schema,
+    series_schema, spend_intraday_schema, spend_schema,
 };
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};
+pub use spend::{
+    ChargeState, Charges, DayCharge, decode_intraday, decode_spend, intraday_batch, join_charges,
+    month_charges, spend_batch,
+};

@@ -17,11 +17,7 @@ pub const METRICS_SORT: [&str; 5] = ["namespace", "metric_name", "dimensions_key
 pub fn metrics_schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     Arc::new(Schema::new(vec![
-        Field::new(
-            "ts",
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            false,
-        ),
+        instant("ts", false),
         text("account_id", false),
         text("account_name", true),
         text("region", false),
@@ -50,10 +46,6 @@ pub const SERIES_SORT: [&str; 3] = ["namespace", "metric_name", "dimensions_key"
 /// README, "The series table".
 pub fn series_schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
-    let time = |name: &str| {
-        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        Field::new(name, micros, true)
-    };
     Arc::new(Schema::new(vec![
         text("account_id", false),
         text("account_name", true),
@@ -67,9 +59,132 @@ pub fn series_schema() -> SchemaRef {
         ),
         text("dimensions_key", false),
         Field::new("series_id", DataType::Int64, false),
-        time("first_seen"),
-        time("last_seen"),
+        instant("first_seen", true),
+        instant("last_seen", true),
     ]))
+}
+
+/// Columns the `instances` table is sorted by inside a file.
+pub const INSTANCES_SORT: [&str; 1] = ["instance_id"];
+
+/// The `instances` table: one row per EC2 instance that a day's runs have seen.
+///
+/// # Source
+/// README, "The instances table".
+pub fn instances_schema() -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    Arc::new(Schema::new(vec![
+        text("account_id", false),
+        text("account_name", true),
+        text("region", false),
+        text("instance_id", false),
+        text("instance_type", true),
+        text("state", true),
+        text("availability_zone", true),
+        text("vpc_id", true),
+        text("subnet_id", true),
+        text("image_id", true),
+        text("platform", true),
+        text("architecture", true),
+        instant("launch_time", true),
+        text("private_ip", true),
+        text("public_ip", true),
+        text("iam_profile", true),
+        Field::new(
+            "tags",
+            DataType::Map(Arc::new(dimensions_entry()), true),
+            false,
+        ),
+    ]))
+}
+
+/// Columns the `logs` table is sorted by inside a file.
+pub const LOGS_SORT: [&str; 3] = ["log_group", "ts", "log_stream"];
+
+/// The `logs` table: one row per event.
+///
+/// # Source
+/// README, "The logs table".
+pub fn logs_schema() -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    Arc::new(Schema::new(vec![
+        instant("ts", false),
+        instant("ingested_at", false),
+        text("account_id", false),
+        text("account_name", true),
+        text("region", false),
+        text("log_group", false),
+        text("log_stream", false),
+        text("event_id", true),
+        text("message", false),
+    ]))
+}
+
+/// Columns the `spend` table is sorted by inside a file.
+pub const SPEND_SORT: [&str; 5] = [
+    "scope",
+    "linked_account_id",
+    "service_name",
+    "currency",
+    "day",
+];
+
+/// The `spend` table: one row per series of charges and day.
+///
+/// # Source
+/// README, "The spend tables".
+pub fn spend_schema() -> SchemaRef {
+    let mut fields = vec![Field::new("day", DataType::Date32, false)];
+    fields.extend(charge_fields());
+    fields.extend([
+        Field::new("month_to_date", DataType::Float64, true),
+        Field::new("spend", DataType::Float64, true),
+        Field::new("days", DataType::Int32, true),
+        Field::new("state", DataType::Utf8, false),
+        instant("last_ts", true),
+    ]);
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns the `spend_intraday` table is sorted by inside a file.
+pub const SPEND_INTRADAY_SORT: [&str; 5] = [
+    "scope",
+    "linked_account_id",
+    "service_name",
+    "currency",
+    "ts",
+];
+
+/// The `spend_intraday` table: one row per series of charges and value that was published.
+///
+/// # Source
+/// README, "The spend tables".
+pub fn spend_intraday_schema() -> SchemaRef {
+    let mut fields = vec![instant("ts", false)];
+    fields.extend(charge_fields());
+    fields.extend([
+        Field::new("period", DataType::Int32, false),
+        Field::new("month_to_date", DataType::Float64, false),
+    ]);
+    Arc::new(Schema::new(fields))
+}
+
+fn charge_fields() -> Vec<Field> {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    vec![
+        text("account_id", false),
+        text("account_name", true),
+        text("region", false),
+        text("scope", false),
+        text("linked_account_id", true),
+        text("service_name", true),
+        text("currency", false),
+    ]
+}
+
+fn instant(name: &str, nullable: bool) -> Field {
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Field::new(name, micros, nullable)
 }
 
 /// What a column holds, for those who describe the tables to an engine.
@@ -79,6 +194,8 @@ pub enum ColumnKind {
     Text,
     /// Microseconds UTC.
     Instant,
+    /// A UTC day.
+    Date,
     /// 32 bits.
     Integer,
     /// 64 bits.
@@ -97,6 +214,7 @@ pub fn columns(schema: &Schema) -> Vec<(String, ColumnKind)> {
     let kind = |field: &Field| match field.data_type() {
         DataType::Utf8 => ColumnKind::Text,
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => ColumnKind::Instant,
+        DataType::Date32 => ColumnKind::Date,
         DataType::Int32 => ColumnKind::Integer,
         DataType::Int64 => ColumnKind::BigInteger,
         DataType::Float64 => ColumnKind::Double,

@@ -248,7 +248,7 @@ impl FleetReport {
         for unmatched in &self.unmatched {
             let _ = writeln!(
                 out,
-                "  warning: {} matches no series of any account",
+                "  warning: {} matches nothing of any account",
                 printable(unmatched)
             );
             let _ = writeln!(

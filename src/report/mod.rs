@@ -1,15 +1,18 @@
 //! What a command leaves to read: as JSON and as text.
 
+mod alert;
 mod fleet;
 mod plan;
 mod run;
 mod words;
 
+pub use alert::AlertReport;
 pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
 pub(crate) use fleet::{close_accounts, lane_notes};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{
-    LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, Totals, UnitReport,
+    LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, TableReport, Totals,
+    UnitReport,
 };
 pub use words::{counted, grouped, printable, size};

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::run::{LaneReport, RunReport};
+use super::run::{LaneReport, RunReport, TableReport};
 use super::words::{grouped, printable, size};
+use crate::model::Dataset;
 use crate::plan::{BYTES_PER_POINT, NamespaceCost};
 
 /// A plan as text: what it costs in all, by account, region and namespace, and what could not be planned. `most` lines of the table are
@@ -73,6 +74,7 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
     }
     let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
     let series_lanes = lanes.filter(|l| l.planned.series > 0).count();
+    table_lines(&mut out, report, most);
     let _ = writeln!(
         out,
         "{} to {} (exclusive), {} lanes, {} of them with something to ask: about ${:.2} outside the free tier, {:.0} s or more at quota speed",
@@ -85,4 +87,60 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
     );
     report.notes(&mut out);
     out
+}
+
+/// What is read beside metrics: the largest logs first.
+fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
+    let of = |dataset: Dataset| {
+        let tables = report.tables.iter();
+        tables.filter(move |t| t.dataset == dataset && t.cause.is_none())
+    };
+    let mut logs: Vec<&TableReport> = of(Dataset::Logs).filter(|t| t.log_groups > 0).collect();
+    logs.sort_by_key(|t| std::cmp::Reverse(t.estimated_bytes));
+    let shown = most.unwrap_or(logs.len()).min(logs.len());
+    for table in &logs[..shown] {
+        let _ = writeln!(
+            out,
+            "{:<12} {:<16} {:<20} {:>9} groups, {} calls at least, about {} of text by what they store",
+            table.account_id,
+            table.region,
+            "logs",
+            grouped(table.log_groups),
+            grouped(table.planned.calls),
+            size(table.estimated_bytes)
+        );
+    }
+    if logs.len() > shown {
+        let rest = &logs[shown..];
+        let bytes = rest.iter().map(|t| t.estimated_bytes).sum();
+        let _ = writeln!(
+            out,
+            "… and {} lanes more with logs, about {}",
+            rest.len(),
+            size(bytes)
+        );
+    }
+    if report
+        .tables
+        .iter()
+        .any(|t| t.dataset == Dataset::Instances)
+    {
+        let _ = writeln!(
+            out,
+            "{} instances in {} lanes",
+            grouped(of(Dataset::Instances).map(|t| t.instances).sum()),
+            of(Dataset::Instances).count()
+        );
+    }
+    if report.tables.iter().any(|t| t.dataset == Dataset::Spend) {
+        let sum = |get: fn(&TableReport) -> u64| of(Dataset::Spend).map(get).sum::<u64>();
+        let _ = writeln!(
+            out,
+            "charges: {} series of {} accounts, {} metrics billed in {} calls (in the total above)",
+            grouped(sum(|t| t.planned.series)),
+            of(Dataset::Spend).count(),
+            grouped(sum(|t| t.planned.billed_metrics)),
+            grouped(sum(|t| t.planned.calls))
+        );
+    }
 }

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::alert::AlertReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
-use super::words::{grouped, printable, size};
+use super::words::{counted, grouped, printable, size};
 use crate::accounts::CallStats;
 use crate::fetch::BatchStats;
-use crate::model::{Cause, CauseKind, UnitOutcome};
+use crate::model::{Cause, CauseKind, Dataset, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
@@ -46,8 +47,62 @@ pub struct RunReport {
     pub fleet: FleetReport,
     /// Every lane that was entered.
     pub lanes: Vec<LaneReport>,
+    /// Every table beside metrics, in each of its lanes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableReport>,
+    /// What became of the alerts about its charges; they never change how the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertReport>,
     /// Every unit of the run.
     pub units: Vec<UnitReport>,
+}
+
+/// What one table beside metrics took in one lane.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// `instances`, `logs` or `spend`.
+    pub dataset: Dataset,
+    /// Its account.
+    pub account_id: String,
+    /// Its region.
+    pub region: String,
+    /// `GetMetricData` of charges, or of logs the least number of calls.
+    pub planned: LaneCost,
+    /// Log groups that are read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub log_groups: u64,
+    /// Bytes of log events that are expected, from what the groups store.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub estimated_bytes: u64,
+    /// Instances that were described.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub instances: u64,
+    /// There is something of what was selected.
+    #[serde(skip)]
+    pub matched: bool,
+    /// Calls that found out what there is.
+    pub discovery: CallStats,
+    /// Calls for log events.
+    pub calls: CallStats,
+    /// Calls for charges.
+    pub get_metric_data: BatchStats,
+    /// Rows of its units.
+    pub rows: u64,
+    /// Time from the first request to the last file.
+    pub seconds: f64,
+    /// It was found by itself and is not enabled: left out, not failed.
+    pub skipped: bool,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Sums.
@@ -75,6 +130,8 @@ pub struct Totals {
     pub get_metric_data: BatchStats,
     /// Discovery calls over all lanes.
     pub discovery: CallStats,
+    /// Calls for log events.
+    pub log_events: CallStats,
     /// US dollars for the metrics billed, outside the free tier.
     pub dollars: f64,
 }
@@ -111,7 +168,7 @@ pub struct LaneReport {
 /// What became of one unit.
 #[derive(Clone, Debug, Serialize)]
 pub struct UnitReport {
-    /// `metrics`.
+    /// `metrics`, `instances`, `logs`, `spend` or `spend_intraday`.
     pub dataset: &'static str,
     /// UTC day.
     pub date: String,
@@ -241,6 +298,11 @@ impl RunReport {
             totals.get_metric_data.add(lane.get_metric_data);
             totals.discovery.add(lane.discovery);
         }
+        for table in &self.tables {
+            totals.get_metric_data.add(table.get_metric_data);
+            totals.discovery.add(table.discovery);
+            totals.log_events.add(table.calls);
+        }
         totals.dollars =
             totals.get_metric_data.billed_metrics as f64 * crate::config::DOLLARS_PER_METRIC;
         self.totals = totals;
@@ -258,6 +320,7 @@ impl RunReport {
         // Everything is there: nothing was even listed.
         let nothing_to_look_for =
             !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
+        let has_tables = self.tables.iter().any(|t| t.matched);
         let over_budget = |u: &UnitReport| {
             let kind = u.cause.as_ref().map(|c| c.kind);
             kind == Some(CauseKind::Budget)
@@ -269,11 +332,12 @@ impl RunReport {
             None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
             None if self.units.iter().any(UnitReport::is_short)
                 || self.fleet.is_short()
-                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped) =>
+                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
+                || self.tables.iter().any(|t| t.cause.is_some() && !t.skipped) =>
             {
                 3
             }
-            None if self.planned.sum.series == 0 && !nothing_to_look_for => 4,
+            None if self.planned.sum.series == 0 && !nothing_to_look_for && !has_tables => 4,
             None => 0,
         }
     }
@@ -310,8 +374,20 @@ impl RunReport {
             grouped(t.get_metric_data.billed_metrics),
             t.dollars
         );
+        if t.log_events.calls > 0 {
+            let _ = writeln!(
+                out,
+                "{} calls for log events ({} retries, {} throttled)",
+                grouped(t.log_events.calls),
+                grouped(t.log_events.retries),
+                grouped(t.log_events.throttles)
+            );
+        }
         self.notes(&mut out);
         self.unit_notes(&mut out);
+        if let Some(alerts) = &self.alerts {
+            out += &alerts.text();
+        }
         for hint in self.hints() {
             let _ = writeln!(out, "  hint: {hint}");
         }
@@ -324,12 +400,14 @@ impl RunReport {
         let causes = || {
             let accounts = self.fleet.accounts.iter().filter_map(|a| a.cause.as_ref());
             let lanes = self.lanes.iter().filter(|l| !l.skipped);
+            let tables = self.tables.iter().filter(|t| !t.skipped);
             let units = self
                 .units
                 .iter()
                 .filter(|u| u.outcome != UnitOutcome::Skipped);
             accounts
                 .chain(lanes.filter_map(|l| l.cause.as_ref()))
+                .chain(tables.filter_map(|t| t.cause.as_ref()))
                 .chain(units.filter_map(|u| u.cause.as_ref()))
         };
         let any = |kinds: &[CauseKind]| causes().any(|c| kinds.contains(&c.kind));
@@ -387,6 +465,45 @@ impl RunReport {
             .iter()
             .filter_map(|l| Some((&*l.account_id, &*l.region, l.cause.as_ref()?, l.skipped)));
         lane_notes(out, unread);
+        self.table_notes(out);
+    }
+
+    /// Tables beside metrics that could not be read. What is closed is told of the lanes of metrics, if there are any.
+    fn table_notes(&self, out: &mut String) {
+        if self.lanes.is_empty() {
+            let skipped = self.tables.iter().filter(|t| t.skipped);
+            let unread =
+                skipped.filter_map(|t| Some((&*t.account_id, &*t.region, t.cause.as_ref()?, true)));
+            lane_notes(out, unread);
+        }
+        for table in self.tables.iter().filter(|t| !t.skipped) {
+            if let Some(cause) = &table.cause {
+                let name = format!(
+                    "{} of {}/{}",
+                    table.dataset.name(),
+                    table.account_id,
+                    table.region
+                );
+                note(out, &name, cause.kind_word(), cause);
+            }
+        }
+        let without = |t: &&TableReport| {
+            t.dataset == Dataset::Spend && t.cause.is_none() && !t.matched && t.discovery.calls > 0
+        };
+        let without: Vec<&str> = self
+            .tables
+            .iter()
+            .filter(without)
+            .map(|t| t.account_id.as_str())
+            .collect();
+        if let Some(first) = without.first() {
+            let _ = writeln!(
+                out,
+                "  warning: {}, {first} for one, without any estimated charges\n    = turn on billing alerts in the account that pays (Billing \
+                 preferences); first values come within a day",
+                counted(without.len(), "account")
+            );
+        }
     }
 
     fn unit_notes(&self, out: &mut String) {
@@ -394,11 +511,22 @@ impl RunReport {
         let accounts: BTreeSet<&str> = accounts.map(|a| &*a.account_id).collect();
         let lanes = self.lanes.iter().filter(|l| l.cause.is_some());
         let lanes: BTreeSet<(&str, &str)> = lanes.map(|l| (&*l.account_id, &*l.region)).collect();
+        let tables = self.tables.iter().filter(|t| t.cause.is_some());
+        let tables: BTreeSet<(&str, &str, &str)> = tables
+            .map(|t| (t.dataset.name(), &*t.account_id, &*t.region))
+            .collect();
         let whole_lane = |u: &UnitReport| {
-            accounts.contains(&*u.account_id) || lanes.contains(&(&*u.account_id, &*u.region))
+            let (account, region) = (&*u.account_id, &*u.region);
+            let table = u.dataset.split('_').next().unwrap_or_default();
+            accounts.contains(account)
+                || u.dataset == Dataset::Metrics.name() && lanes.contains(&(account, region))
+                || tables.contains(&(table, account, region))
         };
         for unit in self.units.iter().filter(|u| !whole_lane(u)) {
-            let name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);
+            let mut name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);
+            if unit.dataset != Dataset::Metrics.name() {
+                name = format!("{} {name}", unit.dataset);
+            }
             if let Some(cause) = &unit.cause {
                 note(out, &name, unit.outcome.as_str(), cause);
             }

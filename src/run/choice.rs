@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::model::{AccountId, Day, Lane, Region, TimeWindow, UnitOutcome};
+use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 use crate::report::is_short;
 
 /// Lanes, each with the time it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneChoice {
     lanes: BTreeMap<Lane, TimeWindow>,
+    /// The same of the tables beside metrics.
+    tables: BTreeMap<(Dataset, Lane), TimeWindow>,
     /// Accounts of which not even the regions are known.
     accounts: BTreeMap<AccountId, TimeWindow>,
     /// Monitoring accounts whose links could not be listed: whatever is behind them.
@@ -66,6 +68,8 @@ struct Account {
 
 #[derive(Deserialize)]
 struct Unit {
+    #[serde(default = "metrics")]
+    dataset: String,
     date: String,
     account_id: String,
     region: String,
@@ -75,6 +79,10 @@ struct Unit {
     series_asked: u64,
     #[serde(default)]
     refused_queries: u64,
+}
+
+fn metrics() -> String {
+    Dataset::Metrics.name().to_owned()
 }
 
 impl LaneChoice {
@@ -91,7 +99,10 @@ impl LaneChoice {
             .iter()
             .filter(|l| l.cause.is_some() && !l.skipped);
         let failed: BTreeSet<_> = failed.map(|l| (&l.account, &l.region)).collect();
-        let lane_failed = |unit: &Unit| failed.contains(&(&unit.account_id, &unit.region));
+        let lane_failed = |unit: &Unit| {
+            unit.dataset == Dataset::Metrics.name()
+                && failed.contains(&(&unit.account_id, &unit.region))
+        };
         for unit in &report.units {
             let asked = (unit.series_asked, unit.refused_queries);
             if !is_short(unit.outcome, unit.complete, asked.0, asked.1) && !lane_failed(unit) {
@@ -103,7 +114,15 @@ impl LaneChoice {
                     .ok_or_else(|| value(&unit.account_id))?,
                 region: Region::parse(&unit.region).ok_or_else(|| value(&unit.region))?,
             };
-            let window = choice.lanes.entry(lane).or_insert(day.window());
+            // Both tables of charges are written together.
+            let name = unit.dataset.split('_').next().unwrap_or_default();
+            let dataset = Dataset::parse(name).ok_or_else(|| value(&unit.dataset))?;
+            let window = if dataset == Dataset::Metrics {
+                choice.lanes.entry(lane).or_insert(day.window())
+            } else {
+                let table = choice.tables.entry((dataset, lane));
+                table.or_insert(day.window())
+            };
             *window = window.hull(day.window());
         }
         let days = |text: &str| {
@@ -143,13 +162,17 @@ impl LaneChoice {
             !w.is_empty()
         };
         self.lanes.retain(|_, w| clip(w));
+        self.tables.retain(|_, w| clip(w));
         self.accounts.retain(|_, w| clip(w));
         self.links.retain(|_, w| clip(w));
     }
 
     /// Whether nothing failed.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.accounts.is_empty() && self.links.is_empty()
+        self.lanes.is_empty()
+            && self.tables.is_empty()
+            && self.accounts.is_empty()
+            && self.links.is_empty()
     }
 
     /// Everything from the first day of any lane to the last.
@@ -157,6 +180,7 @@ impl LaneChoice {
         let nothing = TimeWindow { start: 0, end: 0 };
         let windows = self.lanes.values().chain(self.accounts.values());
         let windows = windows.chain(self.links.values());
+        let windows = windows.chain(self.tables.values());
         windows.fold(nothing, |hull, w| hull.hull(*w))
     }
 
@@ -166,13 +190,24 @@ impl LaneChoice {
         self.lanes.get(lane).or_else(account).copied()
     }
 
+    /// The same of a table beside metrics.
+    pub(super) fn table_window(&self, dataset: Dataset, lane: &Lane) -> Option<TimeWindow> {
+        let account = || self.accounts.get(&lane.account);
+        let table = self.tables.get(&(dataset, lane.clone()));
+        table.or_else(account).copied()
+    }
+
     /// Whether everything behind a monitoring account's links in this region is wanted.
     pub(super) fn has_links_of(&self, monitoring: &Lane) -> bool {
         self.links.contains_key(monitoring)
     }
 
     pub(super) fn has_account(&self, account: &AccountId) -> bool {
-        self.accounts.contains_key(account) || self.lanes.keys().any(|l| l.account == *account)
+        let mut lanes = self
+            .lanes
+            .keys()
+            .chain(self.tables.keys().map(|(_, lane)| lane));
+        self.accounts.contains_key(account) || lanes.any(|l| l.account == *account)
     }
 }
 

@@ -455,10 +455,15 @@ pub(super) fn unread_units(
 }
 
 impl UnitReport {
-    /// A unit of which nothing is known yet.
+    /// A unit of metrics of which nothing is known yet.
     fn of(day: Day, lane: &Lane, now: i64) -> Self {
+        Self::of_table(layout::METRICS, day, lane, now)
+    }
+
+    /// The same of any table.
+    pub(super) fn of_table(dataset: &'static str, day: Day, lane: &Lane, now: i64) -> Self {
         Self {
-            dataset: layout::METRICS,
+            dataset,
             date: day.to_string(),
             account_id: lane.account.to_string(),
             region: lane.region.to_string(),

@@ -7,12 +7,14 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::Semaphore;
 
+use super::bounds::Bounds;
 use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::scope::{DayMode, LaneScope};
-use crate::commit::{Attempt, Lake, LaneRecords};
-use crate::fetch::{Budget, LaneBudget};
+use super::tables::note_unread_table;
+use crate::commit::Lake;
+use crate::fetch::LaneBudget;
 use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
 use crate::plan::LanePlan;
 use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
@@ -74,26 +76,22 @@ impl Holding {
 pub(super) async fn export_lanes(
     context: &RunContext,
     lake: &Arc<Lake>,
+    bounds: &Bounds,
     lanes: Vec<PlannedLane>,
     planned: Instant,
     report: &mut RunReport,
 ) {
     let concurrency = context.config.run.concurrency;
-    let bound = Arc::new(Semaphore::new(concurrency as usize));
-    let encoders = Arc::new(Semaphore::new(
-        std::thread::available_parallelism().map_or(2, usize::from),
-    ));
-    let budget = Arc::new(Budget::of_dollars(context.config.run.max_spend_usd));
     let most_kib = concurrency * WAITING_KIB_A_REQUEST;
     let waiting = Arc::new(Semaphore::new(most_kib as usize));
     let files = Arc::new(Semaphore::new(OPEN_FILES as usize));
-    context.progress.lanes(lanes.len());
     // The plan's reports of these lanes, in their order.
     let reports = std::mem::take(&mut report.lanes);
     let mut results = stream::iter(lanes.into_iter().zip(reports))
         .map(|(planned_lane, report)| {
-            let (lake, bound) = (Arc::clone(lake), Arc::clone(&bound));
-            let (encoders, budget) = (Arc::clone(&encoders), LaneBudget::new(&budget));
+            let (lake, bound) = (Arc::clone(lake), Arc::clone(&bounds.requests));
+            let encoders = Arc::clone(&bounds.encoders);
+            let budget = LaneBudget::new(&bounds.budget);
             let (waiting, files) = (Arc::clone(&waiting), Arc::clone(&files));
             let context = context.clone();
             async move {
@@ -163,33 +161,12 @@ pub(super) async fn export_lanes(
     report
         .lanes
         .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
-    context.progress.finish();
 }
 
 /// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
 /// of the units that need one.
 pub(super) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    if lake.lost().is_cancelled()
-        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
-    {
-        return;
-    }
-    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
-    let days = context.days_of(lane);
-    let noted = async {
-        records.read(&**lake.store(), days.iter().copied()).await?;
-        for day in days {
-            let attempt = Attempt {
-                outcome: cause.unit_outcome(),
-                cause: cause.clone(),
-            };
-            records.attempt(day, attempt);
-        }
-        records.write(&**lake.store()).await
-    };
-    if let Err(error) = noted.await {
-        tracing::warn!(%lane, %error, "noting why the lane was not read");
-    }
+    note_unread_table(lake, layout::METRICS, lane, &context.days_of(lane), cause).await;
 }
 
 /// A lane that was not read, with a unit a day that says why.
@@ -224,5 +201,5 @@ pub(super) fn lanes_of_account(account: &AccountReport, context: &RunContext) ->
         })
     };
     let lanes = account.regions.iter().filter_map(lane);
-    lanes.filter(|lane| context.wants(lane)).collect()
+    lanes.filter(|lane| context.is_asked(lane)).collect()
 }

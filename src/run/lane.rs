@@ -283,7 +283,7 @@ async fn stopped(job: &LaneJob) -> Cause {
 
 /// Encoding and files stay off the threads that serve the network, no more at once than there are cores: more would only hold more
 /// rows in memory.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     encoders: &Semaphore,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {

@@ -15,7 +15,7 @@ use super::prepare::{Listing, UnplannedLane, ready_lane, within_limits};
 use crate::accounts::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
-use crate::model::{AccountId, Cause, CauseKind, Lane, MetricId};
+use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};
 use crate::report::{FleetReport, LinkReport, SharedSeries};
 
 /// What the links of monitoring accounts lead to.
@@ -42,14 +42,17 @@ pub(super) fn wanted_and_monitoring(
     lanes: Vec<UnplannedLane>,
     context: &RunContext,
 ) -> (Vec<UnplannedLane>, Vec<UnplannedLane>) {
-    let in_region = |lane: &&UnplannedLane| context.config.reads(&lane.lane().region);
+    let exports = context.config.exports(Dataset::Metrics);
+    let in_region = |lane: &&UnplannedLane| exports && context.config.reads(&lane.lane().region);
     let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
     let monitoring = monitoring.cloned().collect();
     let wanted = lanes.into_iter().filter(|l| context.wants(&l.lane()));
     let wanted: Vec<UnplannedLane> = wanted.collect();
-    context
-        .progress
-        .stage(&format!("discovering metrics in {} lanes", wanted.len()));
+    if exports {
+        let lanes = wanted.len();
+        let stage = format!("discovering metrics in {lanes} lanes");
+        context.progress.stage(&stage);
+    }
     (wanted, monitoring)
 }
 

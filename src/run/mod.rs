@@ -1,6 +1,7 @@
 //! The pipeline: one call per stage, in order.
 
 mod accounts;
+mod bounds;
 mod catalog;
 mod choice;
 mod day;
@@ -15,7 +16,9 @@ mod place;
 mod prepare;
 mod scope;
 mod sink;
+mod spend;
 mod status;
+mod tables;
 mod unit;
 mod verify;
 
@@ -24,5 +27,7 @@ pub use choice::{ChoiceError, LaneChoice};
 pub use discovery::{DiscoverReport, DiscoveredLane, DiscoveredMetric, discover};
 pub use doctor::{Check, CheckState, DoctorReport, StatementToAdd, doctor};
 pub use pipeline::{Planned, PlannedLane, ReadyLane, RunContext, RunError, export, plan};
+pub use spend::{alert_as_file, spend, spend_with_alerts};
 pub use status::{AccountStatus, ShortUnit, StatusReport, status};
+pub use tables::PlannedTable;
 pub use verify::{Fault, Gap, VerifyReport, verify};

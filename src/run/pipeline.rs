@@ -9,6 +9,7 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::entered_accounts_by;
+use super::bounds::Bounds;
 use super::choice::LaneChoice;
 use super::day::unread_units;
 use super::fleet::{export_lanes, lanes_of_account, note_unread};
@@ -16,11 +17,16 @@ use super::linked::{follow_links, plan_linked, wanted_and_monitoring};
 use super::place::Place;
 use super::prepare::plan_one;
 use super::scope::LaneScope;
+use super::spend::alert_after_export;
+use super::tables::{
+    PlannedTable, Surroundings, check_tables, export_tables, plan_tables, tables_of_account,
+    unread_tables,
+};
 use crate::accounts::{CallStats, LaneClient, Origin};
 use crate::commit::{Lake, LakeError};
 use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoice, point};
 use crate::fetch::{BatchStats, Spool, sweep_spool};
-use crate::model::{AccountId, Cause, CauseKind, Day, Lane, TimeWindow, iso_seconds};
+use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
 use crate::report::{
     AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts, counted,
@@ -58,11 +64,40 @@ impl RunContext {
 
     /// The days of a lane that was not read.
     pub(super) fn days_of(&self, lane: &Lane) -> Vec<Day> {
-        match self.range_of(lane) {
+        self.days_in(self.range_of(lane))
+    }
+
+    fn days_in(&self, range: Range) -> Vec<Day> {
+        match range {
             Range::Window(window) => window.touched_days().collect(),
             // What it would have been is in a manifest that was not read either.
             Range::SinceLast { .. } => vec![Day::containing(self.now)],
         }
+    }
+
+    /// For which time a table beside metrics is asked in a lane.
+    pub(super) fn table_range(&self, dataset: Dataset, lane: &Lane) -> Range {
+        let lanes = self.lanes.as_ref();
+        let chosen = lanes.and_then(|lanes| lanes.table_window(dataset, lane));
+        chosen.map_or(self.range, Range::Window)
+    }
+
+    /// The days of it.
+    pub(super) fn table_days(&self, dataset: Dataset, lane: &Lane) -> Vec<Day> {
+        self.days_in(self.table_range(dataset, lane))
+    }
+
+    /// Whether a table beside metrics is asked for in a lane.
+    pub(super) fn wants_table(&self, dataset: Dataset, lane: &Lane) -> bool {
+        let spends = || {
+            let spend = self.config.spend.as_ref();
+            dataset != Dataset::Spend || spend.is_some_and(|s| s.reads(&lane.account))
+        };
+        let lanes = self.lanes.as_ref();
+        self.config.exports(dataset)
+            && self.is_asked(lane)
+            && lanes.is_none_or(|l| l.table_window(dataset, lane).is_some())
+            && spends()
     }
 
     pub(super) fn wants_account(&self, account: &AccountConfig) -> bool {
@@ -72,7 +107,9 @@ impl RunContext {
     }
 
     pub(super) fn wants(&self, lane: &Lane) -> bool {
-        self.is_asked(lane) && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
+        self.config.exports(Dataset::Metrics)
+            && self.is_asked(lane)
+            && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
     }
 
     /// The same for a lane that is read through another.
@@ -85,7 +122,7 @@ impl RunContext {
             && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through) && behind())
     }
 
-    fn is_asked(&self, lane: &Lane) -> bool {
+    pub(super) fn is_asked(&self, lane: &Lane) -> bool {
         self.config.is_about(&lane.account) && self.config.reads(&lane.region)
     }
 }
@@ -133,6 +170,8 @@ pub struct Planned {
     pub fleet: FleetReport,
     /// Every lane of the accounts that could be entered, and of those linked to them.
     pub lanes: Vec<PlannedLane>,
+    /// Every table beside metrics, in each of its lanes.
+    pub tables: Vec<PlannedTable>,
     /// The lake's root.
     destination: String,
 }
@@ -180,6 +219,8 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let base = place.session(context).await?;
     let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
+    let mut tables = plan_tables(&lanes, place, &context).await;
+    let unmatched_logs = check_tables(&tables, &context).await?;
     let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
     let mut lanes: Vec<PlannedLane> = stream::iter(wanted)
         .map(|lane| plan_one(lane, place, &context))
@@ -190,7 +231,13 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         let account = l.lane.account.as_str();
         (account, &mut l.leave_out, l.ready.as_ref().err())
     });
-    close_accounts(&mut accounts, ended);
+    // Charges are no sign of an open region: they are in one, whatever regions are read.
+    let of_regions = tables.iter_mut().filter(|t| t.dataset != Dataset::Spend);
+    let ended_tables = of_regions.map(|t| {
+        let account = t.lane.account.as_str();
+        (account, &mut t.leave_out, t.ready.as_ref().err())
+    });
+    close_accounts(&mut accounts, ended.chain(ended_tables));
     let own = lanes.iter().map(|l| (l.lane.clone(), l.ready.is_ok()));
     let links = follow_links(monitoring, own.collect(), &context).await;
     let linked = plan_linked(links.lanes, place, &context).await;
@@ -205,18 +252,23 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         .iter()
         .filter_map(|l| l.ready.as_ref().ok())
         .map(|ready| &*ready.plan);
-    let cost = Cost::of(plans, &config.limits, context.now);
+    let charges = tables
+        .iter()
+        .filter_map(|t| t.ready.as_ref().ok()?.billed());
+    let cost = Cost::of(plans.chain(charges), &config.limits, context.now);
     let mut fleet = FleetReport {
         accounts,
         detours,
         ..links.fleet
     };
     fleet.remarks.extend(remarks(config));
+    fleet.unmatched = unmatched_logs;
     fleet.leave_out(left_out);
     let planned = Planned {
         cost,
         fleet,
         lanes,
+        tables,
         destination: place.store.describe(),
     };
     Ok((context, planned))
@@ -278,23 +330,52 @@ async fn export_into(
             cap,
         });
     }
+    let bounds = Bounds::of(&context.config);
     let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
+    let tables = planned.tables.iter().map(|t| (t.dataset, &t.lane));
+    let is_planned_table: BTreeSet<(Dataset, &Lane)> = tables.collect();
     for account in &report.fleet.accounts {
         let Some(cause) = &account.cause else {
             continue;
         };
-        let unread = lanes_of_account(account, context).into_iter();
+        let lanes = lanes_of_account(account, context);
         // What is read through a link all the same has a unit of its own.
-        for lane in unread.filter(|lane| !is_planned.contains(lane)) {
-            note_unread(lake, context, &lane, cause).await;
-            let units = unread_units(&lane, cause.unit_outcome(), cause, context);
+        let unread = lanes
+            .iter()
+            .filter(|l| context.wants(l) && !is_planned.contains(l));
+        for lane in unread {
+            note_unread(lake, context, lane, cause).await;
+            let units = unread_units(lane, cause.unit_outcome(), cause, context);
             report.units.extend(units);
+        }
+        let around = Surroundings {
+            lake: Arc::clone(lake),
+            bounds: bounds.clone(),
+            context: context.clone(),
+            account_name: None,
+        };
+        for (dataset, lane) in tables_of_account(&account.account_id, lanes) {
+            let wanted = context.wants_table(dataset, &lane);
+            if wanted && !is_planned_table.contains(&(dataset, &lane)) {
+                let outcome = cause.unit_outcome();
+                let units = unread_tables(&around, dataset, &lane, outcome, cause).await;
+                report.units.extend(units);
+            }
         }
     }
     note_unlisted(context, place, lake, &is_planned, &mut report).await;
-    export_lanes(context, lake, planned.lanes, started, &mut report).await;
+    drop((is_planned, is_planned_table));
+    let parts = planned.lanes.len() + planned.tables.len();
+    context.progress.lanes(parts);
+    export_lanes(context, lake, &bounds, planned.lanes, started, &mut report).await;
+    export_tables(context, lake, &bounds, planned.tables, &mut report).await;
     report.units.sort_by(|a, b| {
-        (&a.date, &a.account_id, &a.region).cmp(&(&b.date, &b.account_id, &b.region))
+        (&a.date, &a.account_id, &a.region, a.dataset).cmp(&(
+            &b.date,
+            &b.account_id,
+            &b.region,
+            b.dataset,
+        ))
     });
     report.seconds = started.elapsed().as_secs_f64();
     report.stopped_by = context
@@ -302,6 +383,9 @@ async fn export_into(
         .is_cancelled()
         .then(crate::telemetry::stop_signal);
     report.total();
+    if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
+        report.alerts = alert_after_export(context, &*place.store).await;
+    }
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
@@ -440,6 +524,7 @@ impl Planned {
                 ..FleetReport::default()
             },
             lanes: Vec::new(),
+            tables: Vec::new(),
             destination: store.describe(),
         }
     }
@@ -447,7 +532,9 @@ impl Planned {
     fn unmatched(&self, context: &RunContext) -> Vec<String> {
         let ready = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
         let matched = ready.flat_map(|ready| ready.matched.iter().map(|(i, n)| (*i, *n)));
-        unmatched(&context.config, matched)
+        let mut none = unmatched(&context.config, matched);
+        none.extend(self.fleet.unmatched.iter().cloned());
+        none
     }
 
     /// Everything from the first second asked of any lane to the last.
@@ -482,6 +569,8 @@ impl Planned {
                 ..self.fleet.clone()
             },
             lanes: self.lanes.iter().map(|l| l.report(context)).collect(),
+            tables: self.tables.iter().map(PlannedTable::report).collect(),
+            alerts: None,
             units: Vec::new(),
         }
     }

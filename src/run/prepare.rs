@@ -9,7 +9,7 @@ use futures_util::stream;
 use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::place::Place;
-use super::scope::{LaneScope, lane_scope};
+use super::scope::{LaneScope, Subject, lane_scope};
 use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, Asks, ExportConfig, RegionChoice, Selection, known_regions};
 use crate::discover::{Found, discover, linked_series};
@@ -61,6 +61,24 @@ impl UnplannedLane {
             account: self.reader.config().id.clone(),
             region: self.region.clone(),
         }
+    }
+
+    /// Alias of its account.
+    pub(super) fn account_name(&self) -> Option<Arc<str>> {
+        self.reader.config().name.as_deref().map(Arc::from)
+    }
+
+    /// The same account in another region.
+    pub(super) fn in_region(&self, region: Region) -> Self {
+        Self {
+            region,
+            ..self.clone()
+        }
+    }
+
+    /// Whether nobody named its region, and it is closed to us.
+    pub(super) async fn may_be_left_out(&self, cause: &Cause, lane: &Lane, place: &Place) -> bool {
+        self.by_itself && may_be_left_out(cause, lane, place).await
     }
 
     /// What is linked to its account is read through it.
@@ -229,10 +247,10 @@ async fn may_be_left_out(cause: &Cause, lane: &Lane, place: &Place) -> bool {
     }
 }
 
-pub(super) async fn within_limits(
+pub(super) async fn within_limits<T>(
     context: &RunContext,
-    planning: impl Future<Output = Result<ReadyLane, Cause>>,
-) -> Result<ReadyLane, Cause> {
+    planning: impl Future<Output = Result<T, Cause>>,
+) -> Result<T, Cause> {
     let limit = context.config.limits.unit_timeout;
     tokio::select! {
         ready = planning => ready,
@@ -257,7 +275,8 @@ pub(super) async fn ready_lane(
     let (config, store) = (&context.config, &*place.store);
     let spool = Spool::of_lane(&place.scratch.spool(), lane);
     let resuming = !spool.is_empty();
-    let scope = lane_scope(context, store, lane, account_name, resuming).await?;
+    let subject = Subject::metrics(config, account_name);
+    let scope = lane_scope(context, store, lane, &subject, resuming).await?;
     // A namespace of which nothing is asked is not listed either.
     let (asked, selections) = asked(config, &scope, context.now);
     let everything_is_there = scope.hull().is_empty();

@@ -1,11 +1,11 @@
 //! What one lane is asked about, and what becomes of each of its days: decided from the manifest before anything is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pipeline::RunContext;
 use crate::commit::{Committed, LaneRecords, old_file};
-use crate::config::{OLDEST_SECONDS, PeriodChoice, Range};
-use crate::model::{DAY_SECONDS, Day, Lane, Period, TimeWindow};
+use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
+use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, TimeWindow};
 use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
 use crate::write::{Store, StoreError, layout};
@@ -17,9 +17,54 @@ const OVERLAP: i64 = 3_600;
 /// How far back `--since last` looks for days that are not whole.
 const LOOK_BACK_DAYS: i64 = 15;
 
+/// What a table asks of its lanes.
+#[derive(Clone, Debug)]
+pub(super) struct Subject<'a> {
+    /// The table.
+    pub(super) dataset: &'static str,
+    /// What a unit of the lane is meant to hold.
+    pub(super) plan_hash: String,
+    /// Every part of a unit that is covered by itself, with its publication delay in seconds: the namespaces of metrics.
+    pub(super) delays: &'a BTreeMap<String, i64>,
+    /// The parts that are asked, each with its periods in seconds.
+    pub(super) asked: BTreeMap<&'a str, BTreeSet<i64>>,
+}
+
+impl<'a> Subject<'a> {
+    fn range(&self, context: &RunContext, lane: &Lane) -> Range {
+        match Dataset::parse(self.dataset) {
+            Some(Dataset::Metrics) | None => context.range_of(lane),
+            Some(table) => context.table_range(table, lane),
+        }
+    }
+
+    /// Metrics.
+    pub(super) fn metrics(config: &'a ExportConfig, account_name: Option<&str>) -> Self {
+        let mut asked: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+        for selection in &config.selections {
+            let period = match selection.asks.period {
+                PeriodChoice::AtLeast(period) => period,
+                PeriodChoice::Auto => Period::MINUTE,
+            };
+            let periods = asked.entry(&selection.namespace).or_default();
+            periods.insert(i64::from(period.seconds()));
+        }
+        Self {
+            dataset: layout::METRICS,
+            plan_hash: config.plan_hash(account_name, SCHEMA_VERSION),
+            delays: &config.namespaces,
+            asked,
+        }
+    }
+}
+
 /// What is asked of a lane.
 #[derive(Clone, Debug)]
 pub(super) struct LaneScope {
+    /// The table.
+    pub(super) dataset: &'static str,
+    /// The parts of a unit, with their publication delays.
+    pub(super) delays: BTreeMap<String, i64>,
     /// By namespace.
     pub(super) windows: Scope,
     /// Every day that is asked or stands in the range, in order.
@@ -71,18 +116,18 @@ pub(super) async fn lane_scope(
     context: &RunContext,
     store: &dyn Store,
     lane: &Lane,
-    account_name: Option<&str>,
+    subject: &Subject<'_>,
     resuming: bool,
 ) -> Result<LaneScope, StoreError> {
-    let config = &context.config;
     let mut scope = LaneScope {
+        dataset: subject.dataset,
+        delays: subject.delays.clone(),
         windows: Scope::new(),
         days: Vec::new(),
-        records: LaneRecords::new(layout::METRICS, lane.clone()),
-        plan_hash: config.plan_hash(account_name, SCHEMA_VERSION),
+        records: LaneRecords::new(subject.dataset, lane.clone()),
+        plan_hash: subject.plan_hash.clone(),
     };
-    let selected = || config.selections.iter().map(|s| s.namespace.as_str());
-    match context.range_of(lane) {
+    match subject.range(context, lane) {
         Range::Window(range) => {
             scope.records.read(store, range.touched_days()).await?;
             let held = held_days(context, store, lane, &scope, range).await?;
@@ -93,9 +138,9 @@ pub(super) async fn lane_scope(
             } else {
                 wanted(range, &held)
             };
-            for namespace in selected() {
-                let delay = config.namespaces[namespace];
-                scope.windows.insert(namespace.to_owned(), (wanted, delay));
+            for part in subject.asked.keys() {
+                let delay = subject.delays[*part];
+                scope.windows.insert((*part).to_owned(), (wanted, delay));
             }
             scope.days = range
                 .touched_days()
@@ -124,19 +169,19 @@ pub(super) async fn lane_scope(
             let days = Day::containing(since_first.start).plus(-1);
             let days = std::iter::once(days).chain(since_first.touched_days());
             scope.records.read(store, days).await?;
-            for namespace in selected() {
-                let start = first.map(|first| since(&scope, namespace, first, now));
+            for (part, periods) in &subject.asked {
+                let start = first.map(|first| since(&scope, part, first, now));
+                let delay = subject.delays[*part];
                 let window = match start {
                     // Asked again, it would be billed again for what is there.
-                    Some(start) if !has_news(context, namespace, start.gap) => continue,
+                    Some(start) if !has_news(periods, now - delay, start.gap) => continue,
                     Some(start) => TimeWindow {
                         start: start.back,
                         end: now,
                     },
                     None => fresh,
                 };
-                let delay = config.namespaces[namespace];
-                scope.windows.insert(namespace.to_owned(), (window, delay));
+                scope.windows.insert((*part).to_owned(), (window, delay));
             }
             scope.days = scope
                 .hull()
@@ -167,7 +212,7 @@ async fn held_days(
         if !committed.settled || committed.plan_hash != scope.plan_hash {
             continue;
         }
-        let there = old_file(store, &layout::unit(layout::METRICS, day, lane)).await?;
+        let there = old_file(store, &layout::unit(scope.dataset, day, lane)).await?;
         let recorded = committed.files.first();
         let same = match (&there, recorded) {
             (None, None) => true,
@@ -211,7 +256,7 @@ fn mode(context: &RunContext, scope: &LaneScope, day: Day) -> DayMode {
         end: day.end().min(context.now),
     };
     let whole = |namespace: &String| asked(namespace).intersection(known) == known;
-    if context.config.namespaces.keys().all(whole) {
+    if scope.delays.keys().all(whole) {
         return DayMode::Replace;
     }
     let other = |c: &Committed| c.plan_hash != scope.plan_hash && !c.files.is_empty();
@@ -302,19 +347,9 @@ struct Since {
     back: i64,
 }
 
-/// Whether anything of a namespace can have come since `gap`: a whole period that is published by now.
-fn has_news(context: &RunContext, namespace: &str, gap: i64) -> bool {
-    let of_namespace = context
-        .config
-        .selections
+/// Whether anything can have come since `gap`: a whole period that is published by now.
+fn has_news(periods: &BTreeSet<i64>, published: i64, gap: i64) -> bool {
+    periods
         .iter()
-        .filter(|s| s.namespace == namespace);
-    let period = |choice: PeriodChoice| match choice {
-        PeriodChoice::AtLeast(period) => period,
-        PeriodChoice::Auto => Period::MINUTE,
-    };
-    let published = context.now - context.config.namespaces[namespace];
-    of_namespace
-        .map(|s| period(s.asks.period))
-        .any(|period| period.floor(published) > gap)
+        .any(|period| published.div_euclid(*period) * period > gap)
 }

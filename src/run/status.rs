@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::accounts::with_accounts;
 use super::pipeline::{RunContext, RunError};
 use super::place::Place;
+use super::tables::{parts_of, tables_of_account};
 use crate::commit::{Attempt, LaneRecords, UnitState};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
-use crate::model::{AccountId, Lane, TimeWindow};
+use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
 use crate::report::{grouped, printable};
 use crate::write::{Store, StoreError, layout};
 
@@ -37,8 +38,8 @@ pub struct AccountStatus {
     /// Its alias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
-    /// The worst state over its regions, by day.
-    pub days: BTreeMap<String, UnitState>,
+    /// The worst state over its regions, by day, of each table.
+    pub tables: BTreeMap<Dataset, BTreeMap<String, UnitState>>,
     /// Units that are not complete, with what is known of them.
     pub short: Vec<ShortUnit>,
 }
@@ -46,6 +47,8 @@ pub struct AccountStatus {
 /// A unit that is not complete.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShortUnit {
+    /// Its table.
+    pub dataset: Dataset,
     /// UTC day.
     pub date: String,
     /// Region.
@@ -94,31 +97,28 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         let mut status = AccountStatus {
             account_id: account.id.to_string(),
             account_name: account.name.clone(),
-            days: BTreeMap::new(),
+            tables: BTreeMap::new(),
             short: Vec::new(),
         };
-        if lanes.is_empty() {
-            // Not even its regions are known: all of it is missing.
-            for day in range.touched_days() {
-                let missing = UnitState::Missing;
-                status.days.insert(day.to_string(), missing);
-                *report.totals.entry(missing.as_str()).or_default() += 1;
+        for dataset in &context.config.datasets {
+            let lanes = lanes_of(context, *dataset, &account, &lanes);
+            if lanes.is_empty() && *dataset != Dataset::Spend {
+                // Not even its regions are known: all of it is missing.
+                let days = status.tables.entry(*dataset).or_default();
+                for day in range.touched_days() {
+                    let missing = UnitState::Missing;
+                    days.insert(day.to_string(), missing);
+                    *report.totals.entry(missing.as_str()).or_default() += 1;
+                }
             }
-        }
-        for lane in lanes {
-            add_lane(
-                context,
-                store,
-                range,
-                &lane,
-                &mut status,
-                &mut report.totals,
-            )
-            .await?;
+            for lane in lanes {
+                let unit = (*dataset, &lane);
+                add_lane(context, store, range, unit, &mut status, &mut report.totals).await?;
+            }
         }
         status
             .short
-            .sort_by(|a, b| (&a.date, &a.region).cmp(&(&b.date, &b.region)));
+            .sort_by(|a, b| (a.dataset, &a.date, &a.region).cmp(&(b.dataset, &b.date, &b.region)));
         report.accounts.push(status);
     }
     Ok(report)
@@ -145,30 +145,69 @@ fn with_linked(
     all
 }
 
+/// Where a table of an account is read. Its charges are in one region; accounts that are not asked for theirs have none.
+fn lanes_of(
+    context: &RunContext,
+    dataset: Dataset,
+    account: &AccountConfig,
+    lanes: &[Lane],
+) -> Vec<Lane> {
+    if dataset != Dataset::Spend {
+        return lanes.to_vec();
+    }
+    let id = account.id.as_str();
+    let tables = tables_of_account(id, Vec::new()).into_iter();
+    tables
+        .filter(|(dataset, lane)| context.wants_table(*dataset, lane))
+        .map(|(_, lane)| lane)
+        .collect()
+}
+
+/// The parts of a table's units, with their delays.
+fn delays_of(context: &RunContext, dataset: Dataset) -> BTreeMap<String, i64> {
+    match dataset {
+        Dataset::Metrics => context.config.namespaces.clone(),
+        other => parts_of(other),
+    }
+}
+
 async fn add_lane(
     context: &RunContext,
     store: &dyn Store,
     range: TimeWindow,
-    lane: &Lane,
+    (dataset, lane): (Dataset, &Lane),
     status: &mut AccountStatus,
     totals: &mut BTreeMap<&'static str, u64>,
 ) -> Result<(), StoreError> {
-    let mut records = LaneRecords::new(layout::METRICS, lane.clone());
+    let mut records = LaneRecords::new(dataset.name(), lane.clone());
     records.read(store, range.touched_days()).await?;
+    let delays = delays_of(context, dataset);
     for day in range.touched_days() {
-        let state = records.committed(day).map_or(UnitState::Missing, |c| {
-            c.state(day, context.now, &context.config.namespaces)
-        });
+        // A month's charges are one unit.
+        let unit = if layout::is_monthly(dataset.name()) {
+            day.month_start()
+        } else {
+            day
+        };
+        // The inventory is as of the day of the run: no run can have that of another.
+        if dataset == Dataset::Instances && records.get(unit).is_none() {
+            continue;
+        }
+        let state = records
+            .committed(unit)
+            .map_or(UnitState::Missing, |c| c.state(day, context.now, &delays));
         *totals.entry(state.as_str()).or_default() += 1;
-        let worst = status.days.entry(day.to_string()).or_insert(state);
+        let days = status.tables.entry(dataset).or_default();
+        let worst = days.entry(day.to_string()).or_insert(state);
         *worst = state.max(*worst);
         if state != UnitState::Complete {
             status.short.push(ShortUnit {
+                dataset,
                 date: day.to_string(),
                 region: lane.region.to_string(),
                 state,
-                refused_queries: records.committed(day).map_or(0, |c| c.refused_queries),
-                attempt: records.get(day).and_then(|r| r.attempt.clone()),
+                refused_queries: records.committed(unit).map_or(0, |c| c.refused_queries),
+                attempt: records.get(unit).and_then(|r| r.attempt.clone()),
             });
         }
     }
@@ -177,12 +216,16 @@ async fn add_lane(
 
 /// Every lane a manifest speaks of.
 pub(super) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
-    let entries = store.list(&layout::manifests(layout::METRICS)).await?;
-    Ok(entries
-        .iter()
-        .filter_map(|e| layout::parse_manifest(layout::METRICS, &e.key))
-        .map(|(_, lane)| lane)
-        .collect())
+    let mut lanes = BTreeSet::new();
+    // Charges are in one region, which need not be one that is read.
+    for table in [layout::METRICS, layout::LOGS, layout::INSTANCES] {
+        let entries = store.list(&layout::manifests(table)).await?;
+        let of_table = entries
+            .iter()
+            .filter_map(|e| layout::parse_manifest(table, &e.key));
+        lanes.extend(of_table.map(|(_, lane)| lane));
+    }
+    Ok(lanes)
 }
 
 impl StatusReport {
@@ -206,13 +249,19 @@ impl StatusReport {
         );
         for account in &self.accounts {
             let name = account.account_name.as_deref().unwrap_or("");
-            let signs: String = account.days.values().map(|s| sign(*s)).collect();
-            let _ = writeln!(
-                out,
-                "{} {:<16} {signs}",
-                account.account_id,
-                printable(name)
-            );
+            for (dataset, days) in &account.tables {
+                let table = match dataset {
+                    Dataset::Metrics => String::new(),
+                    other => format!(" {}", other.name()),
+                };
+                let signs = signs(days, &self.from, &self.to);
+                let _ = writeln!(
+                    out,
+                    "{} {:<16} {signs}{table}",
+                    account.account_id,
+                    printable(name),
+                );
+            }
         }
         for account in &self.accounts {
             for short in account
@@ -220,7 +269,12 @@ impl StatusReport {
                 .iter()
                 .filter(|s| s.state > UnitState::Provisional)
             {
-                let unit = format!("{} {}/{}", short.date, account.account_id, short.region);
+                let table = match short.dataset {
+                    Dataset::Metrics => String::new(),
+                    other => format!("{} ", other.name()),
+                };
+                let (id, region) = (&account.account_id, &short.region);
+                let unit = format!("{table}{} {id}/{region}", short.date);
                 let refused = if short.refused_queries > 0 {
                     format!(": {} queries were refused", grouped(short.refused_queries))
                 } else {
@@ -249,6 +303,19 @@ impl StatusReport {
         );
         out
     }
+}
+
+/// A sign a day of the range; a blank where a table has none.
+fn signs(days: &BTreeMap<String, UnitState>, from: &str, to: &str) -> String {
+    let day = |text: &str| text.get(..10).and_then(Day::parse);
+    let (Some(first), Some(end)) = (day(from), day(to)) else {
+        return days.values().map(|s| sign(*s)).collect();
+    };
+    let end = end.plus(i64::from(to.len() > 10));
+    let signs = TimeWindow::days(first, end).touched_days();
+    signs
+        .map(|day| days.get(&day.to_string()).map_or(' ', |s| sign(*s)))
+        .collect()
 }
 
 fn sign(state: UnitState) -> char {

@@ -94,11 +94,11 @@ async fn place(
     unit: &mut UnitReport,
 ) -> Result<Change, Cause> {
     let store = lake.store();
-    let key = layout::unit(layout::METRICS, sealed.day, lane);
+    let key = layout::unit(scope.dataset, sealed.day, lane);
     let before = scope.records.committed(sealed.day);
     let old = old_file(&**store, &key).await?;
     if !context.force
-        && let (Some(_), Some(cause)) = (&old, dropped_namespaces(context, scope, before))
+        && let (Some(_), Some(cause)) = (&old, dropped_namespaces(scope, before))
     {
         return Err(cause);
     }
@@ -157,20 +157,17 @@ async fn place(
             guarded(work, lake, &context.stop).await?;
         }
     }
-    let record = new_record(context, scope, sealed, &key, unit);
+    let record = new_record(scope, sealed, &key, unit);
     // Surplus files go last: until then the unit's rows are there twice rather than not at all.
     for file in before.into_iter().flat_map(|c| &c.files) {
         if !lake.lost().is_cancelled()
             && file.name != key
-            && layout::parse_unit(layout::METRICS, &file.name).is_some()
+            && layout::parse_unit(scope.dataset, &file.name).is_some()
         {
             store.delete(&file.name).await?;
         }
     }
-    unit.provisional = !record.covers_day(
-        sealed.day,
-        context.config.namespaces.keys().map(String::as_str),
-    );
+    unit.provisional = !record.covers_day(sealed.day, scope.delays.keys().map(String::as_str));
     if let (Some(file), Some(_)) = (record.files.first(), &sealed.staged) {
         unit.outcome = UnitOutcome::Written;
         unit.rows = file.rows;
@@ -182,13 +179,9 @@ async fn place(
 }
 
 /// A unit of another configuration holds namespaces that this one does not know: to replace it would lose them without a word.
-fn dropped_namespaces(
-    context: &RunContext,
-    scope: &LaneScope,
-    before: Option<&Committed>,
-) -> Option<Cause> {
+fn dropped_namespaces(scope: &LaneScope, before: Option<&Committed>) -> Option<Cause> {
     let before = before.filter(|c| c.plan_hash != scope.plan_hash)?;
-    let known = &context.config.namespaces;
+    let known = &scope.delays;
     let dropped: Vec<&str> = before
         .covered
         .keys()
@@ -235,13 +228,7 @@ async fn guarded(
     }
 }
 
-fn new_record(
-    context: &RunContext,
-    scope: &LaneScope,
-    sealed: &SealedDay,
-    key: &str,
-    unit: &UnitReport,
-) -> Committed {
+fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitReport) -> Committed {
     let before = scope
         .records
         .committed(sealed.day)
@@ -282,10 +269,10 @@ fn new_record(
         plan_hash: scope.plan_hash.clone(),
         schema_version: SCHEMA_VERSION,
     };
-    let namespaces = context.config.namespaces.keys().map(String::as_str);
+    let parts = scope.delays.keys().map(String::as_str);
     // A day that was added to piece by piece was settled only if each piece was: a whole reading says so.
-    record.settled = sealed.mode == DayMode::Replace
-        && record.is_settled(sealed.day, sealed.read_at, namespaces);
+    record.settled =
+        sealed.mode == DayMode::Replace && record.is_settled(sealed.day, sealed.read_at, parts);
     record
 }
 
@@ -301,8 +288,14 @@ async fn adopt(
     let path = lake.store().open(key, &scratch).await?;
     let path = path.ok_or_else(|| Cause::new(CauseKind::Destination, format!("{key} vanished")))?;
     let facts = old.facts.clone();
+    let day = sealed.day;
+    let is_metrics = sealed.report.dataset == layout::METRICS;
     let read = tokio::task::spawn_blocking(move || {
         let (bytes, sha256) = checksum(&path)?;
+        if !is_metrics {
+            let (first, last) = (day.start() * 1_000_000, (day.end() - 1) * 1_000_000);
+            return Ok((bytes, sha256, first, last, 0));
+        }
         let mut runs = OldRuns::open(&path)?;
         let (mut first, mut last, mut series) = (i64::MAX, i64::MIN, 0);
         let mut metric = None;

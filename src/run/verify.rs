@@ -11,8 +11,9 @@ use super::place::Place;
 use crate::commit::{Committed, LaneRecords};
 use crate::config::point;
 use crate::model::{Day, Lane, Spans, TimeWindow};
+use crate::normalize::TableCheck;
 use crate::report::{grouped, printable};
-use crate::write::{Store, StoreError, checksum, layout};
+use crate::write::{Store, StoreError, checksum, layout, read_rows};
 
 /// What `verify` found.
 #[derive(Clone, Debug, Serialize)]
@@ -81,9 +82,37 @@ pub async fn verify(
         gaps: Vec::new(),
     };
     let scratch = place.scratch.verify_folder();
+    for table in layout::UNIT_TABLES {
+        verify_table(context, store, table, range, &scratch, &mut report).await?;
+    }
+    let _ = std::fs::remove_dir_all(&scratch);
+    Ok(report)
+}
+
+async fn verify_table(
+    context: &RunContext,
+    store: &dyn Store,
+    table: &'static str,
+    range: Option<TimeWindow>,
+    scratch: &std::path::Path,
+    report: &mut VerifyReport,
+) -> Result<(), StoreError> {
+    let name = table.split('_').next().unwrap_or_default();
+    // Tables that are not asked for by flag, and not those that are no longer configured.
+    let is_asked = context.config.datasets.iter().any(|d| d.name() == name);
+    if context.config.has_dataset_flag() && !is_asked {
+        return Ok(());
+    }
+    let of_unit = |day: Day| {
+        if layout::is_monthly(table) {
+            TimeWindow::days(day, day.next_month())
+        } else {
+            day.window()
+        }
+    };
+    let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
     let mut expected = BTreeSet::new();
-    let inside = |day: Day| range.is_none_or(|r| !r.intersection(day.window()).is_empty());
-    for (lane, records) in all_records(context, store).await? {
+    for (lane, records) in all_records(context, store, table).await? {
         let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
         for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
             let Some(committed) = &record.committed else {
@@ -93,7 +122,7 @@ pub async fn verify(
             report.units += 1;
             if !committed.complete {
                 report.incomplete.push(Fault {
-                    file: layout::unit(layout::METRICS, day, &lane),
+                    file: layout::unit(table, day, &lane),
                     what: format!(
                         "it is not complete: {} queries were refused when it was written",
                         committed.refused_queries
@@ -102,7 +131,8 @@ pub async fn verify(
             }
             for file in &committed.files {
                 expected.insert(file.name.clone());
-                let faults = verify_file(store, &scratch, day, &lane, file, &mut report).await?;
+                let unit = (table, day, &lane);
+                let faults = verify_file(store, scratch, unit, file, report).await?;
                 let name = &file.name;
                 report.faults.extend(faults.into_iter().map(|what| Fault {
                     file: name.clone(),
@@ -110,10 +140,13 @@ pub async fn verify(
                 }));
             }
         }
-        report.gaps.extend(gaps(&lane, &covered));
+        // An inventory is there on the days of runs, and a month of charges is one unit.
+        if matches!(table, layout::METRICS | layout::LOGS) {
+            report.gaps.extend(gaps(&lane, &covered));
+        }
     }
-    for entry in store.list(&format!("{}/", layout::METRICS)).await? {
-        let unit = layout::parse_unit(layout::METRICS, &entry.key);
+    for entry in store.list(&format!("{table}/")).await? {
+        let unit = layout::parse_unit(table, &entry.key);
         let ours = unit
             .as_ref()
             .is_none_or(|(day, lane)| inside(*day) && wanted(context, lane));
@@ -130,8 +163,7 @@ pub async fn verify(
             });
         }
     }
-    let _ = std::fs::remove_dir_all(&scratch);
-    Ok(report)
+    Ok(())
 }
 
 fn wanted(context: &RunContext, lane: &Lane) -> bool {
@@ -143,10 +175,11 @@ fn wanted(context: &RunContext, lane: &Lane) -> bool {
 async fn all_records(
     context: &RunContext,
     store: &dyn Store,
+    table: &'static str,
 ) -> Result<Vec<(Lane, LaneRecords)>, StoreError> {
     let mut lanes: BTreeMap<Lane, LaneRecords> = BTreeMap::new();
-    for entry in store.list(&layout::manifests(layout::METRICS)).await? {
-        let Some((month, lane)) = layout::parse_manifest(layout::METRICS, &entry.key) else {
+    for entry in store.list(&layout::manifests(table)).await? {
+        let Some((month, lane)) = layout::parse_manifest(table, &entry.key) else {
             continue;
         };
         if !wanted(context, &lane) {
@@ -154,7 +187,7 @@ async fn all_records(
         }
         let records = lanes
             .entry(lane.clone())
-            .or_insert_with(|| LaneRecords::new(layout::METRICS, lane));
+            .or_insert_with(|| LaneRecords::new(table, lane));
         let first = Day::parse(&format!("{month}-01"));
         records.read(store, first.into_iter()).await?;
     }
@@ -164,8 +197,7 @@ async fn all_records(
 async fn verify_file(
     store: &dyn Store,
     scratch: &std::path::Path,
-    day: Day,
-    lane: &Lane,
+    (table, day, lane): (&'static str, Day, &Lane),
     file: &crate::commit::FileRecord,
     report: &mut VerifyReport,
 ) -> Result<Vec<String>, StoreError> {
@@ -177,7 +209,11 @@ async fn verify_file(
     let is_copy = path.starts_with(scratch);
     let checked = tokio::task::spawn_blocking(move || {
         let mut faults = Vec::new();
-        let result = check_file(&path, day, &lane, &file, &mut faults);
+        let result = if table == layout::METRICS {
+            check_file(&path, day, &lane, &file, &mut faults)
+        } else {
+            check_table_file(&path, table, (day, &lane), &file, &mut faults)
+        };
         if is_copy {
             let _ = std::fs::remove_file(&path);
         }
@@ -197,6 +233,30 @@ async fn verify_file(
         }
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Compares a file of a table beside metrics with its record and its place.
+fn check_table_file(
+    path: &std::path::Path,
+    table: &str,
+    (day, lane): (Day, &Lane),
+    file: &crate::commit::FileRecord,
+    faults: &mut Vec<String>,
+) -> Result<(u64, u64), super::old::OldError> {
+    let (bytes, sha256) = checksum(path)?;
+    if bytes != file.bytes || sha256 != file.sha256 {
+        faults.push("its checksum is not the one that was recorded".to_owned());
+    }
+    let mut check = TableCheck::new(table, day, lane);
+    for batch in read_rows(path)? {
+        check.take(&batch?)?;
+    }
+    if check.rows() != file.rows {
+        let text = format!("it has {} rows, {} were recorded", check.rows(), file.rows);
+        faults.push(text);
+    }
+    faults.extend(check.faults());
+    Ok((check.rows(), bytes))
 }
 
 /// Compares a file with its record and its place.

@@ -18,10 +18,36 @@ pub const METRICS: &str = "metrics";
 /// The table of series.
 pub const SERIES: &str = "series";
 
-/// The one file of a unit: `metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet`.
+/// The table of EC2 instances.
+pub const INSTANCES: &str = "instances";
+
+/// The table of log events.
+pub const LOGS: &str = "logs";
+
+/// The table of charges by day.
+pub const SPEND: &str = "spend";
+
+/// The table of charges as they were published.
+pub const SPEND_INTRADAY: &str = "spend_intraday";
+
+/// The tables whose units are recorded in manifests.
+pub const UNIT_TABLES: [&str; 5] = [METRICS, INSTANCES, LOGS, SPEND, SPEND_INTRADAY];
+
+/// Whether a unit of the table is a month, named by its first day.
+pub fn is_monthly(dataset: &str) -> bool {
+    matches!(dataset, SPEND | SPEND_INTRADAY)
+}
+
+/// The one file of a unit: `metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet`; of charges
+/// `spend/month=2026-11/111122223333_us-east-1_0000.parquet`.
 pub fn unit(dataset: &str, day: Day, lane: &Lane) -> String {
+    let folder = if is_monthly(dataset) {
+        format!("month={}", day.month())
+    } else {
+        format!("dt={day}")
+    };
     format!(
-        "{dataset}/dt={day}/{}_{}_0000.parquet",
+        "{dataset}/{folder}/{}_{}_0000.parquet",
         lane.account, lane.region
     )
 }
@@ -30,8 +56,13 @@ pub fn unit(dataset: &str, day: Day, lane: &Lane) -> String {
 pub fn parse_unit(dataset: &str, key: &str) -> Option<(Day, Lane)> {
     let (folder, file) = key
         .strip_prefix(dataset)?
-        .strip_prefix("/dt=")?
+        .strip_prefix('/')?
         .split_once('/')?;
+    let day = if is_monthly(dataset) {
+        Day::parse(&format!("{}-01", folder.strip_prefix("month=")?))?
+    } else {
+        Day::parse(folder.strip_prefix("dt=")?)?
+    };
     let mut parts = file.strip_suffix(".parquet")?.split('_');
     let lane = Lane {
         account: AccountId::parse(parts.next()?)?,
@@ -40,7 +71,7 @@ pub fn parse_unit(dataset: &str, key: &str) -> Option<(Day, Lane)> {
     let part = parts.next()?;
     let whole =
         part.len() == 4 && part.bytes().all(|b| b.is_ascii_digit()) && parts.next().is_none();
-    whole.then_some((Day::parse(folder)?, lane))
+    whole.then_some((day, lane))
 }
 
 /// The series of a lane: `series/111122223333_us-east-1.parquet`.
@@ -94,13 +125,19 @@ pub fn report(run_id: &str) -> String {
     format!("{CONTROL_FOLDER}/runs/{run_id}.json")
 }
 
+/// Which alerts were sent about a day.
+pub fn alerts(day: Day) -> String {
+    format!("{CONTROL_FOLDER}/alerts/{day}.json")
+}
+
 /// Whether a key is one that cwlake writes: nothing else in a bucket is ever touched.
 pub fn is_ours(key: &str) -> bool {
     let probe = |table: &str| key == format!("{table}/.probe");
-    parse_unit(METRICS, key).is_some()
+    UNIT_TABLES
+        .into_iter()
+        .any(|table| parse_unit(table, key).is_some() || probe(table))
         || parse_series(key).is_some()
         || key.starts_with("_cwlake/")
-        || probe(METRICS)
         || probe(SERIES)
 }
 
@@ -149,6 +186,17 @@ mod tests {
             assert!(!is_ours(other), "{other}");
         }
         assert!(is_ours(&key) && is_ours(&series(&lane())) && is_ours("metrics/.probe"));
+        let month = unit(SPEND, Day::parse("2026-11-01").expect("day"), &lane());
+        assert_eq!(
+            month,
+            "spend/month=2026-11/111122223333_us-east-1_0000.parquet"
+        );
+        let first = Day::parse("2026-11-01").expect("day");
+        assert_eq!(parse_unit(SPEND, &month), Some((first, lane())));
+        assert_eq!(parse_unit(SPEND_INTRADAY, &month), None);
+        assert!(
+            is_ours(&month) && !is_ours("spend/dt=2026-11-01/111122223333_us-east-1_0000.parquet")
+        );
         let manifest = manifest(METRICS, "2026-11", &lane());
         assert_eq!(
             parse_manifest(METRICS, &manifest),

@@ -128,6 +128,15 @@ impl UnitFile {
         })
     }
 
+    /// Ends the row group: what was written is no longer held in memory.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the file is then useless.
+    pub fn end_group(&mut self) -> Result<(), WriteError> {
+        let ended = self.writer.flush();
+        ended.map_err(|source| refused(&self.path, source))
+    }
+
     /// Appends rows; they follow those before in the sort order.
     ///
     /// # Errors

@@ -443,7 +443,7 @@ async fn a_selection_without_series_is_told_and_all_of_them_end_with_4() {
     assert!(
         report
             .text()
-            .contains("warning: preset sqs in line 23 matches no series"),
+            .contains("warning: preset sqs in line 23 matches nothing"),
         "{}",
         report.text()
     );

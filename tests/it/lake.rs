@@ -71,7 +71,7 @@ async fn states(lab: &Lab, range: &RangeRequest, now: i64) -> BTreeMap<String, U
     let report = status(&lab.context_at(range, now, &Overrides::default()))
         .await
         .expect("a status");
-    report.accounts[0].days.clone()
+    report.accounts[0].tables[&cwlake::model::Dataset::Metrics].clone()
 }
 
 async fn verified(lab: &Lab) {

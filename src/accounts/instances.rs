@@ -1,0 +1,61 @@
+//! The pages of EC2 `DescribeInstances`.
+
+use std::collections::HashSet;
+
+use aws_sdk_ec2::types::{Filter, Instance, Reservation};
+
+use super::calls::{Api, CallStats};
+use super::lane::LaneClient;
+use crate::model::{Cause, CauseKind};
+
+/// Instances on one page.
+///
+/// # Source
+/// EC2 API reference, `DescribeInstances`: `MaxResults` 5 to 1,000.
+const PAGE_SIZE: i32 = 1_000;
+
+/// Hands every instance of the lane to `each`, or those in `states` when it is not empty.
+///
+/// # Errors
+/// The cause of the page that failed, or a token that repeats.
+pub async fn describe_instances(
+    client: &LaneClient,
+    states: &[String],
+    stats: &mut CallStats,
+    mut each: impl FnMut(&Instance),
+) -> Result<(), Cause> {
+    let filter = (!states.is_empty()).then(|| {
+        let values = Some(states.to_vec());
+        let by_state = Filter::builder().name("instance-state-name");
+        vec![by_state.set_values(values).build()]
+    });
+    let mut token: Option<String> = None;
+    let mut seen = HashSet::new();
+    loop {
+        let page = client
+            .call(Api::DescribeInstances, 0.0, false, stats, || {
+                client
+                    .ec2()
+                    .describe_instances()
+                    .max_results(PAGE_SIZE)
+                    .set_filters(filter.clone())
+                    .set_next_token(token.clone())
+                    .send()
+            })
+            .await?;
+        let reservations = page.reservations().iter();
+        reservations
+            .flat_map(Reservation::instances)
+            .for_each(&mut each);
+        match page.next_token.filter(|t| !t.is_empty()) {
+            None => return Ok(()),
+            Some(next) if seen.insert(next.clone()) => token = Some(next),
+            Some(_) => {
+                return Err(Cause::new(
+                    CauseKind::Protocol,
+                    "DescribeInstances: the page token repeats",
+                ));
+            }
+        }
+    }
+}

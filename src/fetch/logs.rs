@@ -1,0 +1,374 @@
+//! Log groups and their events. Follows `CloudWatch` Logs `DescribeLogGroups`, `FilterLogEvents` and `GetLogEvents`.
+//!
+//! # Source
+//! botocore `data/logs/2014-03-28/service-2.json`: a page holds up to 1 MB or 10,000 events, may be empty and still have a token;
+//! `FilterLogEvents` ends without a token and takes the events *at* its end time, `GetLogEvents` ends when its forward token repeats and
+//! does not.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use tokio::sync::Semaphore;
+
+use crate::accounts::{Api, CallStats, LaneClient, filter_log_events, get_log_events};
+use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
+
+/// A log group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogGroup {
+    /// Its name.
+    pub name: String,
+    /// Bytes it holds.
+    pub stored_bytes: u64,
+    /// When it was made, seconds since the epoch.
+    pub created: i64,
+    /// Days that events are kept; for ever when none.
+    pub retention_days: Option<u32>,
+}
+
+/// Which events of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogQuery {
+    /// Those of all streams, or of some, that match.
+    Filter {
+        /// Only streams whose name begins so.
+        stream_prefix: Option<String>,
+        /// Only these streams.
+        streams: Vec<String>,
+        /// Only events that match.
+        pattern: Option<String>,
+    },
+    /// Those of one stream.
+    Stream(Arc<str>),
+}
+
+/// Groups on one page.
+const GROUPS_A_PAGE: i32 = 50;
+
+/// Pages of one window, at most: a token that never ends is a mistake.
+const MOST_PAGES: usize = 1_000_000;
+
+/// Every log group of the lane whose name begins with `prefix`.
+///
+/// # Errors
+/// The cause of the page that failed, or a token that repeats.
+pub async fn log_groups(
+    client: &LaneClient,
+    prefix: &str,
+    stats: &mut CallStats,
+) -> Result<Vec<LogGroup>, Cause> {
+    let mut groups = Vec::new();
+    let mut token: Option<String> = None;
+    let mut seen = HashSet::new();
+    loop {
+        let page = client
+            .call(Api::DescribeLogGroups, 0.0, false, stats, || {
+                client
+                    .logs()
+                    .describe_log_groups()
+                    .limit(GROUPS_A_PAGE)
+                    .set_log_group_name_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
+                    .set_next_token(token.clone())
+                    .send()
+            })
+            .await?;
+        if page.log_groups.is_none() {
+            // An answer of something else is no account without groups.
+            let text = "DescribeLogGroups: an answer without a list of log groups";
+            return Err(Cause::new(CauseKind::Protocol, text));
+        }
+        for group in page.log_groups() {
+            // Groups of the delivery class hand their events on and keep none.
+            let class = group
+                .log_group_class()
+                .map(aws_sdk_cloudwatchlogs::types::LogGroupClass::as_str);
+            let Some(name) = group.log_group_name().filter(|_| class != Some("DELIVERY")) else {
+                continue;
+            };
+            groups.push(LogGroup {
+                name: name.to_owned(),
+                stored_bytes: u64::try_from(group.stored_bytes().unwrap_or(0)).unwrap_or(0),
+                created: group.creation_time().unwrap_or(0).div_euclid(1_000),
+                retention_days: group
+                    .retention_in_days()
+                    .and_then(|d| u32::try_from(d).ok()),
+            });
+        }
+        match page.next_token.filter(|t| !t.is_empty()) {
+            None => return Ok(groups),
+            Some(next) if seen.insert(next.clone()) => token = Some(next),
+            Some(_) => return Err(repeats(Api::DescribeLogGroups)),
+        }
+    }
+}
+
+/// Reads all events of a group in a window and hands them to `take`, a page at a time, under one permit of `bound` a page.
+///
+/// # Shape
+/// In the order they arrive, which is not promised; an event may arrive twice. All lie in the window.
+///
+/// # Errors
+/// The cause of the page that failed, a token that repeats, or whatever `take` refuses.
+///
+/// # Panics
+/// When `bound` is closed.
+pub async fn read_events<T>(
+    client: &LaneClient,
+    group: &Arc<str>,
+    query: &LogQuery,
+    window: TimeWindow,
+    bound: &Semaphore,
+    stats: &mut CallStats,
+    take: impl Fn(Vec<LogEvent>) -> T,
+) -> Result<(), Cause>
+where
+    T: Future<Output = Result<(), Cause>>,
+{
+    let mut token: Option<String> = None;
+    let mut seen = HashSet::new();
+    for _ in 0..MOST_PAGES {
+        client.pace(api_of(query), 0.0).await;
+        let permit = bound
+            .acquire()
+            .await
+            .expect("the run's bound is never closed");
+        let page = page(client, group, query, window, token.as_ref(), stats).await?;
+        let next = page.next(query).map(str::to_owned);
+        let inside = window.start * 1_000..window.end * 1_000;
+        let events = page.events(group, query)?;
+        let events: Vec<LogEvent> = events
+            .into_iter()
+            .filter(|e| inside.contains(&e.ts))
+            .collect();
+        if !events.is_empty() {
+            take(events).await?;
+        }
+        drop(permit);
+        match (next, query) {
+            (None, _) => return Ok(()),
+            // The end of a stream is told by the token that was given.
+            (Some(next), LogQuery::Stream(_)) if token.as_ref() == Some(&next) => return Ok(()),
+            (Some(next), _) if seen.insert(next.clone()) => token = Some(next),
+            (Some(_), _) => return Err(repeats(api_of(query))),
+        }
+    }
+    Err(repeats(api_of(query)))
+}
+
+/// Whether `CloudWatch` takes a pattern: one event of one millisecond is asked for.
+///
+/// # Errors
+/// [`CauseKind::Validation`] when it does not; other causes say nothing about the pattern.
+pub async fn try_pattern(
+    client: &LaneClient,
+    group: &str,
+    pattern: &str,
+    now: i64,
+    stats: &mut CallStats,
+) -> Result<(), Cause> {
+    let call = client.call(Api::FilterLogEvents, 0.0, false, stats, || {
+        let request = client
+            .logs()
+            .filter_log_events()
+            .log_group_name(group)
+            .filter_pattern(pattern)
+            .start_time((now - 1) * 1_000)
+            .end_time((now - 1) * 1_000)
+            .limit(1);
+        filter_log_events(request, Page::decode)
+    });
+    call.await.map(|_| ())
+}
+
+fn api_of(query: &LogQuery) -> Api {
+    match query {
+        LogQuery::Filter { .. } => Api::FilterLogEvents,
+        LogQuery::Stream(_) => Api::GetLogEvents,
+    }
+}
+
+fn repeats(api: Api) -> Cause {
+    let text = format!("{}: the page token repeats", api.name());
+    Cause::new(CauseKind::Protocol, text)
+}
+
+async fn page(
+    client: &LaneClient,
+    group: &str,
+    query: &LogQuery,
+    window: TimeWindow,
+    token: Option<&String>,
+    stats: &mut CallStats,
+) -> Result<Page, Cause> {
+    let api = api_of(query);
+    match query {
+        LogQuery::Filter {
+            stream_prefix,
+            streams,
+            pattern,
+        } => {
+            let call = client.call(api, 0.0, true, stats, || {
+                let request = client
+                    .logs()
+                    .filter_log_events()
+                    .log_group_name(group)
+                    .set_log_stream_name_prefix(stream_prefix.clone())
+                    .set_log_stream_names((!streams.is_empty()).then(|| streams.clone()))
+                    .set_filter_pattern(pattern.clone())
+                    .start_time(window.start * 1_000)
+                    // Events at the end time are answered too.
+                    .end_time(window.end * 1_000 - 1)
+                    .set_next_token(token.cloned());
+                filter_log_events(request, Page::decode)
+            });
+            call.await
+        }
+        LogQuery::Stream(stream) => {
+            let call = client.call(api, 0.0, true, stats, || {
+                let request = client
+                    .logs()
+                    .get_log_events()
+                    .log_group_name(group)
+                    .log_stream_name(&**stream)
+                    .start_time(window.start * 1_000)
+                    .end_time(window.end * 1_000)
+                    .start_from_head(true)
+                    .set_next_token(token.cloned());
+                get_log_events(request, Page::decode)
+            });
+            call.await
+        }
+    }
+}
+
+/// One answer of either call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    events: Option<Vec<Event>>,
+    next_token: Option<String>,
+    next_forward_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    timestamp: i64,
+    ingestion_time: Option<i64>,
+    #[serde(default)]
+    log_stream_name: Text,
+    #[serde(rename = "eventId")]
+    id: Option<Text>,
+    #[serde(default)]
+    message: Text,
+}
+
+impl Page {
+    fn decode(body: &[u8]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(serde_json::from_slice(body)?)
+    }
+
+    fn next(&self, query: &LogQuery) -> Option<&str> {
+        let token = match query {
+            LogQuery::Filter { .. } => &self.next_token,
+            LogQuery::Stream(_) => &self.next_forward_token,
+        };
+        token.as_deref().filter(|t| !t.is_empty())
+    }
+
+    fn events(self, group: &Arc<str>, query: &LogQuery) -> Result<Vec<LogEvent>, Cause> {
+        let Some(events) = self.events else {
+            let text = format!(
+                "{}: an answer without a list of events",
+                api_of(query).name()
+            );
+            return Err(Cause::new(CauseKind::Protocol, text));
+        };
+        let mut last: Option<Arc<str>> = None;
+        let event = |event: Event| {
+            let stream = match (query, &last) {
+                (LogQuery::Stream(stream), _) => Arc::clone(stream),
+                (_, Some(last)) if **last == *event.log_stream_name.0 => Arc::clone(last),
+                _ => {
+                    let stream: Arc<str> = Arc::from(event.log_stream_name.0);
+                    last = Some(Arc::clone(&stream));
+                    stream
+                }
+            };
+            LogEvent {
+                ts: event.timestamp,
+                ingested_at: event.ingestion_time.unwrap_or(event.timestamp),
+                group: Arc::clone(group),
+                stream,
+                id: event.id.map(|id| id.0),
+                message: event.message.0,
+            }
+        };
+        Ok(events.into_iter().map(event).collect())
+    }
+}
+
+/// Text whatever its bytes: JSON can escape half of a surrogate pair, which is no Unicode, and one such message must not stop the others.
+/// What is no Unicode becomes U+FFFD.
+#[derive(Debug, Default)]
+struct Text(Box<str>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.into()))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(match String::from_utf8_lossy(bytes) {
+                    Cow::Borrowed(text) => text.into(),
+                    Cow::Owned(text) => text.into(),
+                }))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(body: &[u8]) -> Vec<String> {
+        let query = LogQuery::Stream(Arc::from("s"));
+        let page = Page::decode(body).expect("read");
+        let events = page.events(&Arc::from("g"), &query).expect("events");
+        events.into_iter().map(|e| e.message.into()).collect()
+    }
+
+    #[test]
+    fn a_message_that_is_no_unicode_stops_no_other() {
+        let escaped = br#"{"events":[{"timestamp":1,"message":"a\ud800b"},{"timestamp":2,"message":"\ud83d\ude00\u0000\n\"<"}]}"#;
+        let read = messages(escaped);
+        assert!(read[0].starts_with('a') && read[0].ends_with('b') && read[0].contains('\u{fffd}'));
+        assert_eq!(read[1], "\u{1f600}\0\n\"<");
+        let raw = b"{\"events\":[{\"timestamp\":1,\"message\":\"a\xffb\"}]}";
+        assert_eq!(messages(raw), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn an_answer_without_events_is_no_empty_page() {
+        let page = Page::decode(b"{}").expect("an object");
+        let query = LogQuery::Stream(Arc::from("s"));
+        assert!(page.events(&Arc::from("g"), &query).is_err());
+        assert!(Page::decode(b"<html>").is_err());
+        assert!(messages(br#"{"events":[],"nextToken":"t"}"#).is_empty());
+    }
+}

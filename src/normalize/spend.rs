@@ -1,0 +1,587 @@
+//! Charges as they were published to charges by day, and both to rows.
+//!
+//! # Source
+//! `CloudWatch` user guide, "Create a billing alarm": `EstimatedCharges` is the month so far, in US dollars, published several times a day in
+//! us-east-1 and beginning anew each month.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::ArrowError;
+
+use super::decode::DecodeError;
+use super::schema::{spend_intraday_schema, spend_schema};
+use crate::model::{ChargeKey, ChargePoint, DAY_SECONDS, Day, Lane};
+
+/// Published charges by series, each in the order of time.
+pub type Charges = BTreeMap<ChargeKey, Vec<ChargePoint>>;
+
+/// What is known of a day's charges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeState {
+    /// They rose, or stood still.
+    Ok,
+    /// The month so far fell: charges were taken back.
+    Fell,
+    /// No value was published on the day.
+    Missing,
+    /// The same, of a series that has no value any more in the month while others have.
+    Vanished,
+    /// The first day of a month on which the old month's total was still published.
+    CarriedOver,
+}
+
+impl ChargeState {
+    const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Fell,
+        Self::Missing,
+        Self::Vanished,
+        Self::CarriedOver,
+    ];
+
+    /// As it stands in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Fell => "fell",
+            Self::Missing => "missing",
+            Self::Vanished => "vanished",
+            Self::CarriedOver => "carried_over",
+        }
+    }
+}
+
+/// A day of a series of charges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DayCharge {
+    /// The series.
+    pub key: ChargeKey,
+    /// The day.
+    pub day: Day,
+    /// The last value published on it: the month so far.
+    pub month_to_date: Option<f64>,
+    /// What came since the last known day: below zero when charges were taken back.
+    pub spend: Option<f64>,
+    /// Days that `spend` covers: more than one after days without a value.
+    pub days: Option<i32>,
+    /// What is known.
+    pub state: ChargeState,
+    /// When the last value was published, seconds since the epoch.
+    pub last_ts: Option<i64>,
+}
+
+/// Joins what was published before with what was read now. A point of a longer period gives way to one of a shorter inside it; of the same
+/// time and period the later reading stands.
+pub fn join_charges(before: Charges, now: Charges) -> Charges {
+    let mut all = before;
+    for (key, points) in now {
+        let series = all.entry(key).or_default();
+        for point in points {
+            series.retain(|p| (p.ts, p.period) != (point.ts, point.period));
+            series.push(point);
+        }
+        series.sort_by_key(|p| (p.ts, p.period));
+        let finer = |p: &ChargePoint, points: &[ChargePoint]| {
+            let end = p.ts + i64::from(p.period);
+            let inside = |q: &ChargePoint| q.period < p.period && (p.ts..end).contains(&q.ts);
+            points.iter().any(inside)
+        };
+        let kept = series.iter().filter(|p| !finer(p, series));
+        *series = kept.copied().collect();
+    }
+    all
+}
+
+/// The charges of a month by day.
+///
+/// `charges` may hold points of the month before: its last totals tell whether the first day's values belong to it. `end` is the first second
+/// that was not asked for: later days have no row.
+///
+/// # Shape
+/// Sorted by series and day. A series has a row for every day from its first value to the end of what was asked; the total from the first of
+/// the month.
+pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> {
+    let first = month.month_start();
+    let month = first.start()..first.next_month().start();
+    let last_day = Day::containing(end.min(month.end) - 1);
+    // Each has at least one day.
+    let mut days: BTreeMap<&ChargeKey, BTreeMap<Day, ChargePoint>> = BTreeMap::new();
+    let mut carried: BTreeSet<&ChargeKey> = BTreeSet::new();
+    for (key, points) in charges {
+        let own = points
+            .iter()
+            .filter(|p| month.contains(&p.ts) && p.ts < end);
+        let by_day: BTreeMap<Day, ChargePoint> = own.map(|p| (Day::containing(p.ts), *p)).collect();
+        if by_day.is_empty() {
+            continue;
+        }
+        let before = points.iter().rfind(|p| p.ts < month.start);
+        if before.is_some_and(|b| is_carried_over(b.month_to_date, points, first)) {
+            carried.insert(key);
+        }
+        days.insert(key, by_day);
+    }
+    // Every series of a currency is published with its total: days without a total are days without an answer.
+    let total_days = |key: &ChargeKey| -> BTreeSet<Day> {
+        let same = days
+            .iter()
+            .filter(|(k, _)| k.currency == key.currency && k.scope() == "total");
+        same.flat_map(|(_, by_day)| by_day.keys().copied())
+            .collect()
+    };
+    let mut rows = Vec::new();
+    for (key, by_day) in &days {
+        let totals = total_days(key);
+        let is_total = key.scope() == "total";
+        let own_first = by_day.keys().next().copied().unwrap_or(first);
+        let begins = if is_total { first } else { own_first };
+        // What was not published before its first value was nothing, as far as there was an answer.
+        let known_zero = totals.range(..own_first).next_back().filter(|_| !is_total);
+        let mut last = (known_zero.copied().unwrap_or(first.plus(-1)), 0.0);
+        let mut day = begins;
+        while day <= last_day {
+            rows.push(match by_day.get(&day) {
+                Some(point) if day == first && carried.contains(key) => DayCharge {
+                    key: (*key).clone(),
+                    day,
+                    month_to_date: Some(point.month_to_date),
+                    spend: None,
+                    days: None,
+                    state: ChargeState::CarriedOver,
+                    last_ts: Some(point.ts),
+                },
+                Some(point) => {
+                    let spend = point.month_to_date - last.1;
+                    let since = (day.start() - last.0.start()) / DAY_SECONDS;
+                    last = (day, point.month_to_date);
+                    DayCharge {
+                        key: (*key).clone(),
+                        day,
+                        month_to_date: Some(point.month_to_date),
+                        spend: Some(spend),
+                        days: i32::try_from(since).ok(),
+                        state: if spend < 0.0 {
+                            ChargeState::Fell
+                        } else {
+                            ChargeState::Ok
+                        },
+                        last_ts: Some(point.ts),
+                    }
+                }
+                None => {
+                    let is_over = by_day.range(day..).next().is_none();
+                    let others_go_on = totals.range(day..).next().is_some();
+                    DayCharge {
+                        key: (*key).clone(),
+                        day,
+                        month_to_date: None,
+                        spend: None,
+                        days: None,
+                        state: if !is_total && is_over && others_go_on {
+                            ChargeState::Vanished
+                        } else {
+                            ChargeState::Missing
+                        },
+                        last_ts: None,
+                    }
+                }
+            });
+            day = day.plus(1);
+        }
+    }
+    rows.sort_by(|a, b| (place(&a.key), a.day).cmp(&(place(&b.key), b.day)));
+    rows
+}
+
+/// Whether all values of a month's first day are still the old month's: none is below where that ended.
+fn is_carried_over(before: f64, points: &[ChargePoint], first: Day) -> bool {
+    let of_day = || points.iter().filter(|p| Day::containing(p.ts) == first);
+    before > 0.0 && of_day().next().is_some() && of_day().all(|p| p.month_to_date >= before)
+}
+
+/// In which order series stand in a file.
+fn place(key: &ChargeKey) -> (&'static str, Option<&str>, Option<&str>, &str) {
+    let (linked, service) = (key.linked_account.as_deref(), key.service.as_deref());
+    (key.scope(), linked, service, &key.currency)
+}
+
+struct Common<'a> {
+    lane: &'a Lane,
+    account_name: Option<&'a str>,
+}
+
+impl Common<'_> {
+    fn columns<'k>(&self, keys: &[&'k ChargeKey]) -> Vec<ArrayRef> {
+        let constant = |value: Option<&str>| -> ArrayRef {
+            Arc::new(std::iter::repeat_n(value, keys.len()).collect::<StringArray>())
+        };
+        let text = |get: fn(&'k ChargeKey) -> Option<&'k str>| -> ArrayRef {
+            Arc::new(keys.iter().map(|k| get(k)).collect::<StringArray>())
+        };
+        vec![
+            constant(Some(self.lane.account.as_str())),
+            constant(self.account_name),
+            constant(Some(self.lane.region.as_str())),
+            text(|k| Some(k.scope())),
+            text(|k| k.linked_account.as_deref()),
+            text(|k| k.service.as_deref()),
+            text(|k| Some(&k.currency)),
+        ]
+    }
+}
+
+fn instants(seconds: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let micros = seconds.map(|s| s.map(|s| s.saturating_mul(1_000_000)));
+    let micros: TimestampMicrosecondArray = micros.collect();
+    Arc::new(micros.with_timezone("UTC"))
+}
+
+/// Charges by day as one batch, in the order given.
+///
+/// # Errors
+/// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
+pub fn spend_batch(
+    lane: &Lane,
+    account_name: Option<&str>,
+    rows: &[DayCharge],
+) -> Result<RecordBatch, ArrowError> {
+    let keys: Vec<&ChargeKey> = rows.iter().map(|r| &r.key).collect();
+    let day = |day: Day| i32::try_from(day.start() / DAY_SECONDS).unwrap_or(0);
+    let days: Date32Array = rows.iter().map(|r| Some(day(r.day))).collect();
+    let double = |get: fn(&DayCharge) -> Option<f64>| -> ArrayRef {
+        Arc::new(rows.iter().map(get).collect::<Float64Array>())
+    };
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(days)];
+    columns.extend(Common { lane, account_name }.columns(&keys));
+    let states = rows.iter().map(|r| r.state.as_str());
+    columns.extend([
+        double(|r| r.month_to_date),
+        double(|r| r.spend),
+        Arc::new(rows.iter().map(|r| r.days).collect::<Int32Array>()) as ArrayRef,
+        Arc::new(StringArray::from_iter_values(states)),
+        instants(rows.iter().map(|r| r.last_ts)),
+    ]);
+    RecordBatch::try_new(spend_schema(), columns)
+}
+
+/// Published charges as one batch.
+///
+/// # Shape
+/// Sorted by series and time.
+///
+/// # Errors
+/// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
+pub fn intraday_batch(
+    lane: &Lane,
+    account_name: Option<&str>,
+    charges: &Charges,
+) -> Result<RecordBatch, ArrowError> {
+    let mut series: Vec<(&ChargeKey, &Vec<ChargePoint>)> = charges.iter().collect();
+    series.sort_by(|a, b| place(a.0).cmp(&place(b.0)));
+    let rows = || {
+        series
+            .iter()
+            .flat_map(|(key, points)| points.iter().map(move |p| (*key, p)))
+    };
+    let keys: Vec<&ChargeKey> = rows().map(|(key, _)| key).collect();
+    let mut columns = vec![instants(rows().map(|(_, p)| Some(p.ts)))];
+    columns.extend(Common { lane, account_name }.columns(&keys));
+    let periods = rows().map(|(_, p)| p.period);
+    let values = rows().map(|(_, p)| p.month_to_date);
+    columns.extend([
+        Arc::new(Int32Array::from_iter_values(periods)) as ArrayRef,
+        Arc::new(Float64Array::from_iter_values(values)),
+    ]);
+    RecordBatch::try_new(spend_intraday_schema(), columns)
+}
+
+fn key_at(batch: &RecordBatch, row: usize) -> ChargeKey {
+    let text = |index: usize| {
+        let column = batch.column(index).as_string::<i32>();
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    ChargeKey {
+        linked_account: text(5),
+        service: text(6),
+        currency: text(7).unwrap_or_default(),
+    }
+}
+
+/// Adds the charges of a batch.
+///
+/// # Errors
+/// [`DecodeError`] for another schema.
+pub fn decode_intraday(batch: &RecordBatch, charges: &mut Charges) -> Result<(), DecodeError> {
+    if batch.schema().fields() != spend_intraday_schema().fields() {
+        return Err(DecodeError::new("it has another schema"));
+    }
+    let ts = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+    let periods = batch.column(8).as_primitive::<Int32Type>();
+    let values = batch.column(9).as_primitive::<Float64Type>();
+    for row in 0..batch.num_rows() {
+        let series = charges.entry(key_at(batch, row)).or_default();
+        series.push(ChargePoint {
+            ts: ts.value(row).div_euclid(1_000_000),
+            period: periods.value(row),
+            month_to_date: values.value(row),
+        });
+    }
+    Ok(())
+}
+
+/// The rows of a batch of the `spend` table.
+///
+/// # Errors
+/// [`DecodeError`] for another schema.
+pub fn decode_spend(batch: &RecordBatch) -> Result<Vec<DayCharge>, DecodeError> {
+    if batch.schema().fields() != spend_schema().fields() {
+        return Err(DecodeError::new("it has another schema"));
+    }
+    let days = batch.column(0).as_primitive::<Date32Type>();
+    let double = |index: usize, row: usize| {
+        let column = batch.column(index).as_primitive::<Float64Type>();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let covered = batch.column(10).as_primitive::<Int32Type>();
+    let states = batch.column(11).as_string::<i32>();
+    let last = batch.column(12).as_primitive::<TimestampMicrosecondType>();
+    (0..batch.num_rows())
+        .map(|row| {
+            let state = states.value(row);
+            let known = ChargeState::ALL.into_iter().find(|s| s.as_str() == state);
+            Ok(DayCharge {
+                key: key_at(batch, row),
+                day: Day::containing(i64::from(days.value(row)) * DAY_SECONDS),
+                month_to_date: double(8, row),
+                spend: double(9, row),
+                days: covered.is_valid(row).then(|| covered.value(row)),
+                state: known.ok_or_else(|| DecodeError::new("it has an unknown state"))?,
+                last_ts: last
+                    .is_valid(row)
+                    .then(|| last.value(row).div_euclid(1_000_000)),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AccountId, Region};
+
+    fn key(service: Option<&str>) -> ChargeKey {
+        ChargeKey {
+            currency: "USD".to_owned(),
+            linked_account: None,
+            service: service.map(str::to_owned),
+        }
+    }
+
+    /// Points at hours, as `11-02 06 3.5` a line.
+    fn points(text: &str) -> Vec<ChargePoint> {
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+        lines
+            .map(|line| {
+                let mut fields = line.split(' ');
+                let mut field = || fields.next().expect("three fields");
+                let day = Day::parse(&format!("2026-{}", field())).expect("a day");
+                ChargePoint {
+                    ts: day.start() + field().parse::<i64>().expect("an hour") * 3_600,
+                    period: 300,
+                    month_to_date: field().parse().expect("an amount"),
+                }
+            })
+            .collect()
+    }
+
+    fn november(charges: &[(Option<&str>, &str)], end: &str) -> Vec<String> {
+        let charges = charges.iter().map(|(s, text)| (key(*s), points(text)));
+        let month = Day::parse("2026-11-01").expect("a day");
+        let end = Day::parse(end).expect("a day").start();
+        let amount = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{a}"));
+        month_charges(&charges.collect(), month, end)
+            .iter()
+            .map(|r| {
+                format!(
+                    "{}{} {} {} {} {}",
+                    r.key
+                        .service
+                        .as_deref()
+                        .map_or(String::new(), |s| format!("{s} ")),
+                    &r.day.to_string()[5..],
+                    amount(r.month_to_date),
+                    amount(r.spend),
+                    r.days.map_or("-".to_owned(), |d| d.to_string()),
+                    r.state.as_str()
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_month_begins_anew_whatever_is_still_published_of_the_old_one() {
+        // The old month's total goes on for some hours of the first.
+        let rows = november(
+            &[(
+                None,
+                "10-31 06 990
+                 10-31 20 1000
+                 11-01 02 1005
+                 11-01 08 4
+                 11-01 20 12.5
+                 11-02 20 30",
+            )],
+            "2026-11-03",
+        );
+        assert_eq!(rows, ["11-01 12.5 12.5 1 ok", "11-02 30 17.5 1 ok"]);
+        // All of the first day: what is of the new month is not known, and in the next day's.
+        let rows = november(
+            &[(
+                None,
+                "10-31 20 1000\n11-01 02 1005\n11-01 20 1008\n11-02 20 30",
+            )],
+            "2026-11-03",
+        );
+        assert_eq!(rows, ["11-01 1008 - - carried_over", "11-02 30 30 2 ok"]);
+        // Nothing was spent before: nothing can be carried over.
+        let rows = november(
+            &[(None, "10-31 20 0\n11-01 20 0\n11-02 20 5")],
+            "2026-11-03",
+        );
+        assert_eq!(rows, ["11-01 0 0 1 ok", "11-02 5 5 1 ok"]);
+    }
+
+    #[test]
+    fn a_missing_day_is_named_and_the_next_one_covers_it() {
+        let rows = november(
+            &[(None, "11-01 20 10\n11-03 20 40\n11-04 20 50")],
+            "2026-11-06",
+        );
+        assert_eq!(
+            rows,
+            [
+                "11-01 10 10 1 ok",
+                "11-02 - - - missing",
+                "11-03 40 30 2 ok",
+                "11-04 50 10 1 ok",
+                "11-05 - - - missing",
+            ]
+        );
+        let rows = november(&[(None, "11-03 20 40")], "2026-11-04");
+        assert_eq!(
+            rows,
+            [
+                "11-01 - - - missing",
+                "11-02 - - - missing",
+                "11-03 40 40 3 ok"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_late_correction_is_kept_and_flagged() {
+        let rows = november(
+            &[(
+                None,
+                "11-01 20 10\n11-02 20 40\n11-03 20 35.5\n11-04 20 45.5",
+            )],
+            "2026-11-05",
+        );
+        assert_eq!(
+            rows,
+            [
+                "11-01 10 10 1 ok",
+                "11-02 40 30 1 ok",
+                "11-03 35.5 -4.5 1 fell",
+                "11-04 45.5 10 1 ok",
+            ]
+        );
+        // Published late, for a day that was read before: the day is what it is now.
+        let before = Charges::from([(key(None), points("11-01 20 10\n11-02 08 20"))]);
+        let late = Charges::from([(key(None), points("11-02 08 21\n11-02 20 22"))]);
+        let joined = join_charges(before, late);
+        assert_eq!(
+            joined[&key(None)],
+            points("11-01 20 10\n11-02 08 21\n11-02 20 22")
+        );
+    }
+
+    #[test]
+    fn a_service_that_vanishes_or_begins_mid_month_is_told_from_a_missing_answer() {
+        let rows = november(
+            &[
+                (None, "11-01 20 10\n11-02 20 20\n11-04 20 40\n11-05 20 50"),
+                (Some("A"), "11-01 20 1\n11-02 20 2"),
+                (Some("B"), "11-04 20 7\n11-05 20 9"),
+                (Some("C"), "11-05 20 4"),
+            ],
+            "2026-11-06",
+        );
+        assert_eq!(
+            rows,
+            [
+                "A 11-01 1 1 1 ok",
+                "A 11-02 2 1 1 ok",
+                "A 11-03 - - - vanished",
+                "A 11-04 - - - vanished",
+                "A 11-05 - - - vanished",
+                // The total had no value on the third: B may have begun on it.
+                "B 11-04 7 7 2 ok",
+                "B 11-05 9 2 1 ok",
+                "C 11-05 4 4 1 ok",
+                "11-01 10 10 1 ok",
+                "11-02 20 10 1 ok",
+                "11-03 - - - missing",
+                "11-04 40 20 2 ok",
+                "11-05 50 10 1 ok",
+            ]
+        );
+    }
+
+    #[test]
+    fn hours_give_way_to_the_five_minutes_in_them() {
+        let fine = ChargePoint {
+            ts: 7_500,
+            period: 300,
+            month_to_date: 2.0,
+        };
+        let coarse = |ts| ChargePoint {
+            ts,
+            period: 3_600,
+            month_to_date: 2.0,
+        };
+        let before = Charges::from([(key(None), vec![fine])]);
+        let now = Charges::from([(key(None), vec![coarse(7_200), coarse(10_800)])]);
+        assert_eq!(
+            join_charges(before, now)[&key(None)],
+            [fine, coarse(10_800)]
+        );
+    }
+
+    #[test]
+    fn both_tables_round_trip() {
+        let lane = Lane {
+            account: AccountId::parse("000122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let charges = Charges::from([
+            (key(None), points("11-01 20 10\n11-02 20 4")),
+            (key(Some("=A\u{1b}<")), points("11-01 20 1")),
+        ]);
+        let batch = intraday_batch(&lane, Some("prod"), &charges).expect("built");
+        let mut back = Charges::new();
+        decode_intraday(&batch, &mut back).expect("decoded");
+        assert_eq!(back, charges);
+        let month = Day::parse("2026-11-01").expect("a day");
+        let rows = month_charges(&charges, month, month.plus(3).start());
+        let batch = spend_batch(&lane, None, &rows).expect("built");
+        assert_eq!(decode_spend(&batch).expect("decoded"), rows);
+    }
+}

@@ -1,0 +1,55 @@
+//! What became of the alerts of a run.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::words::printable;
+use crate::model::Cause;
+
+/// What became of the alerts.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AlertReport {
+    /// Breaches of the day.
+    pub breaches: usize,
+    /// Channels that took a message, with the breaches in it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<&'static str, usize>,
+    /// Channels that did not, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<&'static str, String>,
+    /// Why nothing was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl AlertReport {
+    /// Whether somebody was to be told and was not.
+    pub fn is_short(&self) -> bool {
+        !self.failed.is_empty() || self.cause.is_some()
+    }
+
+    /// A line each.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (channel, n) in &self.sent {
+            out += &format!(
+                "  alert sent by {channel}: {n} of {} breaches\n",
+                self.breaches
+            );
+        }
+        for (channel, why) in &self.failed {
+            out += &format!(
+                "  warning: the alert could not be sent by {channel}: {}\n    = the next run, or cwlake spend --alert, tries again\n",
+                printable(why)
+            );
+        }
+        if let Some(cause) = &self.cause {
+            out += &format!(
+                "  warning: no alert could be sent: {}\n",
+                printable(&cause.message)
+            );
+        }
+        out
+    }
+}

@@ -1,0 +1,227 @@
+//! What accounts have spent, read from the lake; and the alerts about it.
+
+use std::collections::BTreeMap;
+
+use super::accounts::{base_session, with_accounts};
+use super::day::with_sources;
+use super::pipeline::{RunContext, RunError};
+use super::place::Place;
+use crate::alert::{Message, SendError, Sent, mail, send};
+use crate::commit::Lake;
+use crate::config::{AlertConfig, Channel};
+use crate::model::{AccountId, Cause, Day, Lane};
+use crate::normalize::{DayCharge, decode_spend};
+use crate::report::AlertReport;
+use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
+use crate::write::{Store, StoreError, StoreErrorKind, layout, read_rows_of};
+
+/// Months that are read: the day's, and one before it for means and charts.
+const MONTHS: i64 = 2;
+
+/// Reads what is known of a day's charges.
+///
+/// # Errors
+/// [`RunError::Store`], [`RunError::Organization`], or no credentials for a lake in a bucket.
+pub async fn spend(context: &RunContext, day: Day) -> Result<SpendReport, RunError> {
+    let place = Place::of(context).await?;
+    let (context, _) = with_accounts(context, &place).await?;
+    Ok(report_of(&context, &*place.store, day).await?)
+}
+
+async fn report_of(
+    context: &RunContext,
+    store: &dyn Store,
+    day: Day,
+) -> Result<SpendReport, StoreError> {
+    let config = &context.config;
+    let rows = read_rows(store, day).await?;
+    let mut wanted: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
+    let about = |id: &AccountId| config.is_about(id);
+    for account in config.accounts.iter().filter(|a| about(&a.id)) {
+        let is_read = config.spend.as_ref().is_some_and(|s| s.reads(&account.id));
+        if is_read || rows.contains_key(&account.id) {
+            wanted.insert(account.id.clone(), account.name.clone());
+        }
+    }
+    // Members that a payer tells of, and nobody has configured.
+    for id in rows.keys().filter(|id| about(id)) {
+        if !wanted.contains_key(id) && is_alive(&rows[id], day) {
+            wanted.insert(id.clone(), None);
+        }
+    }
+    Ok(spend_report(
+        day,
+        store.describe(),
+        &wanted,
+        &rows,
+        &config.budgets,
+    ))
+}
+
+/// An account that had charges in the month, and is not one of long ago.
+fn is_alive(rows: &AccountRows, day: Day) -> bool {
+    let month = rows.days.range(day.month_start()..=day);
+    month
+        .into_iter()
+        .any(|(_, row)| row.month_to_date.is_some())
+}
+
+async fn read_rows(
+    store: &dyn Store,
+    day: Day,
+) -> Result<BTreeMap<AccountId, AccountRows>, StoreError> {
+    let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
+    let mut month = day.month_start();
+    for _ in 0..MONTHS {
+        let folder = format!("{}/month={}/", layout::SPEND, month.month());
+        for entry in store.list(&folder).await? {
+            let Some((_, lane)) = layout::parse_unit(layout::SPEND, &entry.key) else {
+                continue;
+            };
+            let Some(bytes) = store.get(&entry.key).await? else {
+                continue;
+            };
+            let broken = |error: &dyn std::error::Error| StoreError {
+                kind: StoreErrorKind::Refused,
+                doing: format!("reading {}", entry.key),
+                message: with_sources(error).message,
+                hint: Some("cwlake export --dataset spend --force writes it anew".to_owned()),
+            };
+            let mut rows = Vec::new();
+            for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
+                let batch = batch.map_err(|e| broken(&e))?;
+                rows.extend(decode_spend(&batch).map_err(|e| broken(&e))?);
+            }
+            lanes.push((lane, rows));
+        }
+        month = month.plus(-1).month_start();
+    }
+    Ok(account_rows(lanes))
+}
+
+/// Reads a day's charges and tells every channel of the breaches it was not told of. Takes the lake's lock: two runs tell nobody twice.
+///
+/// # Errors
+/// As for [`spend`], or a lake that another run holds. A channel that fails is in the report.
+pub async fn spend_with_alerts(
+    context: &RunContext,
+    day: Day,
+) -> Result<(SpendReport, AlertReport), RunError> {
+    let place = Place::of(context).await?;
+    let (context, _) = with_accounts(context, &place).await?;
+    let run_id = format!("alert-{}", std::process::id());
+    let scratch = place.scratch.clone();
+    let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id).await?;
+    let done = async {
+        let report = report_of(&context, &**lake.store(), day).await?;
+        let alerts = alert(&context, &**lake.store(), day, &report).await;
+        Ok((report, alerts))
+    };
+    let done = done.await;
+    lake.close().await;
+    done
+}
+
+/// The same after an export, which holds the lock: whatever goes wrong is in the report.
+pub(super) async fn alert_after_export(
+    context: &RunContext,
+    store: &dyn Store,
+) -> Option<AlertReport> {
+    context.config.alert.as_ref()?;
+    let yesterday = Day::containing(context.now).plus(-1);
+    Some(match report_of(context, store, yesterday).await {
+        Ok(report) => alert(context, store, yesterday, &report).await,
+        Err(error) => AlertReport {
+            cause: Some(Cause::from(error)),
+            ..AlertReport::default()
+        },
+    })
+}
+
+async fn alert(
+    context: &RunContext,
+    store: &dyn Store,
+    day: Day,
+    report: &SpendReport,
+) -> AlertReport {
+    let mut told = AlertReport::default();
+    let Some(config) = &context.config.alert else {
+        return told;
+    };
+    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
+    told.breaches = breaches.len();
+    if breaches.is_empty() {
+        return told;
+    }
+    let mut sent = match Sent::read(store, day).await {
+        Ok(sent) => sent,
+        Err(error) => {
+            told.cause = Some(Cause::from(error));
+            return told;
+        }
+    };
+    for channel in &config.channels {
+        let news = sent.news(channel.name(), &breaches);
+        if news.is_empty() {
+            continue;
+        }
+        let message = Message::of(report, &news);
+        match send_by(context, config, channel, &message).await {
+            Ok(()) => {
+                told.sent.insert(channel.name(), news.len());
+                if let Err(error) = sent.note(store, day, channel.name(), &news).await {
+                    told.cause = Some(Cause::from(error));
+                }
+            }
+            Err(error) => {
+                told.failed.insert(channel.name(), error.to_string());
+            }
+        }
+    }
+    told
+}
+
+async fn send_by(
+    context: &RunContext,
+    config: &AlertConfig,
+    channel: &Channel,
+    message: &Message,
+) -> Result<(), SendError> {
+    let base = match channel {
+        Channel::Smtp { .. } => None,
+        _ => Some(
+            base_session(context)
+                .await
+                .map_err(|e| SendError(e.to_string()))?,
+        ),
+    };
+    let mail = config.mail.as_ref();
+    send(
+        message,
+        channel,
+        mail,
+        base.as_ref(),
+        &context.config.limits,
+    )
+    .await
+}
+
+/// The e-mail that would be sent about all breaches of a report; of a configuration without addresses the text alone. `None` without a breach.
+///
+/// # Errors
+/// [`SendError`] when it cannot be made.
+pub fn alert_as_file(
+    context: &RunContext,
+    report: &SpendReport,
+) -> Result<Option<Vec<u8>>, SendError> {
+    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
+    if breaches.is_empty() {
+        return Ok(None);
+    }
+    let message = Message::of(report, &breaches);
+    let addresses = context.config.alert.as_ref().and_then(|a| a.mail.as_ref());
+    Ok(Some(match addresses {
+        Some(addresses) => mail(&message, addresses)?,
+        None => message.text.into_bytes(),
+    }))
+}

@@ -1,0 +1,132 @@
+//! The EC2 inventory of a lane, as of the day of the run.
+//!
+//! A unit holds every instance that any run of its day has seen, each as it was described last: what is terminated in the evening was there
+//! in the morning.
+
+use std::collections::BTreeMap;
+
+use super::publish::{NewUnit, Table, publish_all, read_unit, stage};
+use super::{Surroundings, TableDone};
+use crate::accounts::{CallStats, LaneClient};
+use crate::commit::LaneRecords;
+use crate::model::{Cause, Day, Instance, Lane};
+use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
+use crate::plan::Scope;
+use crate::report::UnitReport;
+use crate::run::day::with_sources;
+use crate::run::scope::{DayMode, LaneScope};
+use crate::write::{Store, layout, read_rows_of};
+
+const TABLE: Table = Table {
+    schema: instances_schema,
+    sort: &INSTANCES_SORT,
+};
+
+/// The inventory, found and not yet written.
+#[derive(Debug)]
+pub(in crate::run) struct InstancesJob {
+    found: Vec<Instance>,
+}
+
+impl InstancesJob {
+    /// Describes the instances of a lane.
+    #[cfg(feature = "ec2")]
+    pub(super) async fn plan(client: LaneClient, stats: &mut CallStats) -> Result<Self, Cause> {
+        let found = crate::fetch::inventory(&client, stats).await?;
+        Ok(Self { found })
+    }
+
+    /// This build cannot.
+    #[cfg(not(feature = "ec2"))]
+    #[expect(clippy::unused_async, reason = "with EC2 it calls")]
+    pub(super) async fn plan(_: LaneClient, _: &mut CallStats) -> Result<Self, Cause> {
+        let text = "this build cannot describe instances (feature 'ec2' is off)";
+        Err(Cause::new(crate::model::CauseKind::Other, text))
+    }
+
+    pub(super) fn found(&self) -> usize {
+        self.found.len()
+    }
+
+    pub(super) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
+        let day = Day::containing(around.context.now);
+        let mut scope = LaneScope {
+            dataset: layout::INSTANCES,
+            delays: BTreeMap::new(),
+            windows: Scope::new(),
+            days: vec![(day, DayMode::Merge)],
+            records: LaneRecords::new(layout::INSTANCES, lane.clone()),
+            plan_hash: "instances".to_owned(),
+        };
+        let made = self.make(around, &mut scope, (day, lane)).await;
+        let unit = made.unwrap_or_else(|cause| NewUnit {
+            day,
+            mode: DayMode::Merge,
+            staged: None,
+            complete: false,
+            covered: BTreeMap::new(),
+            report: UnitReport {
+                outcome: cause.unit_outcome(),
+                cause: Some(cause),
+                ..UnitReport::of_table(layout::INSTANCES, day, lane, around.context.now)
+            },
+        });
+        let (units, cause) = publish_all(around, &mut scope, lane, vec![unit]).await;
+        TableDone {
+            cause,
+            ..TableDone::of(units, CallStats::default())
+        }
+    }
+
+    async fn make(
+        self,
+        around: &Surroundings,
+        scope: &mut LaneScope,
+        (day, lane): (Day, &Lane),
+    ) -> Result<NewUnit, Cause> {
+        let store = &**around.lake.store();
+        scope.records.read(store, std::iter::once(day)).await?;
+        let mut all: BTreeMap<String, Instance> =
+            self.found.into_iter().map(|i| (i.id.clone(), i)).collect();
+        if !around.context.force {
+            add_known(store, &layout::unit(layout::INSTANCES, day, lane), &mut all).await?;
+        }
+        let (of_lane, name) = (lane.clone(), around.account_name.clone());
+        let staged = stage(around, scope, (day, lane), &TABLE, move || {
+            let instances: Vec<Instance> = all.into_values().collect();
+            instances_batch(&of_lane, name.as_deref(), &instances)
+        })
+        .await?;
+        Ok(NewUnit {
+            day,
+            mode: DayMode::Merge,
+            complete: true,
+            covered: BTreeMap::new(),
+            report: read_unit(scope, (day, lane), staged.as_ref(), around.context.now),
+            staged,
+        })
+    }
+}
+
+/// What earlier runs of the day have seen.
+async fn add_known(
+    store: &dyn Store,
+    key: &str,
+    all: &mut BTreeMap<String, Instance>,
+) -> Result<(), Cause> {
+    let Some(bytes) = store.get(key).await? else {
+        return Ok(());
+    };
+    let broken = |error: &dyn std::error::Error| {
+        let cause = with_sources(error);
+        Cause {
+            message: format!("reading {key}: {}", cause.message),
+            ..cause
+        }
+        .with_hint("--force replaces the day's inventory with what is there now")
+    };
+    for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
+        decode_instances(&batch.map_err(|e| broken(&e))?, all).map_err(|e| broken(&e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,787 @@
+//! Log events of a lane: which groups there are, which windows they are read in, and their way through a sort on disk into each day's file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::publish::{NewUnit, publish_all, read_unit};
+use super::{PlannedTable, Surroundings, TableDone};
+use crate::accounts::{CallStats, LaneClient};
+use crate::config::{ExportConfig, LogSelection, point};
+use crate::fetch::{LogGroup, LogQuery, log_groups, read_events, try_pattern};
+use crate::model::{
+    Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
+};
+use crate::normalize::{LOGS_SORT, SCHEMA_VERSION, decode_logs, logs_batch, logs_schema};
+use crate::report::UnitReport;
+use crate::run::day::{other_plan, with_sources};
+use crate::run::lane::blocking;
+use crate::run::pipeline::{RunContext, RunError};
+use crate::run::place::Place;
+use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
+use crate::write::{
+    EventSorter, FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError, layout,
+    read_facts, read_rows,
+};
+
+/// The one part of a unit of logs: all groups are read for the same time.
+const PART: &str = "logs";
+
+/// How long after it happened an event can be expected.
+///
+/// # Source
+/// CloudWatch Logs user guide: events are searchable within seconds to a few minutes; agents send in batches.
+const DELAY_SECONDS: i64 = 300;
+
+pub(super) fn parts() -> BTreeMap<String, i64> {
+    BTreeMap::from([(PART.to_owned(), DELAY_SECONDS)])
+}
+
+/// Bytes that one request chain is meant to read: larger windows are cut, so that some can be read side by side.
+const WINDOW_BYTES: u64 = 16 << 20;
+
+/// No window is cut shorter.
+const SHORTEST_WINDOW: i64 = 3_600;
+
+/// Bytes that are read before the days they belong to are written: what waits on disk, and what is lost when a run ends early.
+const ROUND_BYTES: u64 = 2 << 30;
+
+/// Windows of a lane that are read side by side: enough for its quota.
+const WINDOWS_AT_ONCE: usize = 4;
+
+/// Text of a row group, about: what the encoder holds.
+const GROUP_BYTES: usize = 32 << 20;
+
+/// Text and rows that are handed to the encoder at once.
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_ROWS: usize = 8_192;
+
+/// Log events of a lane, planned.
+#[derive(Debug)]
+pub(in crate::run) struct LogsJob {
+    client: LaneClient,
+    scope: LaneScope,
+    groups: Vec<PlannedGroup>,
+    /// Names of groups that exist in the lane, for whoever is told that one does not.
+    pub(super) known: Vec<String>,
+    /// By table: the first group it wants here.
+    pub(super) first_of_table: BTreeMap<usize, String>,
+    now: i64,
+}
+
+/// A group with what is asked of it.
+#[derive(Clone, Debug)]
+struct PlannedGroup {
+    name: Arc<str>,
+    queries: Vec<LogQuery>,
+    bytes_a_day: u64,
+}
+
+impl LogsJob {
+    /// Lists the groups of a lane and decides which days are read.
+    pub(super) async fn plan(
+        client: LaneClient,
+        account_name: Option<&str>,
+        place: &Place,
+        context: &RunContext,
+        stats: &mut CallStats,
+    ) -> Result<Self, Cause> {
+        let config = &context.config;
+        let lane = client.lane().clone();
+        let delays = parts();
+        let subject = Subject {
+            dataset: layout::LOGS,
+            plan_hash: config.logs_plan_hash(account_name, SCHEMA_VERSION),
+            delays: &delays,
+            asked: BTreeMap::from([(PART, BTreeSet::from([60]))]),
+        };
+        let scope = lane_scope(context, &*place.store, &lane, &subject, false).await?;
+        let listed = log_groups(&client, &prefix(&config.logs), stats).await?;
+        let mut first_of_table = BTreeMap::new();
+        let mut groups = Vec::new();
+        for group in &listed {
+            let mut queries = Vec::new();
+            for (table, selection) in config.logs.iter().enumerate() {
+                if selection.wants(&group.name) {
+                    first_of_table
+                        .entry(table)
+                        .or_insert_with(|| group.name.clone());
+                    for query in queries_of(selection) {
+                        if !queries.contains(&query) {
+                            queries.push(query);
+                        }
+                    }
+                }
+            }
+            if !queries.is_empty() {
+                groups.push(PlannedGroup {
+                    name: Arc::from(group.name.as_str()),
+                    queries,
+                    bytes_a_day: bytes_a_day(group, context.now),
+                });
+            }
+        }
+        Ok(Self {
+            client,
+            scope,
+            groups,
+            known: listed.into_iter().map(|g| g.name).collect(),
+            first_of_table,
+            now: context.now,
+        })
+    }
+
+    pub(super) fn has_matched(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    fn asked_days(&self) -> Vec<Day> {
+        let asked = self.scope.days.iter().filter(|(_, mode)| mode.is_asked());
+        asked.map(|(day, _)| *day).collect()
+    }
+
+    /// The time that is read; empty when everything is there.
+    fn window(&self) -> TimeWindow {
+        let hull = self.scope.hull();
+        TimeWindow {
+            start: hull.start,
+            end: hull.end.min(self.now),
+        }
+    }
+
+    /// Groups that are read, and bytes they are expected to have in the time that is read, from what they store and for how long.
+    pub(super) fn estimate(&self) -> (u64, u64) {
+        let seconds = u64::try_from(self.window().seconds().max(0)).unwrap_or(0);
+        let bytes = self.groups.iter().map(|g| g.bytes_a_day).sum::<u64>();
+        let bytes = bytes as f64 * seconds as f64 / DAY_SECONDS as f64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate of bytes, far below 2^63"
+        )]
+        let bytes = bytes as u64;
+        (self.groups.len() as u64, bytes)
+    }
+
+    /// Requests that are sent at least.
+    pub(super) fn least_calls(&self) -> u64 {
+        let rounds = self.rounds();
+        let tasks: usize = rounds.iter().map(|days| self.tasks(*days).len()).sum();
+        tasks as u64
+    }
+
+    /// Days that are read and written together, a stretch after the other.
+    fn rounds(&self) -> Vec<TimeWindow> {
+        let window = self.window();
+        let a_day = self
+            .groups
+            .iter()
+            .map(|g| g.bytes_a_day)
+            .sum::<u64>()
+            .max(1);
+        let most_days = (ROUND_BYTES / a_day).clamp(1, 31);
+        let mut rounds: Vec<(TimeWindow, u64)> = Vec::new();
+        for day in self.asked_days() {
+            let part = day.window().intersection(window);
+            match rounds.last_mut() {
+                Some((round, days)) if *days < most_days && round.end == part.start => {
+                    round.end = part.end;
+                    *days += 1;
+                }
+                _ if part.is_empty() => {}
+                _ => rounds.push((part, 1)),
+            }
+        }
+        rounds.into_iter().map(|(round, _)| round).collect()
+    }
+
+    /// What is read of a round: every group in as many windows as its size asks for.
+    fn tasks(&self, round: TimeWindow) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for group in &self.groups {
+            let seconds = round.seconds();
+            let expected = group.bytes_a_day * u64::try_from(seconds).unwrap_or(0) / 86_400;
+            let most = u64::try_from(seconds / SHORTEST_WINDOW).unwrap_or(1).max(1);
+            let pieces = (expected / WINDOW_BYTES + 1).clamp(1, most);
+            let pieces = i64::try_from(pieces).unwrap_or(1);
+            for query in &group.queries {
+                for n in 0..pieces {
+                    tasks.push(Task {
+                        group: Arc::clone(&group.name),
+                        query: query.clone(),
+                        window: TimeWindow {
+                            start: round.start + seconds * n / pieces,
+                            end: round.start + seconds * (n + 1) / pieces,
+                        },
+                    });
+                }
+            }
+        }
+        tasks
+    }
+
+    pub(super) async fn export(mut self, around: &Surroundings, lane: &Lane) -> TableDone {
+        let mut calls = CallStats::default();
+        let mut units: Vec<UnitReport> = Vec::new();
+        let mut first_cause = None;
+        let rounds = self.rounds();
+        let mut left: Vec<(Day, DayMode)> = self.scope.days.clone();
+        for round in rounds {
+            let (days, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|(day, mode)| {
+                mode.is_asked() && !day.window().intersection(round).is_empty()
+            });
+            left = later;
+            let read = self.round(around, lane, round, &days, &mut calls).await;
+            let made = self.units_of(lane, round, days, read);
+            let (done, cause) = publish_all(around, &mut self.scope, lane, made).await;
+            units.extend(done);
+            first_cause = first_cause.or(cause);
+        }
+        // Days that are not read, for their reasons.
+        let now = around.context.now;
+        let rest = left
+            .into_iter()
+            .map(|(day, mode)| unread(&self.scope, (day, lane), mode, now));
+        let rest: Vec<NewUnit> = rest.collect();
+        let (done, cause) = publish_all(around, &mut self.scope, lane, rest).await;
+        units.extend(done);
+        TableDone {
+            cause: first_cause.or(cause),
+            ..TableDone::of(units, calls)
+        }
+    }
+
+    /// Reads a round, sorts it and writes its days to files on their way.
+    async fn round(
+        &self,
+        around: &Surroundings,
+        lane: &Lane,
+        round: TimeWindow,
+        days: &[(Day, DayMode)],
+        calls: &mut CallStats,
+    ) -> Round {
+        let folder = around.lake.staging().join(format!(
+            "logs_{}_{}_{}",
+            lane.account, lane.region, round.start
+        ));
+        let mut made = Round::default();
+        let mut sorter = EventSorter::new(&folder);
+        for (day, mode) in days {
+            if *mode == DayMode::Merge {
+                match self.old_events(around, lane, *day).await {
+                    Ok(Some(old)) => sorter.add_old(old),
+                    Ok(None) => {}
+                    Err(cause) => {
+                        made.failed.insert(*day, cause);
+                    }
+                }
+            }
+        }
+        let sorter = Arc::new(Mutex::new(sorter));
+        let failures = self.read(around, round, &sorter, calls).await;
+        for (window, cause) in failures {
+            for day in window.touched_days() {
+                made.failed.entry(day).or_insert_with(|| cause.clone());
+            }
+        }
+        let Some(sorter) = Arc::into_inner(sorter) else {
+            let cause = Cause::new(CauseKind::Other, "a reader of log events did not end");
+            made.fail_all(days, &cause);
+            return made;
+        };
+        let sorter = sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let writer = DayWriter {
+            staging: around.lake.staging(),
+            lane: lane.clone(),
+            account_name: around.account_name.clone(),
+            plan_hash: self.scope.plan_hash.clone(),
+            wanted: days
+                .iter()
+                .map(|(day, _)| *day)
+                .filter(|day| !made.failed.contains_key(day))
+                .collect(),
+        };
+        let written = blocking(&around.bounds.encoders, move || {
+            let sorted = sorter.finish().map_err(|source| WriteError::Io {
+                path: folder,
+                source,
+            })?;
+            writer.write(sorted)
+        });
+        match written.await {
+            Ok(files) => made.files = files,
+            Err(error) => made.fail_all(days, &with_sources(&error)),
+        }
+        made
+    }
+
+    /// The events of a unit that this run adds to.
+    async fn old_events(
+        &self,
+        around: &Surroundings,
+        lane: &Lane,
+        day: Day,
+    ) -> Result<Option<Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>>, Cause> {
+        let key = layout::unit(layout::LOGS, day, lane);
+        let scratch = around.lake.staging();
+        let Some(path) = around.lake.store().open(&key, &scratch).await? else {
+            return Ok(None);
+        };
+        let facts = read_facts(&path).map_err(|e| with_sources(&e))?;
+        if !around.context.force && facts.plan_hash.as_ref() != Some(&self.scope.plan_hash) {
+            return Err(other_plan());
+        }
+        let rows = read_rows(&path).map_err(|e| with_sources(&e))?;
+        let events = rows.flat_map(|batch| {
+            let decoded = batch
+                .map_err(std::io::Error::other)
+                .and_then(|batch| decode_logs(&batch).map_err(std::io::Error::other));
+            match decoded {
+                Ok(events) => events.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            }
+        });
+        Ok(Some(Box::new(events)))
+    }
+
+    /// Reads every window of a round into `sorter`; returns those that failed.
+    async fn read(
+        &self,
+        around: &Surroundings,
+        round: TimeWindow,
+        sorter: &Arc<Mutex<EventSorter>>,
+        calls: &mut CallStats,
+    ) -> Vec<(TimeWindow, Cause)> {
+        let results: Vec<(TimeWindow, Result<(), Cause>, CallStats)> =
+            stream::iter(self.tasks(round))
+                .map(|task| {
+                    let sorter = Arc::clone(sorter);
+                    async move {
+                        let mut stats = CallStats::default();
+                        let read = self.read_window(around, &task, &sorter, &mut stats);
+                        let read = tokio::select! {
+                            read = read => read,
+                            cause = stopped(around) => Err(cause),
+                        };
+                        (task.window, read, stats)
+                    }
+                })
+                .buffer_unordered(WINDOWS_AT_ONCE)
+                .collect()
+                .await;
+        let mut failures = Vec::new();
+        for (window, read, stats) in results {
+            calls.add(stats);
+            failures.extend(read.err().map(|cause| (window, cause)));
+        }
+        // Whichever came first: the same cause is told of a day, whatever the order they ended in.
+        failures.sort_by_key(|(window, _)| window.start);
+        failures
+    }
+
+    async fn read_window(
+        &self,
+        around: &Surroundings,
+        task: &Task,
+        sorter: &Mutex<EventSorter>,
+        stats: &mut CallStats,
+    ) -> Result<(), Cause> {
+        let take = |events: Vec<LogEvent>| async move {
+            let spill = sorter
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(events);
+            let Some(spill) = spill else {
+                return Ok(());
+            };
+            let written = blocking(&around.bounds.encoders, move || spill.write()).await;
+            written.map_err(|source| {
+                let path = around.lake.staging();
+                with_sources(&WriteError::Io { path, source })
+            })
+        };
+        let requests = &around.bounds.requests;
+        let read = read_events(
+            &self.client,
+            &task.group,
+            &task.query,
+            task.window,
+            requests,
+            stats,
+            take,
+        );
+        match (read.await, &task.query) {
+            // The stream is in others of the groups, or in none: that is told when no group has it.
+            (Err(cause), LogQuery::Stream(_)) if is_missing(&cause) => Ok(()),
+            (Err(cause), _) => Err(Cause {
+                message: format!("{} ({})", cause.message, task.group),
+                ..cause
+            }),
+            (Ok(()), _) => Ok(()),
+        }
+    }
+
+    fn units_of(
+        &self,
+        lane: &Lane,
+        round: TimeWindow,
+        days: Vec<(Day, DayMode)>,
+        mut read: Round,
+    ) -> Vec<NewUnit> {
+        // What came after the newest event that can be expected is not known.
+        let known = TimeWindow {
+            start: round.start,
+            end: round.end.min(self.now - DELAY_SECONDS),
+        };
+        let covered = BTreeMap::from([(PART.to_owned(), Spans::of(known))]);
+        let unit = |(day, mode): (Day, DayMode)| {
+            let file = read.files.remove(&day);
+            match read.failed.remove(&day) {
+                Some(cause) => NewUnit {
+                    day,
+                    mode,
+                    staged: None,
+                    complete: false,
+                    covered: BTreeMap::new(),
+                    report: UnitReport {
+                        outcome: cause.unit_outcome(),
+                        cause: Some(cause),
+                        ..UnitReport::of_table(layout::LOGS, day, lane, self.now)
+                    },
+                },
+                None => {
+                    let span = file.as_ref().map(|f| (f.first, f.last));
+                    let staged = file.map(|f| f.staged);
+                    let mut report = read_unit(&self.scope, (day, lane), staged.as_ref(), self.now);
+                    report.first_ts = span.map(|(first, _)| iso_seconds(first.div_euclid(1_000)));
+                    report.last_ts = span.map(|(_, last)| iso_seconds(last.div_euclid(1_000)));
+                    report.series_asked = self.groups.len() as u64;
+                    NewUnit {
+                        day,
+                        mode,
+                        staged,
+                        complete: true,
+                        covered: covered.clone(),
+                        report,
+                    }
+                }
+            }
+        };
+        days.into_iter().map(unit).collect()
+    }
+}
+
+/// What a round has made.
+#[derive(Default)]
+struct Round {
+    files: BTreeMap<Day, DayFile>,
+    failed: BTreeMap<Day, Cause>,
+}
+
+impl Round {
+    fn fail_all(&mut self, days: &[(Day, DayMode)], cause: &Cause) {
+        for (day, _) in days {
+            self.failed.entry(*day).or_insert_with(|| cause.clone());
+        }
+    }
+}
+
+/// The finished file of a day, with its first and last event, ms since the epoch.
+struct DayFile {
+    staged: Staged,
+    first: i64,
+    last: i64,
+}
+
+/// One chain of requests.
+struct Task {
+    group: Arc<str>,
+    query: LogQuery,
+    window: TimeWindow,
+}
+
+/// Writes sorted events to a file a day.
+struct DayWriter {
+    staging: std::path::PathBuf,
+    lane: Lane,
+    account_name: Option<Arc<str>>,
+    plan_hash: String,
+    wanted: BTreeSet<Day>,
+}
+
+/// A day's file while events are added.
+struct OpenDay {
+    day: Day,
+    path: std::path::PathBuf,
+    file: UnitFile,
+    waiting: Vec<LogEvent>,
+    waiting_bytes: usize,
+    group_bytes: usize,
+    group_rows: usize,
+    first: i64,
+    last: i64,
+}
+
+impl DayWriter {
+    fn write(&self, sorted: SortedEvents) -> Result<BTreeMap<Day, DayFile>, WriteError> {
+        let mut files = BTreeMap::new();
+        let mut open: Option<OpenDay> = None;
+        for event in sorted {
+            let event = event.map_err(|source| WriteError::Io {
+                path: self.staging.clone(),
+                source,
+            })?;
+            let day = Day::containing(event.ts.div_euclid(1_000));
+            if !self.wanted.contains(&day) {
+                continue;
+            }
+            let mut current = match open.take() {
+                Some(current) if current.day == day => current,
+                other => {
+                    self.close(other, &mut files)?;
+                    self.open(day, event.ts)?
+                }
+            };
+            current.add(self, event)?;
+            open = Some(current);
+        }
+        self.close(open, &mut files)?;
+        Ok(files)
+    }
+
+    fn open(&self, day: Day, first: i64) -> Result<OpenDay, WriteError> {
+        let path = layout::staged(&self.staging, layout::LOGS, day, &self.lane);
+        let footer = FooterKeys {
+            schema_version: SCHEMA_VERSION,
+            plan_hash: Some(&self.plan_hash),
+        };
+        Ok(OpenDay {
+            day,
+            file: UnitFile::create(&path, logs_schema(), &LOGS_SORT, footer)?,
+            path,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            group_bytes: 0,
+            group_rows: 0,
+            first,
+            last: first,
+        })
+    }
+
+    fn close(
+        &self,
+        open: Option<OpenDay>,
+        files: &mut BTreeMap<Day, DayFile>,
+    ) -> Result<(), WriteError> {
+        if let Some(mut open) = open {
+            open.flush(self)?;
+            let file = DayFile {
+                staged: open.file.finish(true)?,
+                first: open.first,
+                last: open.last,
+            };
+            files.insert(open.day, file);
+        }
+        Ok(())
+    }
+}
+
+impl OpenDay {
+    fn add(&mut self, writer: &DayWriter, event: LogEvent) -> Result<(), WriteError> {
+        self.first = self.first.min(event.ts);
+        self.last = self.last.max(event.ts);
+        self.waiting_bytes += event.bytes();
+        self.waiting.push(event);
+        if self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= BATCH_ROWS {
+            self.flush(writer)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, writer: &DayWriter) -> Result<(), WriteError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let name = writer.account_name.as_deref();
+        let batch = logs_batch(&writer.lane, name, &self.waiting).map_err(|source| {
+            WriteError::Parquet {
+                path: self.path.clone(),
+                source: source.into(),
+            }
+        })?;
+        self.file.write(&batch)?;
+        self.group_bytes += std::mem::take(&mut self.waiting_bytes);
+        self.group_rows += self.waiting.len();
+        self.waiting.clear();
+        if self.group_bytes >= GROUP_BYTES || self.group_rows >= ROW_GROUP_ROWS {
+            self.file.end_group()?;
+            (self.group_bytes, self.group_rows) = (0, 0);
+        }
+        Ok(())
+    }
+}
+
+/// What all wanted names begin with: fewer groups are listed.
+fn prefix(selections: &[LogSelection]) -> String {
+    let stem = |text: &String| {
+        let end = text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let mut stems = selections.iter().flat_map(|s| s.groups.texts()).map(stem);
+    let first = stems.next().unwrap_or_default();
+    stems.fold(first, |common, stem| {
+        let same = common.bytes().zip(stem.bytes()).take_while(|(a, b)| a == b);
+        let length = same.count();
+        // Names of groups are ASCII.
+        common.get(..length).unwrap_or_default().to_owned()
+    })
+}
+
+fn queries_of(selection: &LogSelection) -> Vec<LogQuery> {
+    if selection.reads_streams() {
+        let streams = selection.streams.iter();
+        return streams
+            .map(|s| LogQuery::Stream(Arc::from(s.as_str())))
+            .collect();
+    }
+    vec![LogQuery::Filter {
+        stream_prefix: selection.stream_prefix.clone(),
+        streams: selection.streams.clone(),
+        pattern: selection.filter_pattern.clone(),
+    }]
+}
+
+/// Bytes a group takes in a day: what it stores over the days it has stored for.
+fn bytes_a_day(group: &LogGroup, now: i64) -> u64 {
+    let age = ((now - group.created) / DAY_SECONDS).max(1);
+    let kept = group
+        .retention_days
+        .map_or(age, |days| age.min(i64::from(days)));
+    group.stored_bytes / u64::try_from(kept).unwrap_or(1).max(1)
+}
+
+fn is_missing(cause: &Cause) -> bool {
+    cause.message.contains("ResourceNotFoundException")
+}
+
+/// A day that is not asked for.
+fn unread(scope: &LaneScope, (day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
+    let mut report = UnitReport::of_table(layout::LOGS, day, lane, now);
+    (report.outcome, report.cause) = match mode {
+        DayMode::Held => (UnitOutcome::Skipped, None),
+        DayMode::OtherPlan => (UnitOutcome::Failed, Some(other_plan())),
+        _ => {
+            let text = if day.start() >= now {
+                "the day has not begun".to_owned()
+            } else {
+                format!("nothing of the day is asked for ({})", point(day.start()))
+            };
+            (
+                UnitOutcome::Skipped,
+                Some(Cause::new(CauseKind::Other, text)),
+            )
+        }
+    };
+    debug_assert_eq!(scope.dataset, layout::LOGS);
+    NewUnit {
+        day,
+        mode,
+        staged: None,
+        complete: false,
+        covered: BTreeMap::new(),
+        report,
+    }
+}
+
+/// A signal, or the loss of the lock.
+async fn stopped(around: &Surroundings) -> Cause {
+    tokio::select! {
+        () = around.context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
+        () = around.lake.lost().cancelled() => Cause::new(
+            CauseKind::Destination,
+            "another run took the destination's lock: nothing more is published",
+        ),
+    }
+}
+
+/// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
+/// match nothing.
+pub(in crate::run) async fn check_logs(
+    tables: &[PlannedTable],
+    context: &RunContext,
+) -> Result<Vec<String>, RunError> {
+    let config = &context.config;
+    let of_logs = || {
+        tables
+            .iter()
+            .filter(|t| t.dataset == crate::model::Dataset::Logs)
+    };
+    let jobs: Vec<&LogsJob> = of_logs()
+        .filter_map(|t| t.ready.as_ref().ok()?.logs())
+        .collect();
+    // Where a lane could not be listed, a name may be there.
+    let all_listed = of_logs().all(|t| t.ready.is_ok() || t.leave_out);
+    let is_narrowed = context.lanes.is_some()
+        || config.has_account_flag()
+        || !config.only_regions.is_empty()
+        || config.accounts.is_empty();
+    let known: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.known).collect();
+    let missing: Vec<(usize, String)> = config
+        .logs
+        .iter()
+        .enumerate()
+        .flat_map(|(n, s)| s.named_groups().map(move |name| (n, name.to_owned())))
+        .filter(|(_, name)| !known.contains(name))
+        .collect();
+    if !missing.is_empty() && all_listed && !is_narrowed && !jobs.is_empty() {
+        let known: Vec<String> = known.into_iter().cloned().collect();
+        return Err(RunError::Config(config.unknown_groups(&missing, &known)));
+    }
+    try_patterns(&jobs, config, context.now).await?;
+    Ok(unmatched(&jobs, config))
+}
+
+async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Result<(), RunError> {
+    for (table, selection) in config.logs.iter().enumerate() {
+        let Some(pattern) = &selection.filter_pattern else {
+            continue;
+        };
+        let place = jobs
+            .iter()
+            .find_map(|job| Some((&job.client, job.first_of_table.get(&table)?)));
+        let Some((client, group)) = place else {
+            continue;
+        };
+        let mut stats = CallStats::default();
+        let tried = try_pattern(client, group, pattern, now, &mut stats).await;
+        // Whatever else is wrong is told of the lane it is wrong in.
+        if let Err(cause) = tried
+            && cause.kind == CauseKind::Validation
+        {
+            return Err(RunError::Config(
+                config.refused_pattern(table, &cause.message),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unmatched(jobs: &[&LogsJob], config: &ExportConfig) -> Vec<String> {
+    if jobs.is_empty() {
+        return Vec::new();
+    }
+    let is_matched = |n: &usize| jobs.iter().any(|job| job.first_of_table.contains_key(n));
+    let tables = config.logs.iter().enumerate();
+    tables
+        .filter(|(n, _)| !is_matched(n))
+        .map(|(_, s)| {
+            format!(
+                "[[logs]] in line {} ({})",
+                s.line,
+                s.groups.texts().join(", ")
+            )
+        })
+        .collect()
+}

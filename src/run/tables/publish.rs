@@ -1,0 +1,154 @@
+//! A table's file from its rows into the lake, by the rules of every unit.
+
+use std::collections::BTreeMap;
+
+use super::Surroundings;
+use crate::commit::{Attempt, Lake, LaneRecords};
+use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
+use crate::normalize::SCHEMA_VERSION;
+use crate::report::UnitReport;
+use crate::run::day::{SealedDay, with_sources};
+use crate::run::lane::blocking;
+use crate::run::scope::{DayMode, LaneScope};
+use crate::run::unit::{Change, publish_unit};
+use crate::write::{FooterKeys, Staged, UnitFile, WriteError, layout};
+
+/// What a unit holds, before it is written.
+pub(super) struct NewUnit {
+    pub(super) day: Day,
+    pub(super) mode: DayMode,
+    /// Its file, if it has rows.
+    pub(super) staged: Option<Staged>,
+    pub(super) complete: bool,
+    pub(super) covered: BTreeMap<String, Spans>,
+    pub(super) report: UnitReport,
+}
+
+/// Publishes the units of one table and lane, and records them.
+pub(super) async fn publish_all(
+    around: &Surroundings,
+    scope: &mut LaneScope,
+    lane: &Lane,
+    units: Vec<NewUnit>,
+) -> (Vec<UnitReport>, Option<Cause>) {
+    let mut reports = Vec::with_capacity(units.len());
+    for unit in units {
+        let day = unit.day;
+        let sealed = SealedDay {
+            day,
+            mode: unit.mode,
+            staged: unit.staged,
+            complete: unit.complete,
+            covered: unit.covered,
+            read_at: around.context.now,
+            report: unit.report,
+        };
+        let (report, change) =
+            publish_unit(&around.lake, &around.context, scope, lane, sealed).await;
+        match change {
+            Change::Commit(committed) => scope.records.commit(day, committed),
+            Change::Attempt(attempt) => scope.records.attempt(day, attempt),
+            Change::None => {}
+        }
+        reports.push(report);
+    }
+    let mut cause = None;
+    if !around.lake.lost().is_cancelled() {
+        let written = scope.records.write(&**around.lake.store()).await;
+        cause = written.err().map(Cause::from);
+    }
+    (reports, cause)
+}
+
+/// Writes the rows of one unit to a file on its way, off the threads that serve the network. `None` when there are none.
+pub(super) async fn stage(
+    around: &Surroundings,
+    scope: &LaneScope,
+    (day, lane): (Day, &Lane),
+    table: &'static Table,
+    rows: impl FnOnce() -> Result<arrow_rows::Batch, arrow_rows::Error> + Send + 'static,
+) -> Result<Option<Staged>, Cause> {
+    let path = layout::staged(&around.lake.staging(), scope.dataset, day, lane);
+    let plan_hash = scope.plan_hash.clone();
+    let written = blocking(&around.bounds.encoders, move || -> Result<_, WriteError> {
+        let batch = rows().map_err(|source| WriteError::Parquet {
+            path: path.clone(),
+            source: source.into(),
+        })?;
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let footer = FooterKeys {
+            schema_version: SCHEMA_VERSION,
+            plan_hash: Some(&plan_hash),
+        };
+        let mut file = UnitFile::create(&path, (table.schema)(), table.sort, footer)?;
+        file.write(&batch)?;
+        file.finish(true).map(Some)
+    });
+    written.await.map_err(|error| with_sources(&error))
+}
+
+/// How a table's files are written.
+pub(super) struct Table {
+    pub(super) schema: fn() -> arrow_rows::Schema,
+    pub(super) sort: &'static [&'static str],
+}
+
+/// The rows of tables, by names of our own: what they are made of is a matter of `normalize`.
+pub(super) mod arrow_rows {
+    pub(crate) use crate::normalize::{
+        ArrowError as Error, RecordBatch as Batch, SchemaRef as Schema,
+    };
+}
+
+/// Notes in the manifest why units were not read; what is in place stays.
+pub(in crate::run) async fn note_unread(
+    lake: &Lake,
+    dataset: &'static str,
+    lane: &Lane,
+    days: &[Day],
+    cause: &Cause,
+) {
+    if lake.lost().is_cancelled()
+        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
+    {
+        return;
+    }
+    let mut records = LaneRecords::new(dataset, lane.clone());
+    let noted = async {
+        records.read(&**lake.store(), days.iter().copied()).await?;
+        for day in days {
+            let attempt = Attempt {
+                outcome: cause.unit_outcome(),
+                cause: cause.clone(),
+            };
+            records.attempt(*day, attempt);
+        }
+        records.write(&**lake.store()).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%lane, dataset, %error, "noting why the table was not read");
+    }
+}
+
+/// The report of a unit that was read: written if it has rows, else empty.
+pub(super) fn read_unit(
+    scope: &LaneScope,
+    (day, lane): (Day, &Lane),
+    staged: Option<&Staged>,
+    now: i64,
+) -> UnitReport {
+    UnitReport {
+        outcome: if staged.is_some() {
+            UnitOutcome::Written
+        } else {
+            UnitOutcome::Empty
+        },
+        complete: true,
+        rows: staged.map_or(0, |s| s.rows),
+        first_ts: Some(crate::model::iso_seconds(day.start())),
+        last_ts: Some(crate::model::iso_seconds(day.end() - 1)),
+        ..UnitReport::of_table(scope.dataset, day, lane, now)
+    }
+}

@@ -1,0 +1,10 @@
+//! What accounts have spent, against what they may: from the rows of the `spend` table to a report, and to the breaches that alerts tell of.
+//! Pure: nothing is read or called.
+
+mod budgets;
+mod summary;
+mod text;
+
+pub use budgets::{BudgetCheck, BudgetState, Threshold};
+pub use summary::{AccountRows, AccountSpend, SpendReport, account_rows, spend_report};
+pub use text::{amount, sparkline, spend_text};

@@ -1,0 +1,346 @@
+//! The charges of each account on a day, and what they come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::budgets::{BudgetCheck, check_budgets};
+use crate::config::Budget;
+use crate::model::{AccountId, Day, Lane, iso_seconds};
+use crate::normalize::{ChargeState, DayCharge};
+
+/// Days of the small chart.
+const RECENT_DAYS: i64 = 14;
+
+/// Days whose mean is taken for the days to come.
+const RATE_DAYS: i64 = 7;
+
+/// The charges of one account by day: its own total, or what its payer says of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountRows {
+    /// Currency of the amounts.
+    pub currency: String,
+    /// By day.
+    pub days: BTreeMap<Day, DayCharge>,
+}
+
+/// Which rows of the `spend` table are whose. A payer's total is everybody's: its own charges are those of the series by account. What an
+/// account says of itself goes over what its payer says.
+pub fn account_rows(lanes: Vec<(Lane, Vec<DayCharge>)>) -> BTreeMap<AccountId, AccountRows> {
+    let mut own: BTreeMap<AccountId, AccountRows> = BTreeMap::new();
+    let mut linked: BTreeMap<AccountId, AccountRows> = BTreeMap::new();
+    let mut payers = BTreeSet::new();
+    for (lane, rows) in lanes {
+        for row in rows {
+            let (all, account) = match (&row.key.linked_account, &row.key.service) {
+                (None, None) => (&mut own, lane.account.clone()),
+                (Some(member), None) => {
+                    payers.insert(lane.account.clone());
+                    match AccountId::parse(member) {
+                        Some(member) => (&mut linked, member),
+                        None => continue,
+                    }
+                }
+                _ => continue,
+            };
+            let entry = all.entry(account).or_default();
+            // Of several currencies the first stands: amounts of different ones are not added.
+            if entry.currency.is_empty() {
+                entry.currency.clone_from(&row.key.currency);
+            }
+            if entry.currency == row.key.currency {
+                entry.days.insert(row.day, row);
+            }
+        }
+    }
+    own.retain(|account, _| !payers.contains(account));
+    for (account, rows) in linked {
+        own.entry(account).or_insert(rows);
+    }
+    own
+}
+
+/// What an account has spent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AccountSpend {
+    /// Its id.
+    pub account_id: String,
+    /// Its alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    /// Currency of the amounts.
+    pub currency: String,
+    /// Charges of the day; none when they are not known.
+    pub spend: Option<f64>,
+    /// Days that `spend` covers: more than one after days without a value.
+    pub days: Option<i32>,
+    /// Charges of the month up to the end of the day, or as far as they are known.
+    pub month_to_date: Option<f64>,
+    /// Charges of the whole month, when the days to come are like the last seven.
+    pub projected: Option<f64>,
+    /// Charges of the last fourteen days, oldest first.
+    pub recent: Vec<Option<f64>>,
+    /// `ok`, `fell`, `missing` or `carried_over`.
+    pub state: &'static str,
+    /// When the last value was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    #[serde(skip)]
+    pub(super) rows: AccountRows,
+}
+
+/// What all accounts have spent, and which budgets are breached.
+#[derive(Clone, Debug, Serialize)]
+pub struct SpendReport {
+    /// The day.
+    pub date: String,
+    /// The lake's root.
+    pub destination: String,
+    /// Every account that charges are expected of.
+    pub accounts: Vec<AccountSpend>,
+    /// The sums over all accounts, as far as they are known.
+    pub total: AccountSpend,
+    /// Every threshold of every budget.
+    pub budgets: Vec<BudgetCheck>,
+    /// Accounts whose charges of the day are not known.
+    pub missing: Vec<String>,
+}
+
+impl SpendReport {
+    /// Thresholds that are passed.
+    pub fn breaches(&self) -> impl Iterator<Item = &BudgetCheck> {
+        self.budgets.iter().filter(|b| b.is_breached())
+    }
+
+    /// 0; 3 when charges are missing, 8 when a budget is breached and that is asked for.
+    pub fn exit_code(&self, fail_on_breach: bool) -> u8 {
+        if fail_on_breach && self.breaches().next().is_some() {
+            8
+        } else if self.missing.is_empty() {
+            0
+        } else {
+            3
+        }
+    }
+}
+
+/// The report of a day. `wanted` are the accounts that charges are expected of, with their aliases.
+pub fn spend_report(
+    day: Day,
+    destination: String,
+    wanted: &BTreeMap<AccountId, Option<String>>,
+    rows: &BTreeMap<AccountId, AccountRows>,
+    budgets: &[Budget],
+) -> SpendReport {
+    let nothing = AccountRows::default();
+    let accounts: Vec<AccountSpend> = wanted
+        .iter()
+        .map(|(id, name)| account_spend(id, name.clone(), day, rows.get(id).unwrap_or(&nothing)))
+        .collect();
+    let unknown = accounts.iter().filter(|a| a.spend.is_none());
+    let missing = unknown.map(|a| a.account_id.clone()).collect();
+    SpendReport {
+        date: day.to_string(),
+        destination,
+        budgets: check_budgets(budgets, &accounts, day),
+        total: total(&accounts),
+        accounts,
+        missing,
+    }
+}
+
+fn account_spend(
+    id: &AccountId,
+    name: Option<String>,
+    day: Day,
+    rows: &AccountRows,
+) -> AccountSpend {
+    let of_day = rows.days.get(&day);
+    let month = rows.days.range(day.month_start()..=day);
+    let known = month.filter(|(_, r)| r.state != ChargeState::CarriedOver);
+    let month_to_date = known.filter_map(|(_, r)| r.month_to_date).next_back();
+    let rate = rows.mean(day.plus(1 - RATE_DAYS), day);
+    let left = (day.next_month().start() - day.end()) / crate::model::DAY_SECONDS;
+    AccountSpend {
+        account_id: id.to_string(),
+        account_name: name,
+        currency: rows.currency.clone(),
+        spend: of_day.and_then(|r| r.spend),
+        days: of_day.and_then(|r| r.days),
+        month_to_date,
+        projected: month_to_date
+            .zip(rate)
+            .map(|(so_far, rate)| so_far + rate * left as f64),
+        recent: (1 - RECENT_DAYS..=0)
+            .map(|n| rows.days.get(&day.plus(n)).and_then(|r| r.spend))
+            .collect(),
+        state: of_day.map_or(ChargeState::Missing, |r| r.state).as_str(),
+        as_of: of_day.and_then(|r| r.last_ts).map(iso_seconds),
+        rows: rows.clone(),
+    }
+}
+
+impl AccountRows {
+    /// The mean of the days from `first` to `last`, as far as they are known: a value after a gap counts for all the days it covers.
+    pub(super) fn mean(&self, first: Day, last: Day) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut days = 0.0;
+        for row in self.days.range(first..=last).map(|(_, row)| row) {
+            if let (Some(spend), Some(n)) = (row.spend, row.days) {
+                sum += spend;
+                days += f64::from(n);
+            }
+        }
+        (days > 0.0).then(|| sum / days)
+    }
+}
+
+/// The sum of what is known.
+fn total(accounts: &[AccountSpend]) -> AccountSpend {
+    let sum = |get: fn(&AccountSpend) -> Option<f64>| {
+        let mut known = accounts.iter().filter_map(get).peekable();
+        known.peek().is_some().then(|| known.sum())
+    };
+    let recent = (0..usize::try_from(RECENT_DAYS).unwrap_or(0)).map(|n| {
+        let of_day = accounts
+            .iter()
+            .filter_map(|a| a.recent.get(n).copied().flatten());
+        let mut of_day = of_day.peekable();
+        of_day.peek().is_some().then(|| of_day.sum())
+    });
+    AccountSpend {
+        account_id: "all".to_owned(),
+        account_name: None,
+        currency: accounts
+            .iter()
+            .map(|a| a.currency.clone())
+            .find(|c| !c.is_empty())
+            .unwrap_or_default(),
+        spend: sum(|a| a.spend),
+        days: None,
+        month_to_date: sum(|a| a.month_to_date),
+        projected: sum(|a| a.projected),
+        recent: recent.collect(),
+        state: if accounts.iter().any(|a| a.spend.is_none()) {
+            "missing"
+        } else {
+            "ok"
+        },
+        as_of: None,
+        rows: AccountRows::default(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::{ChargeKey, Region};
+
+    pub(in crate::spend) fn id(text: &str) -> AccountId {
+        AccountId::parse(text).expect("id")
+    }
+
+    pub(in crate::spend) fn day(text: &str) -> Day {
+        Day::parse(text).expect("a day")
+    }
+
+    /// Rows of consecutive days; a dash is a missing day.
+    pub(in crate::spend) fn rows(
+        linked: Option<&str>,
+        first: &str,
+        spends: &str,
+    ) -> Vec<DayCharge> {
+        let (mut so_far, mut open) = (0.0, 1);
+        let mut rows = Vec::new();
+        for (n, text) in (0..).zip(spends.split(' ')) {
+            let of_day = day(first).plus(n);
+            if of_day == of_day.month_start() {
+                so_far = 0.0;
+            }
+            let spend: Option<f64> = text.parse().ok();
+            so_far += spend.unwrap_or(0.0);
+            rows.push(DayCharge {
+                key: ChargeKey {
+                    currency: "USD".to_owned(),
+                    linked_account: linked.map(str::to_owned),
+                    service: None,
+                },
+                day: of_day,
+                month_to_date: spend.map(|_| so_far),
+                spend,
+                days: spend.map(|_| open),
+                state: if spend.is_some() {
+                    ChargeState::Ok
+                } else {
+                    ChargeState::Missing
+                },
+                last_ts: None,
+            });
+            open = if spend.is_some() { 1 } else { open + 1 };
+        }
+        rows
+    }
+
+    fn lane(account: &str) -> Lane {
+        Lane {
+            account: id(account),
+            region: Region::parse("us-east-1").expect("region"),
+        }
+    }
+
+    const A: &str = "111122223333";
+    const B: &str = "222233334444";
+    const PAYER: &str = "999900001111";
+
+    #[test]
+    fn a_payers_total_is_nobodys_own_and_an_accounts_own_word_goes_first() {
+        let first = "2026-11-19";
+        let mut of_payer = rows(None, first, "100 100");
+        of_payer.extend(rows(Some(A), first, "40 41"));
+        of_payer.extend(rows(Some(B), first, "50 51"));
+        of_payer.extend(rows(Some(PAYER), first, "10 11"));
+        let all = account_rows(vec![
+            (lane(PAYER), of_payer),
+            (lane(A), rows(None, first, "42 43")),
+        ]);
+        let spend = |account: &str| all[&id(account)].days[&day("2026-11-20")].spend;
+        assert_eq!(
+            (spend(A), spend(B), spend(PAYER)),
+            (Some(43.0), Some(51.0), Some(11.0))
+        );
+    }
+
+    #[test]
+    fn a_day_is_told_with_its_month_its_projection_and_what_is_missing() {
+        let lanes = vec![
+            (
+                lane(A),
+                rows(None, "2026-10-30", "70 70 10 10 10 10 10 10 10"),
+            ),
+            (lane(B), rows(None, "2026-11-01", "5 5 5 - - 5 -")),
+        ];
+        let all = account_rows(lanes);
+        let wanted = BTreeMap::from([
+            (id(A), Some("shop".to_owned())),
+            (id(B), None),
+            (id(PAYER), None),
+        ]);
+        let report = spend_report(day("2026-11-07"), "lake".to_owned(), &wanted, &all, &[]);
+        let of = |n: usize| {
+            let a = &report.accounts[n];
+            (a.spend, a.month_to_date, a.projected, a.state)
+        };
+        // The rate is that of seven days, none of them of the month before.
+        assert_eq!(
+            of(0),
+            (Some(10.0), Some(70.0), Some(70.0 + 10.0 * 23.0), "ok")
+        );
+        assert_eq!(of(1).0, None);
+        assert_eq!((of(1).1, of(1).3), (Some(20.0), "missing"));
+        assert_eq!(of(2), (None, None, None, "missing"));
+        assert_eq!(report.missing, [B, PAYER]);
+        assert_eq!(report.total.month_to_date, Some(90.0));
+        assert_eq!((report.exit_code(false), report.exit_code(true)), (3, 3));
+        assert_eq!(report.accounts[0].recent.len(), 14);
+    }
+}

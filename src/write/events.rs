@@ -1,0 +1,565 @@
+//! Log events in any order to log events sorted, in bounded memory: sorted runs on disk, merged.
+//!
+//! In: events as they arrive, some of them twice. Out: each once, by day, group, time and stream.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::{Day, LogEvent};
+
+/// An event with what it is sorted by beside its own values.
+#[derive(Clone, Debug)]
+struct Entry {
+    event: LogEvent,
+    /// The order in which events of one stream and millisecond arrived.
+    seq: u64,
+    /// It was in the unit before.
+    is_old: bool,
+}
+
+/// What events are sorted by. Ids rise within a stream, so events of one millisecond keep their order; those without one keep that of their
+/// arrival.
+fn order(a: &Entry, b: &Entry) -> Ordering {
+    let day = |e: &Entry| Day::containing(e.event.ts.div_euclid(1_000));
+    day(a)
+        .cmp(&day(b))
+        .then_with(|| a.event.group.cmp(&b.event.group))
+        .then_with(|| a.event.ts.cmp(&b.event.ts))
+        .then_with(|| a.event.stream.cmp(&b.event.stream))
+        .then_with(|| a.event.id.cmp(&b.event.id))
+        .then_with(|| a.is_old.cmp(&b.is_old))
+        .then_with(|| a.seq.cmp(&b.seq))
+}
+
+/// Bytes of events that wait in memory, after which they become a run on disk.
+const BUFFER_BYTES: usize = 16 << 20;
+
+/// Runs that are read at once: more are merged to fewer first.
+const OPEN_RUNS: usize = 48;
+
+/// Gathers events. Its files go with it.
+#[derive(Debug)]
+pub struct EventSorter {
+    folder: PathBuf,
+    waiting: Vec<Entry>,
+    bytes: usize,
+    runs: Vec<PathBuf>,
+    next_run: usize,
+    seq: u64,
+    old: Vec<Old>,
+}
+
+/// Events of a unit that is there, in the order of its file.
+type OldEvents = Box<dyn Iterator<Item = io::Result<LogEvent>> + Send>;
+
+struct Old(OldEvents);
+
+impl std::fmt::Debug for Old {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Old")
+    }
+}
+
+/// Events on their way to disk.
+#[derive(Debug)]
+pub struct Spill {
+    entries: Vec<Entry>,
+    path: PathBuf,
+}
+
+impl EventSorter {
+    /// Nothing gathered; runs go to `folder`, which is made when there is one.
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            waiting: Vec::new(),
+            bytes: 0,
+            runs: Vec::new(),
+            next_run: 0,
+            seq: 0,
+            old: Vec::new(),
+        }
+    }
+
+    /// Adds events. When too many wait, they are handed back for [`Spill::write`], which may take its time; others can be added meanwhile.
+    pub fn push(&mut self, events: Vec<LogEvent>) -> Option<Spill> {
+        for event in events {
+            self.bytes += event.bytes() + 32;
+            self.seq += 1;
+            self.waiting.push(Entry {
+                event,
+                seq: self.seq,
+                is_old: false,
+            });
+        }
+        (self.bytes >= BUFFER_BYTES).then(|| self.spill())
+    }
+
+    fn spill(&mut self) -> Spill {
+        self.bytes = 0;
+        Spill {
+            entries: std::mem::take(&mut self.waiting),
+            path: self.run(),
+        }
+    }
+
+    fn run(&mut self) -> PathBuf {
+        self.next_run += 1;
+        let path = self.folder.join(format!("{}.events", self.next_run));
+        self.runs.push(path.clone());
+        path
+    }
+
+    /// Adds the events of a unit that is there. An event that was read again is not there twice.
+    pub fn add_old(&mut self, events: OldEvents) {
+        self.old.push(Old(events));
+    }
+
+    /// Ends the gathering. Every spill was written before.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn finish(mut self) -> io::Result<SortedEvents> {
+        self.waiting.sort_by(order);
+        while self.runs.len() > OPEN_RUNS {
+            let some: Vec<PathBuf> = self.runs.drain(..OPEN_RUNS).collect();
+            let merged = self.run();
+            let mut writer = RunWriter::create(&merged)?;
+            let mut merge = Merge::default();
+            for path in &some {
+                merge.add(Box::new(RunReader::open(path)?))?;
+            }
+            while let Some(entry) = merge.next()? {
+                writer.write(&entry)?;
+            }
+            writer.finish()?;
+            for path in some {
+                std::fs::remove_file(path)?;
+            }
+        }
+        let mut merge = Merge::default();
+        for path in &self.runs {
+            merge.add(Box::new(RunReader::open(path)?))?;
+        }
+        for Old(events) in std::mem::take(&mut self.old) {
+            merge.add(Box::new(events.zip(0..).map(|(event, seq)| {
+                event.map(|event| Entry {
+                    event,
+                    seq,
+                    is_old: true,
+                })
+            })))?;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        merge.add(Box::new(waiting.into_iter().map(Ok)))?;
+        Ok(SortedEvents {
+            merge,
+            moment: Vec::new(),
+            _files: self,
+        })
+    }
+}
+
+impl Drop for EventSorter {
+    fn drop(&mut self) {
+        // What is left is swept with the staging folder.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Spill {
+    /// Sorts the events and writes them.
+    ///
+    /// # Errors
+    /// The file system's; the events are then lost.
+    pub fn write(mut self) -> io::Result<()> {
+        self.entries.sort_by(order);
+        let mut writer = RunWriter::create(&self.path)?;
+        for entry in &self.entries {
+            writer.write(entry)?;
+        }
+        writer.finish()
+    }
+}
+
+/// Sorted events, each once.
+pub struct SortedEvents {
+    merge: Merge,
+    /// Events of one group, millisecond and stream, the next one last.
+    moment: Vec<LogEvent>,
+    _files: EventSorter,
+}
+
+impl std::fmt::Debug for SortedEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SortedEvents").finish_non_exhaustive()
+    }
+}
+
+impl Iterator for SortedEvents {
+    type Item = io::Result<LogEvent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.moment.is_empty() {
+            match self.next_moment() {
+                Ok(mut moment) => {
+                    moment.reverse();
+                    self.moment = moment;
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.moment.pop().map(Ok)
+    }
+}
+
+impl SortedEvents {
+    fn next_moment(&mut self) -> io::Result<Vec<LogEvent>> {
+        let Some(first) = self.merge.next()? else {
+            return Ok(Vec::new());
+        };
+        let mut entries = vec![first];
+        while let Some(next) = self.merge.peek() {
+            let (a, b) = (&entries[0].event, &next.event);
+            if (a.ts, &a.group, &a.stream) != (b.ts, &b.group, &b.stream) {
+                break;
+            }
+            entries.extend(self.merge.next()?);
+        }
+        Ok(each_once(entries))
+    }
+}
+
+/// The events of a moment without those that came twice. One with an id is told by it. Those without are all of one reading of the stream: what
+/// was there before, or what was read now, whichever is more; and none that came with an id as well.
+fn each_once(entries: Vec<Entry>) -> Vec<LogEvent> {
+    if entries.len() == 1 {
+        return entries.into_iter().map(|e| e.event).collect();
+    }
+    let (with_id, without): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|e| e.event.id.is_some());
+    let mut ids = HashSet::new();
+    let mut events = Vec::with_capacity(with_id.len());
+    for entry in with_id {
+        if ids.insert(entry.event.id.clone()) {
+            events.push(entry.event);
+        }
+    }
+    events.sort_by(|a, b| a.id.cmp(&b.id));
+    let (old, new): (Vec<Entry>, Vec<Entry>) = without.into_iter().partition(|e| e.is_old);
+    let plain = if old.len() > new.len() { old } else { new };
+    let mut told: Vec<&str> = events.iter().map(|e| &*e.message).collect();
+    let mut others = Vec::new();
+    for Entry { event, .. } in plain {
+        match told.iter().position(|m| **m == *event.message) {
+            Some(at) => {
+                told.swap_remove(at);
+            }
+            None => others.push(event),
+        }
+    }
+    events.extend(others);
+    events
+}
+
+type Source = Box<dyn Iterator<Item = io::Result<Entry>> + Send>;
+
+/// Sorted sources, read as one.
+#[derive(Default)]
+struct Merge {
+    sources: Vec<Source>,
+    heads: BinaryHeap<Head>,
+}
+
+struct Head {
+    entry: Entry,
+    source: usize,
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head {}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The least first.
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&other.entry, &self.entry).then_with(|| other.source.cmp(&self.source))
+    }
+}
+
+impl Merge {
+    fn add(&mut self, mut source: Source) -> io::Result<()> {
+        if let Some(entry) = source.next().transpose()? {
+            let head = Head {
+                entry,
+                source: self.sources.len(),
+            };
+            self.heads.push(head);
+            self.sources.push(source);
+        }
+        Ok(())
+    }
+
+    fn peek(&self) -> Option<&Entry> {
+        self.heads.peek().map(|head| &head.entry)
+    }
+
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        let Some(Head { entry, source }) = self.heads.pop() else {
+            return Ok(None);
+        };
+        if let Some(next) = self.sources[source].next().transpose()? {
+            self.heads.push(Head {
+                entry: next,
+                source,
+            });
+        }
+        Ok(Some(entry))
+    }
+}
+
+/// Matches further back are not worth the memory of many runs that are read at once.
+const WINDOW_LOG: u32 = 17;
+
+struct RunWriter {
+    out: zstd::stream::Encoder<'static, BufWriter<File>>,
+}
+
+const NO_ID: u16 = u16::MAX;
+
+impl RunWriter {
+    fn create(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = BufWriter::new(File::create(path)?);
+        let mut out = zstd::stream::Encoder::new(file, 1)?;
+        out.window_log(WINDOW_LOG)?;
+        Ok(Self { out })
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let event = &entry.event;
+        let short = |text: &str| {
+            u16::try_from(text.len())
+                .ok()
+                .filter(|n| *n != NO_ID)
+                .ok_or_else(|| io::Error::other("the name of a log group or stream is too long"))
+        };
+        let id = event.id.as_deref();
+        let mut head = [0; 34];
+        head[..8].copy_from_slice(&event.ts.to_le_bytes());
+        head[8..16].copy_from_slice(&event.ingested_at.to_le_bytes());
+        head[16..24].copy_from_slice(&entry.seq.to_le_bytes());
+        head[24..26].copy_from_slice(&short(&event.group)?.to_le_bytes());
+        head[26..28].copy_from_slice(&short(&event.stream)?.to_le_bytes());
+        let id_length = id.map_or(Ok(NO_ID), short)?;
+        head[28..30].copy_from_slice(&id_length.to_le_bytes());
+        let length = u32::try_from(event.message.len()).map_err(io::Error::other)?;
+        head[30..34].copy_from_slice(&length.to_le_bytes());
+        self.out.write_all(&head)?;
+        for text in [
+            &*event.group,
+            &*event.stream,
+            id.unwrap_or(""),
+            &*event.message,
+        ] {
+            self.out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.out.finish()?.flush()
+    }
+}
+
+struct RunReader {
+    from: zstd::stream::Decoder<'static, BufReader<File>>,
+    group: Arc<str>,
+    stream: Arc<str>,
+}
+
+impl RunReader {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            from: zstd::stream::Decoder::new(File::open(path)?)?,
+            group: Arc::from(""),
+            stream: Arc::from(""),
+        })
+    }
+
+    fn text(&mut self, length: usize) -> io::Result<String> {
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes)?;
+        String::from_utf8(bytes).map_err(io::Error::other)
+    }
+
+    fn read(&mut self) -> io::Result<Option<Entry>> {
+        let mut head = [0; 34];
+        match self.from.read_exact(&mut head[..1]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
+        self.from.read_exact(&mut head[1..])?;
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&head[at..at + 8]);
+            i64::from_le_bytes(bytes)
+        };
+        let short = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+        let (ts, ingested_at, seq) = (number(0), number(8), number(16).cast_unsigned());
+        let (group, stream) = (self.text(short(24).into())?, self.text(short(26).into())?);
+        let id = match short(28) {
+            NO_ID => None,
+            length => Some(self.text(length.into())?.into_boxed_str()),
+        };
+        let length = u32::from_le_bytes([head[30], head[31], head[32], head[33]]);
+        let message = self.text(length as usize)?.into_boxed_str();
+        if *group != *self.group {
+            self.group = Arc::from(group);
+        }
+        if *stream != *self.stream {
+            self.stream = Arc::from(stream);
+        }
+        Ok(Some(Entry {
+            event: LogEvent {
+                ts,
+                ingested_at,
+                group: Arc::clone(&self.group),
+                stream: Arc::clone(&self.stream),
+                id,
+                message,
+            },
+            seq,
+            is_old: false,
+        }))
+    }
+}
+
+impl Iterator for RunReader {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event(ts: i64, stream: &str, id: Option<u32>, message: &str) -> LogEvent {
+        LogEvent {
+            ts,
+            ingested_at: ts,
+            group: Arc::from(if ts % 3 == 0 { "b" } else { "a" }),
+            stream: Arc::from(stream),
+            id: id.map(|id| format!("{id:06}").into()),
+            message: message.into(),
+        }
+    }
+
+    fn sorted(sorter: EventSorter) -> Vec<LogEvent> {
+        let sorted = sorter.finish().expect("merged");
+        sorted.map(|e| e.expect("an event")).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn whatever_the_order_and_the_pages_each_event_comes_once(
+            events in prop::collection::vec((0_i64..400_000_000, 0_u32..300, 0_u8..4, 1_usize..9), 0..300),
+            pages in prop::collection::vec(1_usize..40, 1..20),
+        ) {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let mut sorter = EventSorter::new(&dir.path().join("events"));
+            // An id has one time and one text.
+            let make = |(ts, id, stream, length): &(i64, u32, u8, usize)| {
+                event(ts - ts % 1_000 + i64::from(*id % 2), &format!("s{stream}"), Some(*id + u32::from(*stream) * 1_000), &"x".repeat(*length))
+            };
+            let all: Vec<LogEvent> = events.iter().map(make).collect();
+            let mut rest = &all[..];
+            for page in pages.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at((*page).min(rest.len()));
+                sorter.push(now.to_vec());
+                // Every page a run: more than are read at once.
+                sorter.spill().write().expect("written");
+                rest = later;
+            }
+            let got = sorted(sorter);
+            let mut wanted: Vec<LogEvent> = all;
+            wanted.sort_by(|a, b| {
+                let day = |e: &LogEvent| e.ts.div_euclid(86_400_000);
+                (day(a), &a.group, a.ts, &a.stream, &a.id).cmp(&(day(b), &b.group, b.ts, &b.stream, &b.id))
+            });
+            wanted.dedup_by(|a, b| (a.ts, &a.group, &a.stream, &a.id) == (b.ts, &b.group, &b.stream, &b.id));
+            prop_assert_eq!(got.len(), wanted.len());
+            for (a, b) in got.iter().zip(&wanted) {
+                prop_assert_eq!((a.ts, &a.group, &a.stream, &a.id), (b.ts, &b.group, &b.stream, &b.id));
+            }
+            prop_assert!(!dir.path().join("events").exists(), "runs are removed");
+        }
+    }
+
+    #[test]
+    fn what_was_there_and_was_read_again_is_there_once() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut sorter = EventSorter::new(&dir.path().join("events"));
+        // Two events alike in one millisecond are two.
+        let twice = || event(1, "plain", None, "same");
+        sorter.push(vec![twice(), twice(), event(2, "s", Some(7), "seven")]);
+        let old = vec![
+            twice(),
+            event(1, "plain", None, "same"),
+            event(2, "s", Some(6), "six"),
+            event(2, "s", Some(7), "seven"),
+            event(4, "gone", None, "kept"),
+        ];
+        sorter.add_old(Box::new(old.into_iter().map(Ok)));
+        let got = sorted(sorter);
+        let told: Vec<(i64, &str)> = got.iter().map(|e| (e.ts, &*e.message)).collect();
+        assert_eq!(
+            told,
+            [
+                (1, "same"),
+                (1, "same"),
+                (2, "six"),
+                (2, "seven"),
+                (4, "kept")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stream_read_both_ways_counts_once() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut sorter = EventSorter::new(&dir.path().join("events"));
+        sorter.push(vec![
+            event(1, "s", None, "a"),
+            event(1, "s", None, "b"),
+            event(1, "s", Some(1), "a"),
+        ]);
+        let got = sorted(sorter);
+        let told: Vec<(bool, &str)> = got.iter().map(|e| (e.id.is_some(), &*e.message)).collect();
+        assert_eq!(told, [(true, "a"), (false, "b")]);
+    }
+}
