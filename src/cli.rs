@@ -405,15 +405,17 @@ pub struct IamArgs {
     /// `json`, a `cloudformation` template for a stack set, or `terraform`
     #[arg(long, value_enum, default_value_t = IamFormat::Json, hide_possible_values = true, help_heading = "Policies")]
     pub format: IamFormat,
-    /// Add a billing alarm above so many US dollars a month, and what forwards it (with cloudformation, or part `bus`)
+    /// Add a billing alarm and what forwards it (with cloudformation, or part `bus`): above so many US dollars a month, or above `month_usd` of each
+    /// account's budget
     #[arg(
         long,
         value_name = "USD",
+        num_args = 0..=1,
         allow_negative_numbers = true,
         requires = "event_bus",
         help_heading = "Policies"
     )]
-    pub with_billing_alarm: Option<f64>,
+    pub with_billing_alarm: Option<Option<f64>>,
     /// ARN of the event bus the alarm is forwarded to
     #[arg(
         long,

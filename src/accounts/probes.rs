@@ -21,6 +21,8 @@ pub enum Probe {
     DescribeInstances,
     /// `ec2:DescribeRegions`.
     DescribeRegions,
+    /// `logs:DescribeLogGroups`.
+    DescribeLogGroups,
 }
 
 impl Probe {
@@ -31,6 +33,7 @@ impl Probe {
             Self::GetMetricData => Api::GetMetricData,
             Self::DescribeInstances => Api::DescribeInstances,
             Self::DescribeRegions => Api::DescribeRegions,
+            Self::DescribeLogGroups => Api::DescribeLogGroups,
         }
     }
 
@@ -102,6 +105,12 @@ impl LaneClient {
                         .start_time(DateTime::from_secs(end - 300))
                         .end_time(DateTime::from_secs(end))
                         .send()
+                });
+                call.await.map(|_| ())
+            }
+            Probe::DescribeLogGroups => {
+                let call = self.call(api, 0.0, false, stats, || {
+                    self.logs().describe_log_groups().limit(1).send()
                 });
                 call.await.map(|_| ())
             }

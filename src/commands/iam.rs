@@ -2,8 +2,8 @@
 
 use cwlake::cli::{IamArgs, IamFormat, IamPart};
 use cwlake::iam::{
-    BillingAlarm, Grants, GrantsError, OrgId, Principal, reader_module, reader_template,
-    writer_module, writer_template,
+    AlarmThreshold, BillingAlarm, Grants, GrantsError, OrgId, Principal, reader_module,
+    reader_template, writer_module, writer_template,
 };
 use cwlake::model::AccountId;
 use serde_json::json;
@@ -12,11 +12,17 @@ use super::{Usage, load_config, print};
 
 pub(super) fn iam(args: &IamArgs) -> anyhow::Result<u8> {
     let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;
+    let config = load_config(&args.config, None)?;
     let alarm = match (args.with_billing_alarm, &args.event_bus) {
-        (Some(usd), Some(bus)) => Some(BillingAlarm::new(usd, bus).map_err(Usage)?),
+        (Some(usd), Some(bus)) => {
+            let threshold = match usd {
+                Some(usd) => AlarmThreshold::One(usd),
+                None => AlarmThreshold::of_budgets(&config).map_err(Usage)?,
+            };
+            Some(BillingAlarm::new(threshold, bus).map_err(Usage)?)
+        }
         _ => None,
     };
-    let config = load_config(&args.config, None)?;
     let principal = args.principal.as_deref();
     let principal = principal
         .map(|text| Principal::parse(text, config.partition))

@@ -85,10 +85,9 @@ pub fn glue_tables(config: &ExportConfig, names: &Names) -> Result<Vec<GlueTable
             ("classification".to_owned(), "parquet".to_owned()),
         ]);
         let mut partition_keys = Vec::new();
-        if table.by_day {
-            partition_keys.push(column("dt", "string"));
-            let projected = projection(names, &location).into_iter();
-            parameters.extend(projected.map(|(key, value)| (key.to_owned(), value)));
+        if let Some((key, _)) = table.folders.key() {
+            partition_keys.push(column(key, "string"));
+            parameters.extend(projection(table.folders, names, &location));
         }
         GlueTable {
             name: table.name.to_owned(),
@@ -102,5 +101,5 @@ pub fn glue_tables(config: &ExportConfig, names: &Names) -> Result<Vec<GlueTable
             parameters,
         }
     };
-    Ok(tables().into_iter().map(table).collect())
+    Ok(tables(config).into_iter().map(table).collect())
 }

@@ -91,7 +91,7 @@ pub fn statements(
     names: &Names,
 ) -> Result<Vec<Statement>, DdlError> {
     let location = location(&config.destination, engine)?;
-    let mut all = tables::statements(engine, names, &location);
+    let mut all = tables::statements(config, engine, names, &location);
     all.extend(views::statements(config, engine, names));
     Ok(all)
 }

@@ -6,19 +6,66 @@ use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
 use crate::model::Statistic;
+use crate::normalize::{columns, instances_schema};
 
 /// What a series is told by, beside its dimensions.
 const SERIES: &str =
     "account_id, account_name, region, namespace, metric_name, dimensions_key, series_id";
 
 pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<Statement> {
-    let view = |name: &str, body: String| Statement {
+    let mut all = Vec::new();
+    if !config.namespaces.is_empty() {
+        all.extend(of_metrics(config, engine, names));
+    }
+    if config.instances {
+        all.push(instances_latest(engine, names));
+    }
+    if config.spend.is_some() {
+        all.push(spend_accounts(engine, names));
+    }
+    all
+}
+
+fn view(engine: Engine, names: &Names, name: &str, body: &str) -> Statement {
+    Statement {
         name: name.to_owned(),
         sql: format!(
             "CREATE OR REPLACE VIEW {} AS\n{body}",
             engine.qualified(names, name)
         ),
-    };
+    }
+}
+
+/// Every instance as it was described last, also those that are gone: what metrics of the past are joined with.
+fn instances_latest(engine: Engine, names: &Names) -> Statement {
+    let columns = columns(&instances_schema());
+    let columns: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    let columns = columns.join(", ");
+    let body = format!(
+        "SELECT\n  {columns},\n  dt AS last_seen\nFROM (\n  SELECT\n    {columns}, dt,\n    \
+         row_number() OVER (PARTITION BY account_id, region, instance_id ORDER BY dt DESC) AS place\n  FROM {}\n) AS seen\nWHERE place = 1",
+        engine.qualified(names, "instances")
+    );
+    view(engine, names, "instances_latest", &body)
+}
+
+/// One row an account and day: its own total, or what its payer says of it. A payer's own total is everybody's, and is not in it.
+fn spend_accounts(engine: Engine, names: &Names) -> Statement {
+    let spend = engine.qualified(names, "spend");
+    let body = format!(
+        "SELECT\n  day, account_id, account_name, currency, month_to_date, spend, days, state, last_ts, month\nFROM (\n  SELECT\n    \
+         day, currency, month_to_date, spend, days, state, last_ts, month,\n    \
+         coalesce(linked_account_id, account_id) AS account_id,\n    \
+         CASE WHEN scope = 'total' THEN account_name END AS account_name,\n    \
+         row_number() OVER (PARTITION BY day, currency, coalesce(linked_account_id, account_id) ORDER BY scope DESC) AS place\n  FROM {spend}\n  \
+         WHERE scope = 'linked_account'\n    \
+         OR scope = 'total' AND account_id NOT IN (SELECT account_id FROM {spend} WHERE scope = 'linked_account')\n) AS each_account\nWHERE place = 1"
+    );
+    view(engine, names, "spend_accounts", &body)
+}
+
+fn of_metrics(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<Statement> {
+    let view = |name: &str, body: String| view(engine, names, name, &body);
     let metrics = engine.qualified(names, "metrics");
     let dimensions = engine.any_of("dimensions");
     let mut statistics: Vec<&str> = config
@@ -28,7 +75,7 @@ pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -
         .collect();
     statistics.sort_unstable();
     statistics.dedup();
-    let columns: Vec<String> = statistic_columns(&statistics)
+    let wide: Vec<String> = statistic_columns(&statistics)
         .into_iter()
         .map(|(statistic, column)| {
             format!("  max(CASE WHEN stat = '{statistic}' THEN value END) AS {column}")
@@ -40,7 +87,7 @@ pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -
             format!(
                 "SELECT\n  dt, ts, {SERIES},\n  {dimensions} AS dimensions,\n  period, unit,\n{}\nFROM {metrics}\n\
                  GROUP BY dt, ts, {SERIES}, period, unit",
-                columns.join(",\n")
+                wide.join(",\n")
             ),
         ),
         view(

@@ -175,7 +175,7 @@ pub async fn try_pattern(
             .logs()
             .filter_log_events()
             .log_group_name(group)
-            .filter_pattern(pattern)
+            .set_filter_pattern((!pattern.is_empty()).then(|| pattern.to_owned()))
             .start_time((now - 1) * 1_000)
             .end_time((now - 1) * 1_000)
             .limit(1);

@@ -4,19 +4,93 @@
 //! CloudFormation template reference, `AWS::CloudWatch::Alarm`, `AWS::Events::Rule`; EventBridge user guide, "Sending and receiving events
 //! between accounts": the sending side needs a role, the receiving bus a policy. `AWS/Billing` is published in us-east-1 alone.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::cloudformation::MOST_IDS;
 use super::policy::{Policy, Statement};
 use super::principal::OrgId;
+use crate::config::{Budget, BudgetScope, ExportConfig};
 use crate::model::AccountId;
 
 /// An alarm and where its changes of state go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BillingAlarm {
     /// US dollars in the month so far.
-    pub threshold: f64,
+    pub threshold: AlarmThreshold,
     /// ARN of the event bus.
     pub bus: String,
+}
+
+/// Above which charges an alarm goes off.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AlarmThreshold {
+    /// The same in every account.
+    One(f64),
+    /// One an account: `month_usd` of its budget.
+    ByAccount(BTreeMap<AccountId, f64>),
+}
+
+impl AlarmThreshold {
+    /// What the budgets of a configuration say of each account's month.
+    ///
+    /// # Errors
+    /// Accounts without a `month_usd`, or whose threshold is not known here.
+    pub fn of_budgets(config: &ExportConfig) -> Result<Self, String> {
+        let month_of = |id: Option<&AccountId>| {
+            let of_scope = |budget: &&Budget| match (&budget.scope, id) {
+                (BudgetScope::Group(ids), Some(id)) => ids.len() == 1 && ids.contains(id),
+                _ => false,
+            };
+            let of_each = |budget: &&Budget| match (&budget.scope, id) {
+                (BudgetScope::Each(ids), _) if ids.is_empty() => true,
+                (BudgetScope::Each(ids), Some(id)) => ids.contains(id),
+                _ => false,
+            };
+            let own = config.budgets.iter().find(of_scope);
+            own.or_else(|| config.budgets.iter().find(of_each))?.month
+        };
+        let asked = config.accounts.iter().filter(|a| config.is_about(&a.id));
+        let mut by_account = BTreeMap::new();
+        let mut without = Vec::new();
+        for account in asked {
+            match month_of(Some(&account.id)) {
+                Some(month) => {
+                    by_account.insert(account.id.clone(), month);
+                }
+                None => without.push(account.id.as_str()),
+            }
+        }
+        if let Some(first) = without.first() {
+            return Err(format!(
+                "--with-billing-alarm: account {first} has no budget of its own with month_usd, nor one for each: add it, or give the amount"
+            ));
+        }
+        let others = config.organization.is_some() && !config.has_account_flag();
+        let usual = month_of(None);
+        if others && usual.is_none() {
+            return Err(
+                "--with-billing-alarm: accounts of the organization are not known here: add a [[budget]] with each = true and month_usd, or give the amount"
+                    .to_owned(),
+            );
+        }
+        let mut amounts: Vec<f64> = by_account.values().copied().collect();
+        amounts.extend(usual.filter(|_| others));
+        amounts.dedup();
+        match (amounts.as_slice(), others) {
+            ([], _) => Err("--with-billing-alarm: no account is configured".to_owned()),
+            ([one], _) => Ok(Self::One(*one)),
+            (_, false) if by_account.len() <= MOST_IDS => Ok(Self::ByAccount(by_account)),
+            (_, false) => Err(format!(
+                "--with-billing-alarm: a CloudFormation mapping holds {MOST_IDS} accounts: print some at a time with --account"
+            )),
+            (_, true) => Err(
+                "--with-billing-alarm: some accounts have a threshold of their own, and those of the organization another: print the first with --account, or give the amount"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 impl BillingAlarm {
@@ -24,10 +98,14 @@ impl BillingAlarm {
     ///
     /// # Errors
     /// What is wrong, by flag.
-    pub fn new(threshold: f64, bus: &str) -> Result<Self, String> {
-        if !(threshold.is_finite() && threshold > 0.0) {
+    pub fn new(threshold: AlarmThreshold, bus: &str) -> Result<Self, String> {
+        let amounts = match &threshold {
+            AlarmThreshold::One(one) => vec![*one],
+            AlarmThreshold::ByAccount(all) => all.values().copied().collect(),
+        };
+        if let Some(bad) = amounts.iter().find(|t| !(t.is_finite() && **t > 0.0)) {
             return Err(format!(
-                "--with-billing-alarm: {threshold} is not an amount of dollars above zero"
+                "--with-billing-alarm: {bad} is not an amount of dollars above zero"
             ));
         }
         let fields: Vec<&str> = bus.splitn(6, ':').collect();
@@ -52,7 +130,22 @@ impl BillingAlarm {
         json!({ "HasBilling": { "Fn::Equals": [{ "Ref": "AWS::Region" }, "us-east-1"] } })
     }
 
+    /// The mapping its threshold is looked up in, where accounts have one of their own.
+    pub(super) fn mapping(&self) -> Option<Value> {
+        let AlarmThreshold::ByAccount(all) = &self.threshold else {
+            return None;
+        };
+        let of = |(id, usd): (&AccountId, &f64)| (id.to_string(), json!({ "Usd": usd }));
+        Some(Value::Object(all.iter().map(of).collect()))
+    }
+
     pub(super) fn add_to(&self, resources: &mut Value) {
+        let threshold = match &self.threshold {
+            AlarmThreshold::One(usd) => json!(usd),
+            AlarmThreshold::ByAccount(_) => {
+                json!({ "Fn::FindInMap": ["Thresholds", { "Ref": "AWS::AccountId" }, "Usd"] })
+            }
+        };
         resources["CwlakeBillingAlarm"] = json!({
             "Type": "AWS::CloudWatch::Alarm",
             "Condition": "HasBilling",
@@ -64,7 +157,7 @@ impl BillingAlarm {
                 "Statistic": "Maximum",
                 "Period": 21_600,
                 "EvaluationPeriods": 1,
-                "Threshold": self.threshold,
+                "Threshold": threshold,
                 "ComparisonOperator": "GreaterThanThreshold",
                 "TreatMissingData": "notBreaching",
             },

@@ -32,6 +32,7 @@ pub fn reader_template(
             "cwlake: the role that reads CloudWatch in this account. Deploy in one region of each account."
         ),
     );
+    let mut mappings = Map::new();
     let trust = Grants::trust_policy(principal, Some("-"), organization);
     let mut trust = trust.json();
     let equals = &mut trust["Statement"][0]["Condition"]["StringEquals"];
@@ -48,10 +49,15 @@ pub fn reader_template(
                 .iter()
                 .map(|(account, id)| (account.to_string(), json!({ "Id": id })))
                 .collect();
-            add("Mappings", json!({ "ExternalIds": ids }));
+            mappings.insert("ExternalIds".to_owned(), Value::Object(ids));
             equals["sts:ExternalId"] =
                 json!({ "Fn::FindInMap": ["ExternalIds", { "Ref": "AWS::AccountId" }, "Id"] });
         }
+    }
+    let thresholds = alarm.and_then(BillingAlarm::mapping);
+    mappings.extend(thresholds.map(|t| ("Thresholds".to_owned(), t)));
+    if !mappings.is_empty() {
+        add("Mappings", Value::Object(mappings));
     }
     let mut resources = json!({
         "CwlakeReader": {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::policy::{Policy, Statement};
 use super::principal::{OrgId, Principal};
 use crate::config::{
-    AccountConfig, Destination, Encryption, ExportConfig, OrganizationConfig, RegionChoice,
-    S3Destination, Source,
+    AccountConfig, Channel, Destination, Encryption, ExportConfig, OrganizationConfig,
+    RegionChoice, S3Destination, Source,
 };
 use crate::model::{AccountId, Partition};
 
@@ -112,20 +112,86 @@ impl<'a> Grants<'a> {
         Self { config }
     }
 
-    /// Actions a reader needs, whose regions are found by themselves or not.
+    /// Actions a reader needs, whose regions are found by themselves or not. Their resource is `*`.
     fn reader_actions(&self, finds_regions: bool) -> Vec<&'static str> {
-        let mut actions = vec!["cloudwatch:GetMetricData"];
-        let selections = || self.config.selections.iter();
-        if selections().any(|s| matches!(s.source, Source::List)) || self.links() {
+        let config = self.config;
+        let mut actions = Vec::new();
+        let selections = || config.selections.iter();
+        let charges = config.spend.is_some();
+        if !config.selections.is_empty() || charges {
+            actions.push("cloudwatch:GetMetricData");
+        }
+        let lists = selections().any(|s| matches!(s.source, Source::List));
+        if lists || self.links() || charges {
             actions.push("cloudwatch:ListMetrics");
         }
-        if selections().any(|s| matches!(s.source, Source::Ec2(_))) {
+        if config.instances || selections().any(|s| matches!(s.source, Source::Ec2(_))) {
             actions.push("ec2:DescribeInstances");
         }
         if finds_regions {
             actions.push("ec2:DescribeRegions");
         }
+        if !config.logs.is_empty() {
+            actions.push("logs:DescribeLogGroups");
+        }
         actions
+    }
+
+    /// What reading takes.
+    fn reader_statements(&self, finds_regions: bool) -> Vec<Statement> {
+        let mut statements = vec![reader_statement(&self.reader_actions(finds_regions))];
+        statements.extend(self.logs_statement());
+        statements
+    }
+
+    /// What reading log events takes: of the groups that are selected, and no others.
+    ///
+    /// # Source
+    /// Service authorization reference, "Actions defined by Amazon CloudWatch Logs": `FilterLogEvents` is about a log group, `GetLogEvents` about
+    /// a stream of one.
+    pub fn logs_statement(&self) -> Option<Statement> {
+        let logs = &self.config.logs;
+        let mut actions = Vec::new();
+        if logs.iter().any(|s| !s.reads_streams()) {
+            actions.push("logs:FilterLogEvents");
+        }
+        if logs.iter().any(crate::config::LogSelection::reads_streams) {
+            actions.push("logs:GetLogEvents");
+        }
+        if actions.is_empty() {
+            return None;
+        }
+        let partition = self.config.partition.as_str();
+        let groups = logs.iter().flat_map(|s| s.groups.texts());
+        let groups: BTreeSet<String> = groups.map(|g| wildcard(g)).collect();
+        let resource = |group: &String| format!("arn:{partition}:logs:*:*:log-group:{group}:*");
+        let resources = groups.iter().map(resource).collect();
+        Some(Statement::allow("CwlakeLogs", &actions, resources))
+    }
+
+    /// What sending an alert takes.
+    ///
+    /// # Source
+    /// SES developer guide, "Controlling access to Amazon SES": a raw message needs `SendRawEmail` as well.
+    fn alert_statement(&self, channel: &Channel) -> Option<Statement> {
+        let allow = |sid: &str, action: &str, arn: &str| {
+            Some(Statement::allow(sid, &[action], vec![arn.to_owned()]))
+        };
+        match channel {
+            Channel::Ses { .. } => {
+                let from = self.config.alert.as_ref()?.mail.as_ref()?.from.clone();
+                let actions = ["ses:SendEmail", "ses:SendRawEmail"];
+                let statement = Statement::allow("CwlakeMail", &actions, vec!["*".to_owned()]);
+                Some(statement.when("StringEquals", "ses:FromAddress", from))
+            }
+            Channel::EventBus { arn, .. } => allow("CwlakeEvent", "events:PutEvents", arn),
+            Channel::Sns { arn, .. } => allow("CwlakeTopic", "sns:Publish", arn),
+            Channel::Smtp { .. } => None,
+        }
+    }
+
+    fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.config.alert.iter().flat_map(|a| &a.channels)
     }
 
     fn links(&self) -> bool {
@@ -143,9 +209,7 @@ impl<'a> Grants<'a> {
 
     /// The policy of the role in each account.
     pub fn reader_policy(&self) -> Policy {
-        Policy::of(vec![reader_statement(
-            &self.reader_actions(self.finds_regions()),
-        )])
+        Policy::of(self.reader_statements(self.finds_regions()))
     }
 
     /// The trust policy of a role.
@@ -190,7 +254,15 @@ impl<'a> Grants<'a> {
         if self.config.accounts.iter().any(|a| a.role.is_none()) {
             let base = self.config.accounts.iter().filter(|a| a.role.is_none());
             let finds = base.clone().any(|a| a.regions == RegionChoice::Auto);
-            statements.insert(0, reader_statement(&self.reader_actions(finds)));
+            statements.splice(0..0, self.reader_statements(finds));
+        }
+        for channel in self.channels() {
+            match channel.role() {
+                Some(role) => {
+                    roles.insert(role.arn.clone());
+                }
+                None => statements.extend(self.alert_statement(channel)),
+            }
         }
         if !roles.is_empty() {
             let roles = roles.into_iter().collect();
@@ -224,7 +296,20 @@ impl<'a> Grants<'a> {
     pub fn writer_statements(&self) -> Vec<Statement> {
         match &self.config.destination {
             Destination::Local(_) => Vec::new(),
-            Destination::S3(s3) => writer_statements(s3, self.config.partition),
+            Destination::S3(s3) => {
+                let mut tables = Vec::new();
+                let config = self.config;
+                for (table, is_written) in [
+                    ("instances", config.instances),
+                    ("logs", !config.logs.is_empty()),
+                    ("metrics", !config.selections.is_empty()),
+                    ("spend", config.spend.is_some()),
+                    ("spend_intraday", config.spend.is_some()),
+                ] {
+                    tables.extend(is_written.then_some(table));
+                }
+                writer_statements(s3, self.config.partition, &tables)
+            }
         }
     }
 
@@ -333,6 +418,12 @@ impl<'a> Grants<'a> {
             let policy = Policy::of(self.writer_statements());
             document.insert("writer_policy".to_owned(), policy.json());
         }
+        for channel in self.channels().filter(|c| c.role().is_some()) {
+            if let Some(statement) = self.alert_statement(channel) {
+                let key = format!("alert_{}_policy", channel.name());
+                document.insert(key, Policy::of(vec![statement]).json());
+            }
+        }
         Ok(Value::Object(document))
     }
 
@@ -417,6 +508,14 @@ fn name_in(arn: &str) -> &str {
     arn.split_once(":role/").map_or("", |(_, name)| name)
 }
 
+/// A glob of log groups as IAM spells it, which knows `*` and `?` alone.
+fn wildcard(glob: &str) -> String {
+    match glob.find(['[', '{', '\\']) {
+        Some(end) => format!("{}*", &glob[..end]),
+        None => glob.to_owned(),
+    }
+}
+
 /// Accounts of the organization that are not known here.
 enum Others {
     /// All are known.
@@ -460,7 +559,7 @@ fn external_ids(
 /// # Source
 /// Service authorization reference, "Actions defined by Amazon S3": object actions on objects, listing on the bucket. KMS developer guide,
 /// "Use IAM policies with AWS KMS": uploads in parts decrypt as well.
-fn writer_statements(s3: &S3Destination, usual: Partition) -> Vec<Statement> {
+fn writer_statements(s3: &S3Destination, usual: Partition, tables: &[&str]) -> Vec<Statement> {
     let partition = s3
         .region
         .as_ref()
@@ -490,7 +589,9 @@ fn writer_statements(s3: &S3Destination, usual: Partition) -> Vec<Statement> {
         Statement::allow(
             "CwlakeReplace",
             &["s3:DeleteObject"],
-            vec![below("_cwlake/probe-*"), below("metrics/*")],
+            std::iter::once(below("_cwlake/probe-*"))
+                .chain(tables.iter().map(|table| below(&format!("{table}/*"))))
+                .collect(),
         ),
         list,
         Statement::allow(

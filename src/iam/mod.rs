@@ -8,7 +8,7 @@ mod policy;
 mod principal;
 mod terraform;
 
-pub use billing_alarm::BillingAlarm;
+pub use billing_alarm::{AlarmThreshold, BillingAlarm};
 pub use cloudformation::{reader_template, writer_template};
 pub use grants::{ExternalIds, Grants, GrantsError, ReaderRole, reader_statement};
 pub use policy::{Policy, Statement};

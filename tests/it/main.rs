@@ -12,4 +12,5 @@ mod pipeline;
 mod recorded;
 mod resume;
 mod store;
+mod tables;
 mod writer;

@@ -1,12 +1,14 @@
 //! One account: its role, its regions, and each permission in use.
 
 use super::report::{Check, CheckState};
-use crate::accounts::{Entered, Probe, Reader};
+use crate::accounts::{CallStats, Entered, LaneClient, Probe, Reader};
 use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
+use crate::fetch::{log_groups, try_pattern};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
 use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
 use crate::report::printable;
 use crate::run::prepare::regions_of;
+use crate::run::tables::billing_region;
 
 pub(super) async fn account_checks(
     entered: Entered,
@@ -67,6 +69,8 @@ pub(super) async fn account_checks(
             }
         });
     }
+    checks.extend(log_events(&client, config, &subject).await);
+    checks.extend(charges(&reader, config, &subject).await);
     checks
 }
 
@@ -135,21 +139,95 @@ async fn regions_to_try(
     Ok((regions.read, Some(check)))
 }
 
-/// The permissions that are in use, each with its call.
+/// The permissions that are in use, each with its call. Never none: what only reads charges lists metrics as well.
 fn probes(config: &ExportConfig, reader: &Reader) -> Vec<Probe> {
     let by_instances = |s: &crate::config::Selection| matches!(s.source, Source::Ec2(_));
+    let has_metrics = !config.selections.is_empty();
     let mut probes = Vec::new();
     if !config.selections.iter().all(by_instances) {
         probes.push(Probe::ListMetrics);
     }
-    if reader.config().linked_accounts {
+    if reader.config().linked_accounts && has_metrics {
         probes.push(Probe::LinkedMetrics);
     }
-    if config.selections.iter().any(by_instances) {
+    if config.instances || config.selections.iter().any(by_instances) {
         probes.push(Probe::DescribeInstances);
     }
-    probes.push(Probe::GetMetricData);
+    if !config.logs.is_empty() {
+        probes.push(Probe::DescribeLogGroups);
+    }
+    if has_metrics {
+        probes.push(Probe::GetMetricData);
+    }
+    if probes.is_empty() {
+        probes.push(Probe::ListMetrics);
+    }
     probes
+}
+
+/// Charges are in one region, which need not be one that is read.
+async fn charges(reader: &Reader, config: &ExportConfig, subject: &str) -> Vec<Check> {
+    let wanted = config
+        .spend
+        .as_ref()
+        .is_some_and(|s| s.reads(&reader.config().id));
+    let region = billing_region(&reader.home_region()).filter(|_| wanted);
+    let Some(region) = region else {
+        return Vec::new();
+    };
+    let access = reader.config().access();
+    let client = reader.lane(region.clone(), &config.limits);
+    let mut checks = Vec::new();
+    for probe in [Probe::ListMetrics, Probe::GetMetricData] {
+        let name = format!("{} of charges", probe.name());
+        checks.push(match client.try_permission(probe).await {
+            Ok(()) => Check::ok(subject, &name, format!("allowed in {region}")),
+            Err(cause) => denied(Check::failed(subject, &name, &cause), &cause, probe, access),
+        });
+    }
+    checks
+}
+
+/// Events of one group are asked for, and none is read: permissions are given by group.
+async fn log_events(client: &LaneClient, config: &ExportConfig, subject: &str) -> Option<Check> {
+    if config.logs.is_empty() {
+        return None;
+    }
+    let stats = &mut CallStats::default();
+    let found = log_groups(client, "", stats).await.ok()?;
+    let wanted = |name: &str| config.logs.iter().find(|s| s.wants(name));
+    let (group, selection) = found
+        .iter()
+        .find_map(|g| Some((&g.name, wanted(&g.name)?)))?;
+    let region = &client.lane().region;
+    // A stream that is read by name may not be in this group.
+    if selection.reads_streams() {
+        return None;
+    }
+    let pattern = selection.filter_pattern.as_deref().unwrap_or("");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs().cast_signed());
+    let name = "logs:FilterLogEvents";
+    Some(
+        match try_pattern(client, group, pattern, now, stats).await {
+            Ok(()) => Check::ok(subject, name, format!("allowed of {group} in {region}")),
+            Err(cause) => {
+                let check = Check::failed(subject, name, &cause);
+                match (cause.kind, Grants::of(config).logs_statement()) {
+                    (CauseKind::AccessDenied, Some(statement)) => {
+                        let role = config
+                            .accounts
+                            .iter()
+                            .find(|a| a.id == client.lane().account);
+                        let access = role.map_or("base credentials", |a| a.access());
+                        check.add(format!("the policy of {access}"), &statement)
+                    }
+                    _ => check,
+                }
+            }
+        },
+    )
 }
 
 fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {

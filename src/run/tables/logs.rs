@@ -626,7 +626,9 @@ impl OpenDay {
 /// What all wanted names begin with: fewer groups are listed.
 fn prefix(selections: &[LogSelection]) -> String {
     let stem = |text: &String| {
-        let end = text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len());
+        // A name in full is looked for among its neighbours: one that is mistyped is then told with the one that is meant.
+        let end = text.find(['*', '?', '[', '{', '\\']);
+        let end = end.unwrap_or_else(|| text.rfind('/').map_or(0, |slash| slash + 1));
         text[..end].to_owned()
     };
     let mut stems = selections.iter().flat_map(|s| s.groups.texts()).map(stem);

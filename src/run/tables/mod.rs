@@ -29,6 +29,7 @@ use self::logs::LogsJob;
 pub(super) use self::logs::check_logs;
 pub(super) use self::publish::note_unread as note_unread_table;
 use self::spend::SpendJob;
+pub(super) use self::spend::billing_region;
 
 /// One table of one lane, planned.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ const DAILY: Table = Table {
 };
 
 /// The region of an account's charges; none outside AWS's commercial partition, where the metric is not published.
-pub(super) fn billing_region(any: &Region) -> Option<Region> {
+pub(in crate::run) fn billing_region(any: &Region) -> Option<Region> {
     (any.partition() == Partition::Aws)
         .then(|| Region::parse(BILLING_REGION))
         .flatten()
