@@ -144,6 +144,28 @@ const CORPUS: &[Bad] = &[
     bad("budget NaN", "lookback_days = 0", "max_spend_usd = nan", "5:17", &["dollars"]),
     bad("access key as key", "[run]", "[run]\naws_access_key_id = \"x\"", "5:1", &["credential chain"]),
     bad("access key as value", "name = \"prod\"", "name = \"AKIAABCDEFGHIJKLMNOP\"", "16:9", &["looks like an AWS access key", "rotate"]),
+    // Tables beside metrics, budgets, alerts.
+    bad("log group with a space", "period = 300", "period = 300\n[[logs]]\ngroups = [\"my group\"]", "26:11", &["not the name of a log group", "not an ARN"]),
+    bad("no log group", "period = 300", "period = 300\n[[logs]]\ngroups = []", "26:10", &["no log group is named"]),
+    bad("empty pattern", "period = 300", "period = 300\n[[logs]]\ngroups = [\"a\"]\nfilter_pattern = \" \"", "27:18", &["1 to 1024 characters", "leave it out"]),
+    bad("stream with a star", "period = 300", "period = 300\n[[logs]]\ngroups = [\"a\"]\nstreams = [\"s*\"]", "27:12", &["not the name of a log stream", "stream_prefix"]),
+    bad("streams and prefix", "period = 300", "period = 300\n[[logs]]\ngroups = [\"a\"]\nstreams = [\"s\"]\nstream_prefix = \"t\"", "28:17", &["both given"]),
+    bad("budget without spend", "period = 300", "period = 300\n[[budget]]\ndaily_usd = 1.0", "25:1", &["needs charges", "spend = {}"]),
+    bad("budget without a threshold", "period = 300", "period = 300\n[spend]\n[[budget]]\nname = \"x\"", "26:1", &["without a threshold", "daily_usd"]),
+    bad("negative threshold", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = -5.0", "27:13", &["-5 is not a threshold", "not negative"]),
+    bad("threshold that is no number", "period = 300", "period = 300\n[spend]\n[[budget]]\nmonth_usd = nan", "27:13", &["not a threshold"]),
+    bad("budget for an unknown account", "period = 300", "period = 300\n[spend]\n[[budget]]\naccounts = [\"333344445555\"]\ndaily_usd = 1.0", "27:13", &["account 333344445555, which is not configured", "[[account]]"]),
+    bad("two budgets for one account", "period = 300", "period = 300\n[spend]\n[[budget]]\naccounts = [\"111122223333\"]\ndaily_usd = 1.0\n[[budget]]\naccounts = [\"111122223333\"]\nmonth_usd = 9.0", "29:1", &["two budgets for one account", "one [[budget]] table"]),
+    bad("account twice in a budget", "period = 300", "period = 300\n[spend]\n[[budget]]\naccounts = [\"111122223333\", \"111122223333\"]\ndaily_usd = 1.0", "27:29", &["listed twice"]),
+    bad("budget account with eleven digits", "period = 300", "period = 300\n[spend]\n[[budget]]\naccounts = [\"11112222333\"]\ndaily_usd = 1.0", "27:13", &["not an account id"]),
+    bad("spend of an unknown account", "period = 300", "period = 300\n[spend]\naccounts = [\"333344445555\"]", "26:13", &["spend.accounts: account 333344445555"]),
+    bad("alert without a budget", "period = 300", "period = 300\n[spend]\n[alert]\nsns = { topic_arn = \"arn:aws:sns:us-east-1:111122223333:x\" }", "26:1", &["there is none", "[[budget]]"]),
+    bad("alert without a channel", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nfrom = \"a@b\"", "28:1", &["no way to send alerts"]),
+    bad("address with a line break", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nfrom = \"a@b\"\nto = [\"a@b\\r\\nBcc: c@d\"]\nses = { region = \"us-east-1\" }", "30:7", &["not an e-mail address", "line break"]),
+    bad("mail without receivers", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nfrom = \"a@b\"\nses = { region = \"us-east-1\" }", "28:1", &["a sender and a receiver"]),
+    bad("password in the file", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nfrom = \"a@b\"\nto = [\"a@b\"]\nsmtp = { host = \"h\", user = \"u\", password = \"hunter2\" }", "31:45", &["does not stand in this file", "env:"]),
+    bad("topic that is none", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nsns = { topic_arn = \"arn:aws:sqs:us-east-1:111122223333:x\" }", "29:21", &["not the ARN of a topic", "for example arn:aws:sns"]),
+    bad("bus that is none", "period = 300", "period = 300\n[spend]\n[[budget]]\ndaily_usd = 1.0\n[alert]\nevent_bus = { arn = \"default\" }", "29:21", &["not the ARN of an event bus"]),
 ];
 
 #[test]
