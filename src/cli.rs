@@ -69,7 +69,7 @@ Examples:
     Discover(DiscoverArgs),
     /// Show what an export would ask and cost; calls only what is free, writes nothing
     Plan(PlanArgs),
-    /// Export metrics to the lake: yesterday and the days looked back, or the days given
+    /// Export metrics, instances, log events and charges to the lake: yesterday and the days looked back, or the days given
     #[command(after_help = "\
 Examples:
   cwlake export                                     # yesterday and the days looked back

@@ -98,6 +98,10 @@ fn headline(breaches: &[&BudgetCheck]) -> String {
     }
 }
 
+/// Width of a day and height of the chart, pixels.
+const STEP: usize = 24;
+const HEIGHT: f64 = 72.0;
+
 /// Bars of the last days over all accounts.
 fn chart(report: &SpendReport) -> String {
     let values = &report.total.recent;
@@ -105,8 +109,6 @@ fn chart(report: &SpendReport) -> String {
     if most <= 0.0 {
         return String::new();
     }
-    const STEP: usize = 24;
-    const HEIGHT: f64 = 72.0;
     let mut bars = String::new();
     for (n, value) in values.iter().enumerate() {
         let height = (value.unwrap_or(0.0).max(0.0) / most * HEIGHT).max(1.0);

@@ -25,7 +25,7 @@ pub struct Message {
 /// Breaches that an event lists: it may have 256 KB.
 ///
 /// # Source
-/// EventBridge user guide, "Calculating PutEvents entry size".
+/// `EventBridge` user guide, "Calculating `PutEvents` entry size".
 const LISTED: usize = 100;
 
 impl Message {

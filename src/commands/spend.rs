@@ -35,11 +35,11 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
     };
     context.progress.finish();
     let mut written = None;
-    if let Some(path) = &args.dry_run {
-        if let Some(mail) = alert_as_file(&context, &report)? {
-            std::fs::write(path, mail).with_context(|| format!("writing {}", path.display()))?;
-            written = Some(path.display().to_string());
-        }
+    if let Some(path) = &args.dry_run
+        && let Some(mail) = alert_as_file(&context, &report)?
+    {
+        std::fs::write(path, mail).with_context(|| format!("writing {}", path.display()))?;
+        written = Some(path.display().to_string());
     }
     let mut result = json!(report);
     if let Some(alerts) = &alerts {
@@ -55,7 +55,7 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
         }
         match (&args.dry_run, &written) {
             (Some(_), Some(path)) => {
-                text += &format!("  the alert is in {path}; nothing was sent\n")
+                text += &format!("  the alert is in {path}; nothing was sent\n");
             }
             (Some(_), None) => text += "  no budget is breached: there is no alert to write\n",
             _ => {}

@@ -293,7 +293,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
         // A lease that was just taken is free for whoever comes: this process ends.
         () = context.stop.cancelled() => return Err(RunError::Stopped(crate::telemetry::stop_signal())),
     };
-    let result = export_into(context, &place, &lake, started, run_id).await;
+    let result = Box::pin(export_into(context, &place, &lake, started, run_id)).await;
     // Every lane has ended; a task that broke down may still hold the lake, then the lock ends with the process.
     if let Some(lake) = Arc::into_inner(lake) {
         lake.close().await;

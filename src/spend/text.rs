@@ -143,7 +143,6 @@ pub fn spend_text(report: &SpendReport) -> String {
         let limit = nearest.map_or("-".to_owned(), BudgetCheck::short_limit);
         let state = match (account.spend, nearest) {
             (_, Some(check)) if check.is_breached() => "BREACH",
-            (None, _) => account.state,
             (Some(_), _) if account.days.is_some_and(|d| d > 1) => "several days",
             _ => account.state,
         };
