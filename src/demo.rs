@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Origin;
 use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use crate::emulator::{Emulator, World};
-use crate::model::iso_seconds;
+use crate::model::{Day, iso_seconds};
 use crate::report::{RunReport, grouped};
 use crate::run::{RunContext, export};
 use crate::telemetry::Progress;
@@ -89,7 +89,18 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     };
     let report = export(&context).await?;
     let files = written_files(folder, &report);
-    let text = narrate(folder, &report, &files).map_err(DemoError::ReadBack)?;
+    let mut text = narrate(folder, &report, &files).map_err(DemoError::ReadBack)?;
+    let spent = crate::run::spend(&context, Day::containing(now).plus(-1)).await?;
+    let lake = folder.display();
+    text += &format!(
+        "CPU by the team that instances are tagged with, from the inventory beside the metrics:\n\n\
+         SELECT i.tags['Team'] AS team, round(avg(m.value), 2) AS cpu\nFROM '{lake}/metrics/**/*.parquet' AS m\n\
+         JOIN '{lake}/instances/**/*.parquet' AS i\n  \
+         ON i.account_id = m.account_id AND i.region = m.region AND i.instance_id = m.dimensions['InstanceId']\n\
+         WHERE m.metric_name = 'CPUUtilization' AND m.stat = 'Average'\nGROUP BY team ORDER BY team;\n\n\
+         What was spent, as cwlake spend shows it:\n\n{}",
+        crate::spend::spend_text(&spent)
+    );
     // Denied on purpose: account 333344445555. Anything else would be a fault.
     let as_meant =
         report.exit_code() == 3 && report.totals.failed == 0 && report.totals.incomplete == 0;
@@ -104,6 +115,7 @@ fn written_files(folder: &Path, report: &RunReport) -> Vec<PathBuf> {
     report
         .units
         .iter()
+        .filter(|u| u.dataset == "metrics")
         .filter_map(|u| u.file.as_ref())
         .map(|f| folder.join(f))
         .collect()

@@ -82,11 +82,14 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         "accounts": config.accounts.len(),
         "organization": organization,
         "selections": config.selections.len(),
+        "datasets": config.datasets,
+        "budgets": config.budgets.len(),
         "destination": config.destination.to_string(),
     });
+    let names: Vec<&str> = config.datasets.iter().map(|d| d.name()).collect();
     print_result(args.json, &result, || {
         format!(
-            "{}: ok, {} accounts{}, {} selections, lake in {}\n",
+            "{}: ok, {} accounts{}, {} selections of metrics, exports {}, lake in {}\n",
             args.config.config.display(),
             config.accounts.len(),
             if organization {
@@ -95,6 +98,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
                 ""
             },
             config.selections.len(),
+            names.join(", "),
             config.destination
         )
     })?;

@@ -9,7 +9,7 @@ use super::policy::{Policy, Statement};
 use super::principal::{OrgId, Principal};
 use crate::config::{
     AccountConfig, Channel, Destination, Encryption, ExportConfig, OrganizationConfig,
-    RegionChoice, S3Destination, Source,
+    RegionChoice, RoleConfig, S3Destination, Source,
 };
 use crate::model::{AccountId, Partition};
 
@@ -178,10 +178,22 @@ impl<'a> Grants<'a> {
             Some(Statement::allow(sid, &[action], vec![arn.to_owned()]))
         };
         match channel {
-            Channel::Ses { .. } => {
+            Channel::Ses {
+                region,
+                role,
+                configuration_set,
+            } => {
                 let from = self.config.alert.as_ref()?.mail.as_ref()?.from.clone();
                 let actions = ["ses:SendEmail", "ses:SendRawEmail"];
-                let statement = Statement::allow("CwlakeMail", &actions, vec!["*".to_owned()]);
+                let owner = role.as_ref().and_then(RoleConfig::account);
+                let owner = owner.map_or("*".to_owned(), |id| id.to_string());
+                let partition = region.partition().as_str();
+                let of = |what: &str| format!("arn:{partition}:ses:{region}:{owner}:{what}");
+                // The identity may be the address, its domain, or one above it.
+                let mut resources = vec![of("identity/*")];
+                let set = configuration_set.as_ref();
+                resources.extend(set.map(|set| of(&format!("configuration-set/{set}"))));
+                let statement = Statement::allow("CwlakeMail", &actions, resources);
                 Some(statement.when("StringEquals", "ses:FromAddress", from))
             }
             Channel::EventBus { arn, .. } => allow("CwlakeEvent", "events:PutEvents", arn),

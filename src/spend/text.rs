@@ -104,6 +104,9 @@ fn nearest<'a>(report: &'a SpendReport, account: &AccountSpend) -> Option<&'a Bu
     own.max_by(|a, b| a.share().total_cmp(&b.share()))
 }
 
+/// Thresholds that are kept and shown one by one, at most.
+const FEW: usize = 6;
+
 /// A line an account, the sum, every budget, and what is missing.
 pub fn spend_text(report: &SpendReport) -> String {
     let mut out = String::new();
@@ -152,7 +155,12 @@ pub fn spend_text(report: &SpendReport) -> String {
         let state = report.total.state;
         line("all", String::new(), &report.total, String::new(), state);
     }
-    for check in &report.budgets {
+    let kept = report.budgets.iter().filter(|b| b.state == BudgetState::Ok);
+    // Hundreds of accounts, each within its budget, are one line.
+    let kept: Vec<&BudgetCheck> = kept.collect();
+    let (few, many) = kept.split_at(if kept.len() > FEW { 0 } else { kept.len() });
+    let told = report.budgets.iter().filter(|b| b.state != BudgetState::Ok);
+    for check in told.chain(few.iter().copied()) {
         let word = match check.state {
             BudgetState::Ok => "ok",
             BudgetState::Breach => "BREACH",
@@ -163,6 +171,13 @@ pub fn spend_text(report: &SpendReport) -> String {
             "  {word:<8} {}: {}",
             printable(&check.subject()),
             check.sentence(&report.date)
+        );
+    }
+    if !many.is_empty() {
+        let _ = writeln!(
+            out,
+            "  ok       {} thresholds more",
+            grouped(many.len() as u64)
         );
     }
     let lacking = |state: &str| {

@@ -70,7 +70,9 @@ fn files(lab: &Lab, table: &str) -> BTreeMap<String, String> {
             } else {
                 let name = path.strip_prefix(lab.lake()).expect("below");
                 let hash = Sha256::digest(std::fs::read(&path).expect("read"));
-                let hex = hash.iter().map(|b| format!("{b:02x}")).collect();
+                let hex = hash
+                    .iter()
+                    .fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
                 files.insert(name.display().to_string(), hex);
             }
         }

@@ -43,6 +43,39 @@ discover = "ec2"
 """
 
 
+# The tables beside metrics, alerts by every way, and budgets that differ.
+TABLES = """destination = { url = "s3://acme-lake/cloudwatch" }
+instances = {}
+spend = {}
+[defaults]
+role_name = "Reader"
+regions = ["eu-west-1"]
+[[account]]
+id = "111122223333"
+[[account]]
+id = "222233334444"
+[[logs]]
+groups = ["/aws/lambda/*", "/app/{a,b}", "/ecs/api"]
+[[logs]]
+groups = ["/app/audit"]
+streams = ["one"]
+[[budget]]
+accounts = ["111122223333"]
+month_usd = 900.0
+[[budget]]
+each = true
+month_usd = 120.5
+[alert]
+from = "cwlake@example.com"
+to = ["finops@example.com"]
+ses = { region = "eu-west-1"@ROLE }
+sns = { topic_arn = "arn:aws:sns:us-east-1:999900001111:spend"@ROLE }
+event_bus = { arn = "arn:aws:events:us-east-1:999900001111:event-bus/billing"@ROLE }
+"""
+WITH_ROLE = TABLES.replace("@ROLE", ', role_arn = "arn:aws:iam::444455556666:role/Mail"')
+TABLES = TABLES.replace("@ROLE", "")
+
+
 def cwlake(folder, config, *words, env=None, code=0):
     (folder / "cwlake.toml").write_text(config)
     done = subprocess.run(
@@ -67,7 +100,7 @@ def test_every_policy_passes_the_linter(tmp_path):
     # An alias and the bucket's own key are other statements.
     alias = EVERYTHING.replace('kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"', 'kms_key_id = "alias/lake"')
     own = alias.replace('kms_key_id = "alias/lake"\n', "")
-    for config in (EVERYTHING, alias, own):
+    for config in (EVERYTHING, alias, own, TABLES, WITH_ROLE):
         for name, policy in policies(json.loads(cwlake(tmp_path, config, "iam", "--principal", ROLE))).items():
             findings = [str(f) for f in analyze_policy_string(json.dumps(policy)).findings]
             # KMS developer guide: kms:ResourceAliases is for every operation on a key; the linter's table has it for none of them.
@@ -85,6 +118,84 @@ def test_every_policy_passes_the_linter(tmp_path):
     trust = document["trust_policies"]["222233334444"]["Statement"][0]
     assert trust["Principal"] == {"AWS": ROLE}
     assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": "acme-222233334444"}}
+
+
+def test_tables_and_alerts_ask_for_what_they_use(tmp_path):
+    document = json.loads(cwlake(tmp_path, TABLES, "iam", "--principal", ROLE))
+    read, logs = document["reader_policy"]["Statement"]
+    assert read["Action"] == [
+        "cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "ec2:DescribeInstances", "logs:DescribeLogGroups",
+    ]
+    assert logs["Action"] == ["logs:FilterLogEvents", "logs:GetLogEvents"]
+    assert logs["Resource"] == [f"arn:aws:logs:*:*:log-group:{g}:*" for g in ("/app/*", "/app/audit", "/aws/lambda/*", "/ecs/api")]
+    by_sid = {s["Sid"]: s for s in document["caller_policy"]["Statement"]}
+    assert by_sid["CwlakeMail"]["Condition"] == {"StringEquals": {"ses:FromAddress": "cwlake@example.com"}}
+    assert by_sid["CwlakeEvent"]["Resource"] == [BUS]
+    assert by_sid["CwlakeTopic"]["Resource"] == ["arn:aws:sns:us-east-1:999900001111:spend"]
+    lake = "arn:aws:s3:::acme-lake/cloudwatch"
+    assert by_sid["CwlakeReplace"]["Resource"] == [
+        f"{lake}/{t}" for t in ("_cwlake/probe-*", "instances/*", "logs/*", "spend/*", "spend_intraday/*")
+    ]
+    document = json.loads(cwlake(tmp_path, WITH_ROLE, "iam", "--principal", ROLE))
+    assert {k for k in document if k.startswith("alert")} == {"alert_ses_policy", "alert_sns_policy", "alert_event_bus_policy"}
+    assert "arn:aws:iam::444455556666:role/Mail" in document["caller_policy"]["Statement"][0]["Resource"]
+    assert not {"CwlakeMail", "CwlakeEvent", "CwlakeTopic"} & {s["Sid"] for s in document["caller_policy"]["Statement"]}
+
+
+def test_a_run_of_tables_needs_no_more_than_is_printed(emulator, tmp_path):
+    config = """destination = { url = "lake" }
+instances = {}
+spend = {}
+[defaults]
+role_name = "Reader"
+regions = ["eu-west-1"]
+[run]
+lookback_days = 0
+[[account]]
+id = "111122223333"
+[[logs]]
+groups = ["/app/*"]
+"""
+    def world(allow):
+        return (
+            f'seed = 1\nnow = "2026-11-21T02:00:00Z"\n[[account]]\nid = "{fleet.CALLER}"\n[[account]]\nid = "111122223333"\n'
+            'regions = ["us-east-1", "eu-west-1"]\ninstances = 3\ncharges = [{ service = "AmazonEC2", daily_usd = 5.0 }]\n'
+            '[[account.log_group]]\nname = "/app/a"\nevents_per_day = 50\n[[account.role]]\nname = "Reader"\n'
+            f'trust = ["{fleet.CALLER}"]\nallow = {json.dumps(allow)}\n'
+        )
+
+    actions = actions_of(json.loads(cwlake(tmp_path, config, "iam", "--part", "reader")))
+    running = emulator(world(actions))
+    doctor = json.loads(cwlake(tmp_path, config, "doctor", "--json", env=running.env()))
+    assert {c["state"] for c in doctor["checks"]} == {"ok"}, doctor
+    report = json.loads(cwlake(tmp_path, config, "export", "--json", env=running.env()))
+    assert {u["dataset"]: u["outcome"] for u in report["units"]} == dict.fromkeys(["instances", "logs", "spend", "spend_intraday"], "written")
+    for action in actions:
+        running = emulator(world([a for a in actions if a != action]))
+        cwlake(tmp_path, config, "export", "--json", "--force", env=running.env(), code=3)
+        doctor = json.loads(cwlake(tmp_path, config, "doctor", "--json", env=running.env(), code=3))
+        added = [a for c in doctor["checks"] if "statement" in c for a in c["statement"]["statement"]["Action"]]
+        assert action in added, (action, doctor)
+
+
+def test_alarms_go_off_at_each_accounts_own_budget(tmp_path):
+    words = ["iam", "--principal", ROLE, "--format", "cloudformation", "--event-bus", BUS, "--with-billing-alarm"]
+    text = cwlake(tmp_path, TABLES, *words)
+    (tmp_path / "template.yaml").write_text(text)
+    linted = subprocess.run([BIN / "cfn-lint", tmp_path / "template.yaml"], capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
+    import yaml
+
+    template = yaml.safe_load(text)
+    assert template["Mappings"]["Thresholds"] == {"111122223333": {"Usd": 900.0}, "222233334444": {"Usd": 120.5}}
+    alarm = template["Resources"]["CwlakeBillingAlarm"]["Properties"]
+    assert alarm["Threshold"] == {"Fn::FindInMap": ["Thresholds", {"Ref": "AWS::AccountId"}, "Usd"]}
+    one = cwlake(tmp_path, TABLES, *words, "--account", "222233334444")
+    assert yaml.safe_load(one)["Resources"]["CwlakeBillingAlarm"]["Properties"]["Threshold"] == 120.5
+    # An account without a threshold would have no alarm, and nobody would know.
+    (tmp_path / "cwlake.toml").write_text(TABLES.replace("each = true\nmonth_usd = 120.5", "each = true\ndaily_usd = 9.0"))
+    done = subprocess.run([PROGRAM, *words, "--config", tmp_path / "cwlake.toml"], env=clean_env(), capture_output=True, text=True)
+    assert done.returncode == 2 and "222233334444" in done.stderr and "month_usd" in done.stderr
 
 
 def test_no_more_is_asked_for_than_is_used(tmp_path):
