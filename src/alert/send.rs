@@ -155,7 +155,6 @@ pub fn mail(_: &Message, _: &MailConfig) -> Result<Vec<u8>, SendError> {
 /// # Errors
 /// Always.
 #[cfg(not(feature = "alerts"))]
-#[expect(clippy::unused_async, reason = "with alerts it calls")]
 pub async fn send(
     _: &Message,
     _: &Channel,

@@ -175,6 +175,9 @@ impl Source<'_> {
     /// Numbers of the generated events in `[start, end]`, with some beside them.
     fn numbers(&self, start: i64, end: i64) -> (i64, i64) {
         let a_day = i64::from(self.group.events_per_day);
+        if a_day == 0 {
+            return (0, 0);
+        }
         // Events stand in the order of time; a step more at each end, for rounding.
         let number = |ms: i64| ms.div_euclid(DAY) * a_day + ms.rem_euclid(DAY) * a_day / DAY;
         (number(start) - 1, number(end.min(self.now)) + 2)

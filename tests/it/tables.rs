@@ -603,3 +603,24 @@ async fn charges_run_through_the_budget_like_everything_that_is_billed() {
     assert!(matches!(error, RunError::OverBudget { .. }), "{error}");
     assert_eq!(lab.emulator.bill().calls("GetMetricData"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_cadence_asks_for_charges_once_an_hour() {
+    let text = format!("spend = {{}}\n{}", config(""));
+    let lab = Lab::new(world("", "")).await.with_config(&text);
+    let since = RangeRequest {
+        since: Some("last".to_owned()),
+        ..RangeRequest::default()
+    };
+    let mut billed = Vec::new();
+    for minutes in [0, 5, 55, 60, 65] {
+        let now = NOW + minutes * 60;
+        let report = export(&lab.context_at(&since, now, &Overrides::default()))
+            .await
+            .expect("a report");
+        assert_eq!(report.exit_code(), 0, "{}", report.text());
+        billed.push(lab.emulator.bill().billed_metrics());
+    }
+    // Three series of two accounts each time.
+    assert_eq!(billed, [6, 6, 6, 12, 12]);
+}

@@ -9,7 +9,7 @@ use super::publish::{NewUnit, Table, publish_all, read_unit, stage};
 use super::{Surroundings, TableDone};
 use crate::accounts::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
-use crate::config::{Asks, billing_selections};
+use crate::config::{Asks, Range, billing_selections};
 use crate::discover::discover;
 use crate::fetch::{Asker, BatchStats, Fetched, LaneBudget, Spool};
 use crate::model::{
@@ -45,6 +45,12 @@ const DELAY_SECONDS: i64 = DAY_SECONDS;
 pub(super) fn parts() -> BTreeMap<String, i64> {
     BTreeMap::from([(NAMESPACE.to_owned(), DELAY_SECONDS)])
 }
+
+/// Part of a record that says how far a month was asked for, whatever was published of it by then.
+const ASKED: &str = "asked";
+
+/// A run from where the last one ended asks again after so long: charges are published several times a day, and each asking is billed.
+const ASK_AGAIN_SECONDS: i64 = 3_600;
 
 /// After so long a month's charges are final: invoices are made in its first days.
 const FINAL_SECONDS: i64 = 10 * DAY_SECONDS;
@@ -122,7 +128,12 @@ impl SpendJob {
                     first,
                 )
                 .await?;
-            let mode = if held {
+            let is_fresh = matches!(
+                context.table_range(Dataset::Spend, &lane),
+                Range::SinceLast { .. }
+            ) && now - asked_until(&records, first).unwrap_or(i64::MIN / 2)
+                < ASK_AGAIN_SECONDS;
+            let mode = if held || is_fresh {
                 DayMode::Held
             } else if kept(month_window(first), now).is_empty() {
                 DayMode::Gone
@@ -196,11 +207,14 @@ impl SpendJob {
                 (Ok((charges, complete, refused)), DayMode::Merge) => {
                     let end = end_of(month.first, context.now);
                     let covered = known_of(month.first, self.window, context.now);
+                    let asked = Spans::of(month_window(month.first).intersection(self.window));
                     let made = make(around, (&daily, &intraday), unit, charges, end).await;
                     made.map(|(mut a, mut b)| {
                         for unit in [&mut a, &mut b] {
-                            unit.covered =
-                                BTreeMap::from([(NAMESPACE.to_owned(), covered.clone())]);
+                            unit.covered = BTreeMap::from([
+                                (NAMESPACE.to_owned(), covered.clone()),
+                                (ASKED.to_owned(), asked.clone()),
+                            ]);
                             unit.complete = *complete;
                             unit.report.complete = *complete;
                             unit.report.series_asked = self.plan.series.len() as u64;
@@ -375,6 +389,12 @@ fn known_of(first: Day, window: TimeWindow, now: i64) -> Spans {
     } else {
         Spans::of(known)
     }
+}
+
+/// Until when a month was asked for.
+fn asked_until(records: &LaneRecords, first: Day) -> Option<i64> {
+    let asked = records.committed(first)?.covered.get(ASKED)?;
+    asked.windows().last().map(|w| w.end)
 }
 
 /// Whether a month is in the lake, whole, as it was recorded.
