@@ -43,6 +43,27 @@ impl Sent {
         Ok(sent)
     }
 
+    /// Whether a day has a record: a run has looked at it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn is_there(store: &dyn Store, day: Day) -> Result<bool, StoreError> {
+        Ok(store.get(&layout::alerts(day)).await?.is_some())
+    }
+
+    /// Writes the record as it is, if that changes anything.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write(&mut self, store: &dyn Store, day: Day) -> Result<(), StoreError> {
+        if self.version == VERSION {
+            return Ok(());
+        }
+        self.version = VERSION;
+        let json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        store.put(&layout::alerts(day), Bytes::from(json)).await
+    }
+
     /// The breaches that a channel was not told of.
     pub fn news<'a>(&self, channel: &str, breaches: &[&'a BudgetCheck]) -> Vec<&'a BudgetCheck> {
         let told = self.channels.get(channel);

@@ -1,6 +1,5 @@
 //! `spend`.
 
-use anyhow::Context;
 use cwlake::cli::SpendArgs;
 use cwlake::model::{DAY_SECONDS, Day};
 use cwlake::run::{RunContext, alert_as_file, spend, spend_with_alerts};
@@ -28,7 +27,8 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
         ..context_of(config, progress)
     };
     let (report, alerts) = if args.alert && args.dry_run.is_none() {
-        let (report, alerts) = spend_with_alerts(&context, day).await?;
+        let looks_back = args.date.is_none() && args.month.is_none();
+        let (report, alerts) = spend_with_alerts(&context, day, looks_back).await?;
         (report, Some(alerts))
     } else {
         (spend(&context, day).await?, None)
@@ -38,7 +38,8 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
     if let Some(path) = &args.dry_run
         && let Some(mail) = alert_as_file(&context, &report)?
     {
-        std::fs::write(path, mail).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, mail)
+            .map_err(|e| Usage(format!("--dry-run: {}: {e}", path.display())))?;
         written = Some(path.display().to_string());
     }
     let mut result = json!(report);

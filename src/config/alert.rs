@@ -358,7 +358,8 @@ fn smtp(given: &Spanned<Smtp>, env: &Environment, problems: &mut Vec<Problem>) -
     let smtp = given.get_ref();
     let host = smtp.host.get_ref();
     let sign = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
-    if host.is_empty() || !host.chars().all(sign) {
+    // An IPv6 address has more colons than one.
+    if host.is_empty() || !host.chars().all(sign) || host.matches(':').count() == 1 {
         problems.push(
             Problem::at(
                 smtp.host.span(),

@@ -129,6 +129,11 @@ impl ExportConfig {
         ))
     }
 
+    /// Every account of the configuration, whatever flags leave of them.
+    pub fn all_accounts(&self) -> &[AccountConfig] {
+        &self.configured
+    }
+
     /// Whether some tables are named by flag.
     pub fn has_dataset_flag(&self) -> bool {
         self.has_dataset_flag

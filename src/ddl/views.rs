@@ -57,7 +57,7 @@ fn spend_accounts(engine: Engine, names: &Names) -> Statement {
          day, currency, month_to_date, spend, days, state, last_ts, month,\n    \
          coalesce(linked_account_id, account_id) AS account_id,\n    \
          CASE WHEN scope = 'total' THEN account_name END AS account_name,\n    \
-         row_number() OVER (PARTITION BY day, currency, coalesce(linked_account_id, account_id) ORDER BY scope DESC) AS place\n  FROM {spend}\n  \
+         row_number() OVER (PARTITION BY day, currency, coalesce(linked_account_id, account_id) ORDER BY CASE WHEN month_to_date IS NULL THEN 1 ELSE 0 END, scope DESC) AS place\n  FROM {spend}\n  \
          WHERE scope = 'linked_account'\n    \
          OR scope = 'total' AND account_id NOT IN (SELECT account_id FROM {spend} WHERE scope = 'linked_account')\n) AS each_account\nWHERE place = 1"
     );

@@ -147,7 +147,8 @@ struct Event {
     stream: String,
     message: Value,
     text: String,
-    id: u64,
+    /// Of the group, and rising within it.
+    id: u128,
 }
 
 /// Where a page begins: the number of an event, and how many empty pages came before.
@@ -219,8 +220,12 @@ impl Source<'_> {
             stream: format!("stream-{stream}"),
             message: Value::text(&text),
             text,
-            id: n.cast_unsigned(),
+            id: self.id(n.cast_unsigned()),
         }
+    }
+
+    fn id(&self, n: u64) -> u128 {
+        u128::from(self.seed >> 24) << 64 | u128::from(n)
     }
 
     fn given(&self, n: usize) -> Option<Event> {
@@ -234,7 +239,7 @@ impl Source<'_> {
             stream: event.stream.clone(),
             message,
             text: event.message.clone(),
-            id: 1 << 60 | n as u64,
+            id: self.id(1 << 60 | n as u64),
         })
     }
 
@@ -254,7 +259,13 @@ impl Source<'_> {
         let (first, last) = self.numbers(start, end);
         let mut at = from.map_or(first, |p| p.at).max(first);
         let given = i64::try_from(self.group.events.len()).unwrap_or(0);
-        let inside = |e: &Event| (start..=end).contains(&e.ts) && e.ts <= self.now && wanted(e);
+        let kept = self
+            .group
+            .retention_days
+            .map_or(i64::MIN, |days| self.now - i64::from(days) * DAY);
+        let inside = |e: &Event| {
+            (start..=end).contains(&e.ts) && e.ts <= self.now && e.ts >= kept && wanted(e)
+        };
         let (mut page, mut bytes) = (Vec::new(), 0);
         // A search gives up after a while, whatever it has found.
         let mut looked_at = 0;

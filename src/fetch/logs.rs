@@ -22,6 +22,11 @@ use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
 pub struct LogGroup {
     /// Its name.
     pub name: String,
+    /// Its events can be read by the calls we use.
+    ///
+    /// # Source
+    /// CloudWatch Logs user guide, "Log classes": `FilterLogEvents` and `GetLogEvents` are of the standard class alone.
+    pub is_readable: bool,
     /// Bytes it holds.
     pub stored_bytes: u64,
     /// When it was made, seconds since the epoch.
@@ -82,15 +87,16 @@ pub async fn log_groups(
             return Err(Cause::new(CauseKind::Protocol, text));
         }
         for group in page.log_groups() {
-            // Groups of the delivery class hand their events on and keep none.
             let class = group
                 .log_group_class()
                 .map(aws_sdk_cloudwatchlogs::types::LogGroupClass::as_str);
+            // Groups of the delivery class hand their events on and keep none.
             let Some(name) = group.log_group_name().filter(|_| class != Some("DELIVERY")) else {
                 continue;
             };
             groups.push(LogGroup {
                 name: name.to_owned(),
+                is_readable: class != Some("INFREQUENT_ACCESS"),
                 stored_bytes: u64::try_from(group.stored_bytes().unwrap_or(0)).unwrap_or(0),
                 created: group.creation_time().unwrap_or(0).div_euclid(1_000),
                 retention_days: group
@@ -332,7 +338,8 @@ impl<'de> Deserialize<'de> for Text {
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(match String::from_utf8_lossy(bytes) {
+                let plain = without_halves(bytes);
+                Ok(Text(match String::from_utf8_lossy(&plain) {
                     Cow::Borrowed(text) => text.into(),
                     Cow::Owned(text) => text.into(),
                 }))
@@ -340,6 +347,26 @@ impl<'de> Deserialize<'de> for Text {
         }
         deserializer.deserialize_bytes(Bytes)
     }
+}
+
+/// Half a surrogate pair comes as three bytes, and is one sign.
+fn without_halves(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let is_half = |w: &[u8]| w[0] == 0xed && (0xa0..=0xbf).contains(&w[1]);
+    if !bytes.windows(3).any(is_half) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        if rest.len() >= 3 && is_half(rest) {
+            plain.extend_from_slice("\u{fffd}".as_bytes());
+            rest = &rest[3..];
+        } else {
+            plain.push(*first);
+            rest = &rest[1..];
+        }
+    }
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -357,7 +384,7 @@ mod tests {
     fn a_message_that_is_no_unicode_stops_no_other() {
         let escaped = br#"{"events":[{"timestamp":1,"message":"a\ud800b"},{"timestamp":2,"message":"\ud83d\ude00\u0000\n\"<"}]}"#;
         let read = messages(escaped);
-        assert!(read[0].starts_with('a') && read[0].ends_with('b') && read[0].contains('\u{fffd}'));
+        assert_eq!(read[0], "a\u{fffd}b");
         assert_eq!(read[1], "\u{1f600}\0\n\"<");
         let raw = b"{\"events\":[{\"timestamp\":1,\"message\":\"a\xffb\"}]}";
         assert_eq!(messages(raw), ["a\u{fffd}b"]);

@@ -49,7 +49,8 @@ impl AlarmThreshold {
                 _ => false,
             };
             let own = config.budgets.iter().find(of_scope);
-            own.or_else(|| config.budgets.iter().find(of_each))?.month
+            let each = config.budgets.iter().find(of_each);
+            own.and_then(|b| b.month).or(each.and_then(|b| b.month))
         };
         let asked = config.accounts.iter().filter(|a| config.is_about(&a.id));
         let mut by_account = BTreeMap::new();

@@ -522,10 +522,23 @@ fn name_in(arn: &str) -> &str {
 
 /// A glob of log groups as IAM spells it, which knows `*` and `?` alone.
 fn wildcard(glob: &str) -> String {
-    match glob.find(['[', '{', '\\']) {
-        Some(end) => format!("{}*", &glob[..end]),
-        None => glob.to_owned(),
+    let mut out = String::new();
+    let mut signs = glob.chars();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '[' => {
+                signs.by_ref().find(|c| *c == ']');
+                out.push('?');
+            }
+            '{' => {
+                signs.by_ref().find(|c| *c == '}');
+                out.push('*');
+            }
+            '\\' => out.extend(signs.next()),
+            plain => out.push(plain),
+        }
     }
+    out
 }
 
 /// Accounts of the organization that are not known here.

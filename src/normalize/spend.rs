@@ -122,8 +122,15 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
         if by_day.is_empty() {
             continue;
         }
-        let before = points.iter().rfind(|p| p.ts < month.start);
-        if before.is_some_and(|b| is_carried_over(b.month_to_date, points, first)) {
+        // Whether a month has begun anew is told by the total: a flat fee is the same on the first as it was at the end.
+        let total = ChargeKey {
+            currency: key.currency.clone(),
+            linked_account: None,
+            service: None,
+        };
+        let telling = charges.get(&total).unwrap_or(points);
+        let before = telling.iter().rfind(|p| p.ts < month.start);
+        if before.is_some_and(|b| is_carried_over(b.month_to_date, telling, first)) {
             carried.insert(key);
         }
         days.insert(key, by_day);
@@ -456,6 +463,18 @@ mod tests {
             "2026-11-03",
         );
         assert_eq!(rows, ["11-01 0 0 1 ok", "11-02 5 5 1 ok"]);
+    }
+
+    #[test]
+    fn a_flat_fee_on_the_first_is_no_old_month() {
+        let rows = november(
+            &[
+                (None, "10-31 20 1000\n11-01 20 120"),
+                (Some("Support"), "10-31 20 100\n11-01 20 100"),
+            ],
+            "2026-11-02",
+        );
+        assert_eq!(rows, ["Support 11-01 100 100 1 ok", "11-01 120 120 1 ok"]);
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub struct AlertReport {
 }
 
 impl AlertReport {
+    /// Adds what became of the alerts of another day.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.breaches += other.breaches;
+        for (channel, n) in other.sent {
+            *self.sent.entry(channel).or_default() += n;
+        }
+        self.failed.extend(other.failed);
+        self.cause = other.cause.or(self.cause.take());
+    }
+
     /// Whether somebody was to be told and was not.
     pub fn is_short(&self) -> bool {
         !self.failed.is_empty() || self.cause.is_some()
@@ -49,6 +59,9 @@ impl AlertReport {
                 "  warning: no alert could be sent: {}\n",
                 printable(&cause.message)
             );
+            if let Some(hint) = &cause.hint {
+                out += &format!("    = {}\n", printable(hint));
+            }
         }
         out
     }

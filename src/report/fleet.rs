@@ -251,10 +251,13 @@ impl FleetReport {
                 "  warning: {} matches nothing of any account",
                 printable(unmatched)
             );
-            let _ = writeln!(
-                out,
-                "    = cwlake discover shows what there is; ListMetrics knows the past two weeks"
-            );
+            let is_of_logs = unmatched.contains("[[logs]]") || unmatched.starts_with("log group");
+            let hint = if is_of_logs {
+                "aws logs describe-log-groups shows what there is in an account and region"
+            } else {
+                "cwlake discover shows what there is; ListMetrics knows the past two weeks"
+            };
+            let _ = writeln!(out, "    = {hint}");
         }
         for link in &self.unlisted_links {
             let name = format!("links of {}/{}", link.account_id, link.region);

@@ -353,6 +353,7 @@ async fn export_into(
             bounds: bounds.clone(),
             context: context.clone(),
             account_name: None,
+            streams: Arc::default(),
         };
         for (dataset, lane) in tables_of_account(&account.account_id, lanes) {
             let wanted = context.wants_table(dataset, &lane);

@@ -1,6 +1,6 @@
 //! What accounts have spent, read from the lake; and the alerts about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{base_session, with_accounts};
 use super::day::with_sources;
@@ -10,7 +10,7 @@ use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::commit::Lake;
 use crate::config::{AlertConfig, Channel};
 use crate::model::{AccountId, Cause, Day, Lane};
-use crate::normalize::{DayCharge, decode_spend};
+use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
 use crate::write::{Store, StoreError, StoreErrorKind, layout, read_rows_of};
@@ -25,7 +25,8 @@ const MONTHS: i64 = 2;
 pub async fn spend(context: &RunContext, day: Day) -> Result<SpendReport, RunError> {
     let place = Place::of(context).await?;
     let (context, _) = with_accounts(context, &place).await?;
-    Ok(report_of(&context, &*place.store, day).await?)
+    let report = report_of(&context, &*place.store, day).await?;
+    Ok(report.about(|id| context.config.is_about(id)))
 }
 
 async fn report_of(
@@ -34,23 +35,26 @@ async fn report_of(
     day: Day,
 ) -> Result<SpendReport, StoreError> {
     let config = &context.config;
-    let rows = read_rows(store, day).await?;
+    let (rows, payers) = read_rows(store, day).await?;
     let mut wanted: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
-    let about = |id: &AccountId| config.is_about(id);
-    for account in config.accounts.iter().filter(|a| about(&a.id)) {
+    // Every account, whatever the flags leave of them: a budget of several is about all of its own.
+    for account in config.all_accounts() {
         let is_read = config.spend.as_ref().is_some_and(|s| s.reads(&account.id));
-        if is_read || rows.contains_key(&account.id) {
+        // A payer without charges of its own is not expected to have any.
+        let pays_alone = payers.contains(&account.id) && !rows.contains_key(&account.id);
+        if is_read && !pays_alone || rows.contains_key(&account.id) {
             wanted.insert(account.id.clone(), account.name.clone());
         }
     }
     // Members that a payer tells of, and nobody has configured.
-    for id in rows.keys().filter(|id| about(id)) {
+    for id in rows.keys() {
         if !wanted.contains_key(id) && is_alive(&rows[id], day) {
             wanted.insert(id.clone(), None);
         }
     }
     Ok(spend_report(
         day,
+        context.now,
         store.describe(),
         &wanted,
         &rows,
@@ -58,18 +62,21 @@ async fn report_of(
     ))
 }
 
-/// An account that had charges in the month, and is not one of long ago.
+/// An account that had charges in the month, and is not one that was closed in it or before.
 fn is_alive(rows: &AccountRows, day: Day) -> bool {
-    let month = rows.days.range(day.month_start()..=day);
-    month
-        .into_iter()
-        .any(|(_, row)| row.month_to_date.is_some())
+    let month = || rows.days.range(day.month_start()..=day);
+    let is_closed = rows
+        .days
+        .get(&day)
+        .is_some_and(|r| r.state == ChargeState::Vanished);
+    !is_closed && month().any(|(_, row)| row.month_to_date.is_some())
 }
 
 async fn read_rows(
     store: &dyn Store,
     day: Day,
-) -> Result<BTreeMap<AccountId, AccountRows>, StoreError> {
+) -> Result<(BTreeMap<AccountId, AccountRows>, BTreeSet<AccountId>), StoreError> {
+    let mut payers = BTreeSet::new();
     let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
     let mut month = day.month_start();
     for _ in 0..MONTHS {
@@ -85,27 +92,34 @@ async fn read_rows(
                 kind: StoreErrorKind::Refused,
                 doing: format!("reading {}", entry.key),
                 message: with_sources(error).message,
-                hint: Some("cwlake export --dataset spend --force writes it anew".to_owned()),
+                hint: Some(format!(
+                    "cwlake export --dataset spend --force --date {month} writes it anew"
+                )),
             };
             let mut rows = Vec::new();
             for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
                 let batch = batch.map_err(|e| broken(&e))?;
                 rows.extend(decode_spend(&batch).map_err(|e| broken(&e))?);
             }
+            if rows.iter().any(|r| r.key.linked_account.is_some()) {
+                payers.insert(lane.account.clone());
+            }
             lanes.push((lane, rows));
         }
         month = month.plus(-1).month_start();
     }
-    Ok(account_rows(lanes))
+    Ok((account_rows(lanes), payers))
 }
 
-/// Reads a day's charges and tells every channel of the breaches it was not told of. Takes the lake's lock: two runs tell nobody twice.
+/// Reads a day's charges and tells every channel of the breaches it was not told of; with `looks_back` of the days before as well. Takes the lake's
+/// lock: two runs tell nobody twice.
 ///
 /// # Errors
 /// As for [`spend`], or a lake that another run holds. A channel that fails is in the report.
 pub async fn spend_with_alerts(
     context: &RunContext,
     day: Day,
+    looks_back: bool,
 ) -> Result<(SpendReport, AlertReport), RunError> {
     let place = Place::of(context).await?;
     let (context, _) = with_accounts(context, &place).await?;
@@ -113,14 +127,23 @@ pub async fn spend_with_alerts(
     let scratch = place.scratch.clone();
     let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id).await?;
     let done = async {
-        let report = report_of(&context, &**lake.store(), day).await?;
-        let alerts = alert(&context, &**lake.store(), day, &report).await;
-        Ok((report, alerts))
+        let store = &**lake.store();
+        let report = report_of(&context, store, day).await?;
+        let alerts = if looks_back {
+            alert_of_days(&context, store, day).await
+        } else {
+            alert(&context, store, day, &report).await
+        };
+        Ok((report.about(|id| context.config.is_about(id)), alerts))
     };
     let done = done.await;
     lake.close().await;
     done
 }
+
+/// Days before yesterday that alerts look at again: charges are published for a day after the day's end, and corrected later; and a channel may
+/// have failed.
+const ALERT_DAYS: i64 = 3;
 
 /// The same after an export, which holds the lock: whatever goes wrong is in the report.
 pub(super) async fn alert_after_export(
@@ -129,13 +152,28 @@ pub(super) async fn alert_after_export(
 ) -> Option<AlertReport> {
     context.config.alert.as_ref()?;
     let yesterday = Day::containing(context.now).plus(-1);
-    Some(match report_of(context, store, yesterday).await {
-        Ok(report) => alert(context, store, yesterday, &report).await,
-        Err(error) => AlertReport {
-            cause: Some(Cause::from(error)),
-            ..AlertReport::default()
-        },
-    })
+    Some(alert_of_days(context, store, yesterday).await)
+}
+
+/// Tells of the breaches of a day, and of those of the days before it that a run has looked at before.
+async fn alert_of_days(context: &RunContext, store: &dyn Store, last: Day) -> AlertReport {
+    let mut told = AlertReport::default();
+    for n in (0..=ALERT_DAYS).rev() {
+        let day = last.plus(-n);
+        let done = async {
+            // Of a day that nobody has looked at in its time, nobody is told now.
+            if n > 0 && !Sent::is_there(store, day).await? {
+                return Ok(AlertReport::default());
+            }
+            let report = report_of(context, store, day).await?;
+            Ok::<_, StoreError>(alert(context, store, day, &report).await)
+        };
+        match done.await {
+            Ok(of_day) => told.add(of_day),
+            Err(error) => told.cause = Some(Cause::from(error)),
+        }
+    }
+    told
 }
 
 async fn alert(
@@ -150,9 +188,6 @@ async fn alert(
     };
     let breaches: Vec<&BudgetCheck> = report.breaches().collect();
     told.breaches = breaches.len();
-    if breaches.is_empty() {
-        return told;
-    }
     let mut sent = match Sent::read(store, day).await {
         Ok(sent) => sent,
         Err(error) => {
@@ -160,6 +195,11 @@ async fn alert(
             return told;
         }
     };
+    // Looked at: later runs look again.
+    if let Err(error) = sent.write(store, day).await {
+        told.cause = Some(Cause::from(error));
+        return told;
+    }
     for channel in &config.channels {
         let news = sent.news(channel.name(), &breaches);
         if news.is_empty() {

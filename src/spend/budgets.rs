@@ -25,6 +25,11 @@ pub enum Threshold {
 }
 
 impl Threshold {
+    /// Whether it is about the charges of a day.
+    pub(super) fn is_of_day(self) -> bool {
+        matches!(self, Self::Daily | Self::Month | Self::Projected)
+    }
+
     /// As it stands in the record of what was sent.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -167,8 +172,15 @@ fn check(
     day: Day,
 ) -> Vec<BudgetCheck> {
     let trailing = i64::from(budget.trailing_days);
-    let daily = sum(members, |a| a.spend);
-    let before = sum(members, |a| a.rows.mean(day.plus(-trailing), day.plus(-1)));
+    // After days without a value, a day's share of what came since.
+    let daily = sum(members, |a| {
+        Some(a.spend? / f64::from(a.days.unwrap_or(1).max(1)))
+    });
+    // A mean of fewer days than are asked for would be another.
+    let before = sum(members, |a| {
+        let (mean, days) = a.rows.mean(day.plus(-trailing), day.plus(-1))?;
+        (days >= trailing as f64).then_some(mean)
+    });
     // A month so far that is not known to its end is known to be no less.
     let month = Sum {
         partial: daily.partial,
@@ -189,7 +201,10 @@ fn check(
         (
             Threshold::Projected,
             budget.projected,
-            sum(members, |a| a.projected),
+            Sum {
+                partial: daily.partial,
+                ..sum(members, |a| a.projected)
+            },
         ),
         (
             Threshold::Change,
@@ -268,6 +283,7 @@ mod tests {
             .collect();
         let report = spend_report(
             day("2026-11-20"),
+            day("2026-11-30").start(),
             String::new(),
             &wanted,
             &all,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::budgets::{BudgetCheck, check_budgets};
+use super::budgets::{BudgetCheck, BudgetState, check_budgets};
 use crate::config::Budget;
 use crate::model::{AccountId, Day, Lane, iso_seconds};
 use crate::normalize::{ChargeState, DayCharge};
@@ -27,6 +27,7 @@ pub struct AccountRows {
 /// Which rows of the `spend` table are whose. A payer's total is everybody's: its own charges are those of the series by account. What an
 /// account says of itself goes over what its payer says.
 pub fn account_rows(lanes: Vec<(Lane, Vec<DayCharge>)>) -> BTreeMap<AccountId, AccountRows> {
+    // By day: where an account's own word of a day is missing, its payer's stands.
     let mut own: BTreeMap<AccountId, AccountRows> = BTreeMap::new();
     let mut linked: BTreeMap<AccountId, AccountRows> = BTreeMap::new();
     let mut payers = BTreeSet::new();
@@ -55,7 +56,19 @@ pub fn account_rows(lanes: Vec<(Lane, Vec<DayCharge>)>) -> BTreeMap<AccountId, A
     }
     own.retain(|account, _| !payers.contains(account));
     for (account, rows) in linked {
-        own.entry(account).or_insert(rows);
+        let entry = own.entry(account).or_default();
+        if entry.currency.is_empty() {
+            entry.currency.clone_from(&rows.currency);
+        }
+        if entry.currency != rows.currency {
+            continue;
+        }
+        for (day, row) in rows.days {
+            let there = entry.days.get(&day);
+            if there.is_none_or(|t| t.month_to_date.is_none()) {
+                entry.days.insert(day, row);
+            }
+        }
     }
     own
 }
@@ -85,6 +98,8 @@ pub struct AccountSpend {
     /// When the last value was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,
+    /// More may still be published of the day.
+    pub provisional: bool,
     #[serde(skip)]
     pub(super) rows: AccountRows,
 }
@@ -112,11 +127,30 @@ impl SpendReport {
         self.budgets.iter().filter(|b| b.is_breached())
     }
 
+    /// Whether some threshold cannot be told because charges of the day are not known.
+    fn has_unknown(&self) -> bool {
+        let of_day = |b: &&BudgetCheck| b.threshold.is_of_day();
+        let mut unknown = self.budgets.iter().filter(of_day);
+        unknown.any(|b| b.state == BudgetState::Unknown)
+    }
+
+    /// Only the accounts that are looked at; what was said of budgets was said of all.
+    #[must_use]
+    pub fn about(mut self, is_about: impl Fn(&AccountId) -> bool) -> Self {
+        let shown = |id: &str| AccountId::parse(id).is_some_and(|id| is_about(&id));
+        self.accounts.retain(|a| shown(&a.account_id));
+        self.missing.retain(|id| shown(id));
+        self.budgets
+            .retain(|b| b.account_id.as_deref().is_none_or(shown));
+        self.total = total(&self.accounts);
+        self
+    }
+
     /// 0; 3 when charges are missing, 8 when a budget is breached and that is asked for.
     pub fn exit_code(&self, fail_on_breach: bool) -> u8 {
         if fail_on_breach && self.breaches().next().is_some() {
             8
-        } else if self.missing.is_empty() {
+        } else if self.missing.is_empty() && !self.has_unknown() {
             0
         } else {
             3
@@ -124,9 +158,16 @@ impl SpendReport {
     }
 }
 
+/// Charges of a day can be expected so long after its end.
+///
+/// # Source
+/// As for `AWS/Billing` in `config/publication.rs`.
+const PUBLISHED_SECONDS: i64 = 86_400;
+
 /// The report of a day. `wanted` are the accounts that charges are expected of, with their aliases.
 pub fn spend_report(
     day: Day,
+    now: i64,
     destination: String,
     wanted: &BTreeMap<AccountId, Option<String>>,
     rows: &BTreeMap<AccountId, AccountRows>,
@@ -136,6 +177,10 @@ pub fn spend_report(
     let accounts: Vec<AccountSpend> = wanted
         .iter()
         .map(|(id, name)| account_spend(id, name.clone(), day, rows.get(id).unwrap_or(&nothing)))
+        .map(|account| AccountSpend {
+            provisional: account.spend.is_some() && now < day.end() + PUBLISHED_SECONDS,
+            ..account
+        })
         .collect();
     let unknown = accounts.iter().filter(|a| a.spend.is_none());
     let missing = unknown.map(|a| a.account_id.clone()).collect();
@@ -158,9 +203,14 @@ fn account_spend(
     let of_day = rows.days.get(&day);
     let month = rows.days.range(day.month_start()..=day);
     let known = month.filter(|(_, r)| r.state != ChargeState::CarriedOver);
-    let month_to_date = known.filter_map(|(_, r)| r.month_to_date).next_back();
-    let rate = rows.mean(day.plus(1 - RATE_DAYS), day);
-    let left = (day.next_month().start() - day.end()) / crate::model::DAY_SECONDS;
+    let last = known
+        .filter_map(|(day, r)| Some((*day, r.month_to_date?)))
+        .next_back();
+    let month_to_date = last.map(|(_, so_far)| so_far);
+    let rate = rows.mean(day.plus(1 - RATE_DAYS), day).map(|mean| mean.0);
+    // Days after the last that is known, whether or not they are over.
+    let since = last.map_or(day, |(day, _)| day).end();
+    let left = (day.next_month().start() - since) / crate::model::DAY_SECONDS;
     AccountSpend {
         account_id: id.to_string(),
         account_name: name,
@@ -176,13 +226,15 @@ fn account_spend(
             .collect(),
         state: of_day.map_or(ChargeState::Missing, |r| r.state).as_str(),
         as_of: of_day.and_then(|r| r.last_ts).map(iso_seconds),
+        provisional: false,
         rows: rows.clone(),
     }
 }
 
 impl AccountRows {
-    /// The mean of the days from `first` to `last`, as far as they are known: a value after a gap counts for all the days it covers.
-    pub(super) fn mean(&self, first: Day, last: Day) -> Option<f64> {
+    /// The mean of the days from `first` to `last`, as far as they are known, and of how many days it is: a value after a gap counts for all the
+    /// days it covers.
+    pub(super) fn mean(&self, first: Day, last: Day) -> Option<(f64, f64)> {
         let mut sum = 0.0;
         let mut days = 0.0;
         for row in self.days.range(first..=last).map(|(_, row)| row) {
@@ -191,7 +243,7 @@ impl AccountRows {
                 days += f64::from(n);
             }
         }
-        (days > 0.0).then(|| sum / days)
+        (days > 0.0).then(|| (sum / days, days))
     }
 }
 
@@ -227,6 +279,7 @@ fn total(accounts: &[AccountSpend]) -> AccountSpend {
             "ok"
         },
         as_of: None,
+        provisional: accounts.iter().any(|a| a.provisional),
         rows: AccountRows::default(),
     }
 }
@@ -325,7 +378,14 @@ pub(super) mod tests {
             (id(B), None),
             (id(PAYER), None),
         ]);
-        let report = spend_report(day("2026-11-07"), "lake".to_owned(), &wanted, &all, &[]);
+        let report = spend_report(
+            day("2026-11-07"),
+            day("2026-11-30").start(),
+            "lake".to_owned(),
+            &wanted,
+            &all,
+            &[],
+        );
         let of = |n: usize| {
             let a = &report.accounts[n];
             (a.spend, a.month_to_date, a.projected, a.state)

@@ -152,9 +152,26 @@ pub fn spend_text(report: &SpendReport) -> String {
         line(&account.account_id, name(account), account, limit, state);
     }
     if report.accounts.len() > 1 {
-        let state = report.total.state;
-        line("all", String::new(), &report.total, String::new(), state);
+        // Held to by a budget of all: of whatever name, it is about every account.
+        let of_all = report
+            .budgets
+            .iter()
+            .filter(|b| b.account_id.is_none() && b.accounts.len() == report.accounts.len());
+        let nearest = of_all.max_by(|a, b| a.share().total_cmp(&b.share()));
+        let limit = nearest.map_or("-".to_owned(), BudgetCheck::short_limit);
+        let state = match nearest {
+            Some(check) if check.is_breached() => "BREACH",
+            _ => report.total.state,
+        };
+        line("all", String::new(), &report.total, limit, state);
     }
+    budget_lines(&mut out, report);
+    missing_lines(&mut out, report);
+    out
+}
+
+/// Thresholds that are passed or not known, each; those that are kept while they are few.
+fn budget_lines(out: &mut String, report: &SpendReport) {
     let kept = report.budgets.iter().filter(|b| b.state == BudgetState::Ok);
     // Hundreds of accounts, each within its budget, are one line.
     let kept: Vec<&BudgetCheck> = kept.collect();
@@ -180,6 +197,10 @@ pub fn spend_text(report: &SpendReport) -> String {
             grouped(many.len() as u64)
         );
     }
+}
+
+/// What is not known, and what may still change.
+fn missing_lines(out: &mut String, report: &SpendReport) {
     let lacking = |state: &str| {
         report
             .accounts
@@ -187,6 +208,13 @@ pub fn spend_text(report: &SpendReport) -> String {
             .filter(|a| a.spend.is_none() && a.state == state)
             .count()
     };
+    if report.total.provisional {
+        let _ = writeln!(
+            out,
+            "  note: AWS/Billing publishes for a day after the day's end: these charges of {} may still rise",
+            report.date
+        );
+    }
     if !report.missing.is_empty() {
         let carried = lacking("carried_over");
         let _ = writeln!(
@@ -206,7 +234,6 @@ pub fn spend_text(report: &SpendReport) -> String {
             "    = cwlake export --dataset spend reads them; billing alerts must be turned on in the account that pays"
         );
     }
-    out
 }
 
 #[cfg(test)]

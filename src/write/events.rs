@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
 use crate::model::{Day, LogEvent};
 
@@ -51,6 +52,8 @@ pub struct EventSorter {
     next_run: usize,
     seq: u64,
     old: Vec<Old>,
+    /// Spills that were handed out and are not known to be on disk.
+    open_spills: Arc<AtomicUsize>,
 }
 
 /// Events of a unit that is there, in the order of its file.
@@ -69,6 +72,7 @@ impl std::fmt::Debug for Old {
 pub struct Spill {
     entries: Vec<Entry>,
     path: PathBuf,
+    open_spills: Arc<AtomicUsize>,
 }
 
 impl EventSorter {
@@ -82,6 +86,7 @@ impl EventSorter {
             next_run: 0,
             seq: 0,
             old: Vec::new(),
+            open_spills: Arc::default(),
         }
     }
 
@@ -101,9 +106,11 @@ impl EventSorter {
 
     fn spill(&mut self) -> Spill {
         self.bytes = 0;
+        self.open_spills.fetch_add(1, Atomic::SeqCst);
         Spill {
             entries: std::mem::take(&mut self.waiting),
             path: self.run(),
+            open_spills: Arc::clone(&self.open_spills),
         }
     }
 
@@ -119,11 +126,16 @@ impl EventSorter {
         self.old.push(Old(events));
     }
 
-    /// Ends the gathering. Every spill was written before.
+    /// Ends the gathering.
     ///
     /// # Errors
-    /// The file system's.
+    /// The file system's; and when a spill was not written to its end: its events, of whichever window and day, would be missing.
     pub fn finish(mut self) -> io::Result<SortedEvents> {
+        if self.open_spills.load(Atomic::SeqCst) > 0 {
+            return Err(io::Error::other(
+                "not all events that were read could be kept on disk",
+            ));
+        }
         self.waiting.sort_by(order);
         while self.runs.len() > OPEN_RUNS {
             let some: Vec<PathBuf> = self.runs.drain(..OPEN_RUNS).collect();
@@ -182,7 +194,9 @@ impl Spill {
         for entry in &self.entries {
             writer.write(entry)?;
         }
-        writer.finish()
+        writer.finish()?;
+        self.open_spills.fetch_sub(1, Atomic::SeqCst);
+        Ok(())
     }
 }
 
@@ -336,10 +350,13 @@ impl Merge {
 const WINDOW_LOG: u32 = 17;
 
 struct RunWriter {
+    written: u64,
     out: zstd::stream::Encoder<'static, BufWriter<File>>,
 }
 
+/// In place of an id's length: there is none, or the run ends here.
 const NO_ID: u16 = u16::MAX;
+const END: u16 = u16::MAX - 1;
 
 impl RunWriter {
     fn create(path: &Path) -> io::Result<Self> {
@@ -349,7 +366,7 @@ impl RunWriter {
         let file = BufWriter::new(File::create(path)?);
         let mut out = zstd::stream::Encoder::new(file, 1)?;
         out.window_log(WINDOW_LOG)?;
-        Ok(Self { out })
+        Ok(Self { written: 0, out })
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
@@ -357,7 +374,7 @@ impl RunWriter {
         let short = |text: &str| {
             u16::try_from(text.len())
                 .ok()
-                .filter(|n| *n != NO_ID)
+                .filter(|n| *n < END)
                 .ok_or_else(|| io::Error::other("the name of a log group or stream is too long"))
         };
         let id = event.id.as_deref();
@@ -371,6 +388,7 @@ impl RunWriter {
         head[28..30].copy_from_slice(&id_length.to_le_bytes());
         let length = u32::try_from(event.message.len()).map_err(io::Error::other)?;
         head[30..34].copy_from_slice(&length.to_le_bytes());
+        self.written += 1;
         self.out.write_all(&head)?;
         for text in [
             &*event.group,
@@ -383,12 +401,19 @@ impl RunWriter {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<()> {
+    /// The last record says how many there were: a file that was cut short is then no short run.
+    fn finish(mut self) -> io::Result<()> {
+        let mut head = [0; 34];
+        head[16..24].copy_from_slice(&self.written.to_le_bytes());
+        head[28..30].copy_from_slice(&END.to_le_bytes());
+        self.out.write_all(&head)?;
         self.out.finish()?.flush()
     }
 }
 
 struct RunReader {
+    read: u64,
+    ended: bool,
     from: zstd::stream::Decoder<'static, BufReader<File>>,
     group: Arc<str>,
     stream: Arc<str>,
@@ -397,6 +422,8 @@ struct RunReader {
 impl RunReader {
     fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
+            read: 0,
+            ended: false,
             from: zstd::stream::Decoder::new(File::open(path)?)?,
             group: Arc::from(""),
             stream: Arc::from(""),
@@ -410,12 +437,11 @@ impl RunReader {
     }
 
     fn read(&mut self) -> io::Result<Option<Entry>> {
-        let mut head = [0; 34];
-        match self.from.read_exact(&mut head[..1]) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            other => other?,
+        if self.ended {
+            return Ok(None);
         }
-        self.from.read_exact(&mut head[1..])?;
+        let mut head = [0; 34];
+        self.from.read_exact(&mut head)?;
         let number = |at: usize| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&head[at..at + 8]);
@@ -423,6 +449,15 @@ impl RunReader {
         };
         let short = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
         let (ts, ingested_at, seq) = (number(0), number(8), number(16).cast_unsigned());
+        if short(28) == END {
+            self.ended = true;
+            return if seq == self.read {
+                Ok(None)
+            } else {
+                Err(io::Error::other("a run of events is shorter than it was"))
+            };
+        }
+        self.read += 1;
         let (group, stream) = (self.text(short(24).into())?, self.text(short(26).into())?);
         let id = match short(28) {
             NO_ID => None,
@@ -547,6 +582,36 @@ mod tests {
                 (4, "kept")
             ]
         );
+    }
+
+    #[test]
+    fn what_could_not_be_kept_on_disk_is_no_short_day() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let gathered = |folder: &str| {
+            let mut sorter = EventSorter::new(&dir.path().join(folder));
+            sorter.push(vec![
+                event(1, "s", Some(1), "a"),
+                event(2, "s", Some(2), "b"),
+            ]);
+            (sorter.spill(), sorter)
+        };
+        let (spill, sorter) = gathered("dropped");
+        drop(spill);
+        assert!(sorter.finish().is_err());
+        let (spill, sorter) = gathered("cut");
+        spill.write().expect("written");
+        let path = dir.path().join("cut/1.events");
+        for length in [0, 5, 20] {
+            let bytes = std::fs::read(&path).expect("read");
+            std::fs::write(&path, &bytes[..length.min(bytes.len())]).expect("cut");
+            let broken = match RunReader::open(&path) {
+                Ok(mut run) => run.any(|e| e.is_err()),
+                Err(_) => true,
+            };
+            assert!(broken, "{length} bytes");
+            std::fs::write(&path, bytes).expect("mended");
+        }
+        assert_eq!(sorted(sorter).len(), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use cwlake::config::{Overrides, RangeRequest};
-use cwlake::emulator::World;
+use cwlake::emulator::{Emulator, World};
 use cwlake::model::UnitOutcome;
 use cwlake::report::RunReport;
 use cwlake::run::{RunError, export, plan, status, verify};
@@ -581,7 +581,7 @@ async fn charges_of_a_payer_are_those_of_its_members_and_cost_what_the_plan_says
         .collect();
     // The payer's own total is everybody's and is not counted again.
     assert!(of[PROD].is_some() && of[PROD] == of[TEST], "{of:?}");
-    assert_eq!(of[CALLER], None);
+    assert!(!of.contains_key(CALLER), "it has none of its own: {of:?}");
     assert_eq!(spent.total.month_to_date, of[PROD].map(|x| x * 2.0));
     // Read again, a month is what it was.
     let before = (files(&lab, "spend"), files(&lab, "spend_intraday"));
@@ -623,4 +623,100 @@ async fn short_cadence_asks_for_charges_once_an_hour() {
     }
     // Three series of two accounts each time.
     assert_eq!(billed, [6, 6, 6, 12, 12]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_has_read_stays_when_its_group_is_gone() {
+    let mut lab = lab("", "", LOGS).await;
+    lab.export().await;
+    let before = ids(&lab);
+    // The first account's group is gone, the other's has far more events than both had.
+    let mut later = world("", "");
+    later.accounts[1].log_groups.clear();
+    later.accounts[1].log_groups = later.accounts[2].log_groups.clone();
+    later.accounts[1].log_groups[0].name = "/app/other".to_owned();
+    later.accounts[1].log_groups[0].events_per_day = 9_000;
+    lab.emulator = Emulator::start(later, std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+        .await
+        .expect("started");
+    let report = lab.export().await;
+    assert_eq!(report.exit_code(), 0, "{}", report.text());
+    let after = ids(&lab);
+    let lost = before.difference(&after).count();
+    assert_eq!((lost, after.len()), (0, before.len() + 2 * 9_000));
+    // Forced, it is what is there now.
+    lab.force = true;
+    lab.export().await;
+    assert_eq!(ids(&lab).len(), 2 * 9_000 + 2 * 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_is_partly_beyond_its_groups_retention_is_not_called_whole() {
+    let mut short = world("", "");
+    short.accounts[1].log_groups[0].retention_days = Some(1);
+    let lab = Lab::new(short).await.with_config(&config(LOGS));
+    let report = lab.export().await;
+    assert_eq!(report.exit_code(), 3, "{}", report.text());
+    let cut: Vec<_> = report.units.iter().filter(|u| !u.complete).collect();
+    assert!(cut.len() == 2 && cut.iter().all(|u| u.account_id == PROD && u.rows > 1_000));
+    assert!(
+        report.text().contains("keeps its events for 1 days"),
+        "{}",
+        report.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_no_group_has_is_told_and_one_that_some_lack_stops_nothing() {
+    for pattern in ["", "filter_pattern = \"request\"\n"] {
+        // The other account's group has one stream.
+        let table = format!(
+            "[[logs]]\ngroups = [\"/app/*\"]\nstreams = [\"stream-2\", \"streem-1\"]\n{pattern}"
+        );
+        let lab = lab("", "", &table).await;
+        let report = lab.export().await;
+        assert_eq!(report.exit_code(), 0, "{pattern}: {}", report.text());
+        assert_eq!(
+            report.fleet.unmatched,
+            ["log stream streem-1 of [[logs]] in line 19"]
+        );
+        assert!(!rows(&lab, "logs").is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_cadence_finishes_a_month_before_it_leaves_it() {
+    let text = format!("spend = {{}}\n{}", config(""));
+    let lab = Lab::new(world("", "")).await.with_config(&text);
+    let since = RangeRequest {
+        since: Some("last".to_owned()),
+        ..RangeRequest::default()
+    };
+    let at = |text: &str| {
+        text.parse::<jiff::Timestamp>()
+            .expect("an instant")
+            .as_second()
+    };
+    for now in ["2026-11-28T20:00:00Z", "2026-12-02T02:00:00Z"] {
+        let report = export(&lab.context_at(&since, at(now), &Overrides::default()))
+            .await
+            .expect("a report");
+        assert_eq!(report.exit_code(), 0, "{}", report.text());
+    }
+    let batches = rows(&lab, "spend");
+    let days: BTreeSet<i32> = batches
+        .iter()
+        .flat_map(|b| {
+            let days = b.column_by_name("day").expect("day");
+            days.as_primitive::<arrow_array::types::Date32Type>()
+                .values()
+                .to_vec()
+        })
+        .collect();
+    let first = *days.first().expect("a day");
+    // Every day of November, and the first of December.
+    assert_eq!(
+        days.into_iter().collect::<Vec<_>>(),
+        (first..first + 31).collect::<Vec<_>>()
+    );
 }

@@ -72,6 +72,12 @@ pub async fn doctor(context: &RunContext) -> Result<DoctorReport, RunError> {
             .await;
         report.checks.extend(checks.into_iter().flatten());
     }
+    for channel in context.config.alert.iter().flat_map(|a| &a.channels) {
+        let text = "not tried: cwlake spend --alert --dry-run FILE writes the message";
+        report
+            .checks
+            .push(Check::ok("alert", channel.name(), text.to_owned()));
+    }
     context
         .progress
         .stage("writing, reading and deleting a probe");

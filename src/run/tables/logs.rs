@@ -66,6 +66,8 @@ pub(in crate::run) struct LogsJob {
     groups: Vec<PlannedGroup>,
     /// Names of groups that exist in the lane, for whoever is told that one does not.
     pub(super) known: Vec<String>,
+    /// Groups that are selected, and whose class keeps their events from being read.
+    unreadable: BTreeSet<String>,
     /// By table: the first group it wants here.
     pub(super) first_of_table: BTreeMap<usize, String>,
     now: i64,
@@ -77,6 +79,8 @@ struct PlannedGroup {
     name: Arc<str>,
     queries: Vec<LogQuery>,
     bytes_a_day: u64,
+    /// Events before this second are no longer kept; with the days they are kept for.
+    kept_since: Option<(i64, u32)>,
 }
 
 impl LogsJob {
@@ -101,10 +105,13 @@ impl LogsJob {
         let listed = log_groups(&client, &prefix(&config.logs), stats).await?;
         let mut first_of_table = BTreeMap::new();
         let mut groups = Vec::new();
+        let mut unreadable = BTreeSet::new();
         for group in &listed {
             let mut queries = Vec::new();
             for (table, selection) in config.logs.iter().enumerate() {
-                if selection.wants(&group.name) {
+                if selection.wants(&group.name) && !group.is_readable {
+                    unreadable.insert(group.name.clone());
+                } else if selection.wants(&group.name) {
                     first_of_table
                         .entry(table)
                         .or_insert_with(|| group.name.clone());
@@ -120,6 +127,10 @@ impl LogsJob {
                     name: Arc::from(group.name.as_str()),
                     queries,
                     bytes_a_day: bytes_a_day(group, context.now),
+                    kept_since: group
+                        .retention_days
+                        .map(|days| (context.now - i64::from(days) * DAY_SECONDS, days))
+                        .filter(|(edge, _)| *edge > group.created),
                 });
             }
         }
@@ -128,6 +139,7 @@ impl LogsJob {
             scope,
             groups,
             known: listed.into_iter().map(|g| g.name).collect(),
+            unreadable,
             first_of_table,
             now: context.now,
         })
@@ -233,7 +245,19 @@ impl LogsJob {
                 mode.is_asked() && !day.window().intersection(round).is_empty()
             });
             left = later;
-            let read = self.round(around, lane, round, &days, &mut calls).await;
+            let limit = around.context.config.limits.unit_timeout;
+            let reading = self.round(around, lane, round, &days, &mut calls);
+            let read = match tokio::time::timeout(limit, reading).await {
+                Ok(read) => read,
+                Err(_) => {
+                    let text = format!("not finished within {} s", limit.as_secs());
+                    let cause = Cause::new(CauseKind::TimeLimit, text)
+                        .with_hint("raise limits.unit_timeout_secs, or select fewer groups");
+                    let mut failed = Round::default();
+                    failed.fail_all(&days, &cause);
+                    failed
+                }
+            };
             let made = self.units_of(lane, round, days, read);
             let (done, cause) = publish_all(around, &mut self.scope, lane, made).await;
             units.extend(done);
@@ -269,13 +293,11 @@ impl LogsJob {
         let mut made = Round::default();
         let mut sorter = EventSorter::new(&folder);
         for (day, mode) in days {
-            if *mode == DayMode::Merge {
-                match self.old_events(around, lane, *day).await {
-                    Ok(Some(old)) => sorter.add_old(old),
-                    Ok(None) => {}
-                    Err(cause) => {
-                        made.failed.insert(*day, cause);
-                    }
+            match self.old_events(around, lane, (*day, *mode)).await {
+                Ok(Some(old)) => sorter.add_old(old),
+                Ok(None) => {}
+                Err(cause) => {
+                    made.failed.insert(*day, cause);
                 }
             }
         }
@@ -317,21 +339,35 @@ impl LogsJob {
         made
     }
 
-    /// The events of a unit that this run adds to.
+    /// The events that are there and stay: of a day that is read in part; and of a whole day too, as far as the same was asked for, since a group
+    /// that was deleted or keeps its events for a short time no longer gives what an earlier run has read.
     async fn old_events(
         &self,
         around: &Surroundings,
         lane: &Lane,
-        day: Day,
-    ) -> Result<Option<Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>>, Cause> {
+        (day, mode): (Day, DayMode),
+    ) -> Result<Option<OldEvents>, Cause> {
+        let is_whole = mode == DayMode::Replace;
+        if is_whole && around.context.force {
+            return Ok(None);
+        }
         let key = layout::unit(layout::LOGS, day, lane);
         let scratch = around.lake.staging();
         let Some(path) = around.lake.store().open(&key, &scratch).await? else {
             return Ok(None);
         };
-        let facts = read_facts(&path).map_err(|e| with_sources(&e))?;
-        if !around.context.force && facts.plan_hash.as_ref() != Some(&self.scope.plan_hash) {
-            return Err(other_plan());
+        let facts = match read_facts(&path) {
+            // What is broken is replaced by a whole day.
+            Err(_) if is_whole => return Ok(None),
+            facts => facts.map_err(|e| with_sources(&e))?,
+        };
+        if facts.plan_hash.as_ref() != Some(&self.scope.plan_hash) {
+            return if is_whole {
+                Ok(None)
+            } else {
+                let text = "the events that are there were selected otherwise, and only a part of the day is asked";
+                Err(Cause::new(CauseKind::Destination, text).with_hint("export the whole day"))
+            };
         }
         let rows = read_rows(&path).map_err(|e| with_sources(&e))?;
         let events = rows.flat_map(|batch| {
@@ -414,13 +450,43 @@ impl LogsJob {
         );
         match (read.await, &task.query) {
             // The stream is in others of the groups, or in none: that is told when no group has it.
-            (Err(cause), LogQuery::Stream(_)) if is_missing(&cause) => Ok(()),
+            (Err(cause), query) if stream_of(query).is_some() && is_missing(&cause) => Ok(()),
             (Err(cause), _) => Err(Cause {
                 message: format!("{} ({})", cause.message, task.group),
                 ..cause
             }),
-            (Ok(()), _) => Ok(()),
+            (Ok(()), query) => {
+                if let Some(stream) = stream_of(query) {
+                    let mut found = around
+                        .streams
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    found.insert(stream.to_owned());
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Why a day is not whole: a group no longer keeps all of it, and no run has read it while it did.
+    fn gone(&self, day: Day, outcome: UnitOutcome) -> Option<Cause> {
+        let before = self.scope.records.committed(day);
+        let was_whole = before.is_some_and(|c| {
+            c.complete
+                && c.plan_hash == self.scope.plan_hash
+                && (outcome == UnitOutcome::Written || c.files.is_empty())
+        });
+        let cut = |g: &&PlannedGroup| g.kept_since.is_some_and(|(edge, _)| edge > day.start());
+        let group = self.groups.iter().find(cut).filter(|_| !was_whole)?;
+        let (edge, days) = group.kept_since?;
+        let text = format!(
+            "log group {} keeps its events for {days} days: what was before {} is gone",
+            group.name,
+            iso_seconds(edge)
+        );
+        Some(Cause::new(CauseKind::Other, text).with_hint(
+            "read it more often (--since last), keep its events longer, or leave it out by exclude",
+        ))
     }
 
     fn units_of(
@@ -458,11 +524,14 @@ impl LogsJob {
                     report.first_ts = span.map(|(first, _)| iso_seconds(first.div_euclid(1_000)));
                     report.last_ts = span.map(|(_, last)| iso_seconds(last.div_euclid(1_000)));
                     report.series_asked = self.groups.len() as u64;
+                    let gone = self.gone(day, report.outcome);
+                    report.complete = gone.is_none();
+                    report.cause = gone;
                     NewUnit {
                         day,
                         mode,
                         staged,
-                        complete: true,
+                        complete: report.complete,
                         covered: covered.clone(),
                         report,
                     }
@@ -494,6 +563,9 @@ struct DayFile {
     first: i64,
     last: i64,
 }
+
+/// Events of a unit that is there.
+type OldEvents = Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>;
 
 /// One chain of requests.
 struct Task {
@@ -642,17 +714,30 @@ fn prefix(selections: &[LogSelection]) -> String {
 }
 
 fn queries_of(selection: &LogSelection) -> Vec<LogQuery> {
+    let streams = selection.streams.iter();
     if selection.reads_streams() {
-        let streams = selection.streams.iter();
         return streams
             .map(|s| LogQuery::Stream(Arc::from(s.as_str())))
             .collect();
     }
-    vec![LogQuery::Filter {
+    let filter = |streams: Vec<String>| LogQuery::Filter {
         stream_prefix: selection.stream_prefix.clone(),
-        streams: selection.streams.clone(),
+        streams,
         pattern: selection.filter_pattern.clone(),
-    }]
+    };
+    if selection.streams.is_empty() {
+        return vec![filter(Vec::new())];
+    }
+    // One by one: a request that names a stream the group does not have is refused whole.
+    streams.map(|s| filter(vec![s.clone()])).collect()
+}
+
+/// The stream that a query names.
+fn stream_of(query: &LogQuery) -> Option<&str> {
+    match query {
+        LogQuery::Stream(stream) => Some(stream),
+        LogQuery::Filter { streams, .. } => streams.first().map(String::as_str),
+    }
 }
 
 /// Bytes a group takes in a day: what it stores over the days it has stored for.
@@ -665,7 +750,7 @@ fn bytes_a_day(group: &LogGroup, now: i64) -> u64 {
 }
 
 fn is_missing(cause: &Cause) -> bool {
-    cause.message.contains("ResourceNotFoundException")
+    cause.message.contains("ResourceNotFoundException") && cause.message.contains("log stream")
 }
 
 /// A day that is not asked for.
@@ -742,7 +827,21 @@ pub(in crate::run) async fn check_logs(
         return Err(RunError::Config(config.unknown_groups(&missing, &known)));
     }
     try_patterns(&jobs, config, context.now).await?;
-    Ok(unmatched(&jobs, config))
+    let mut none = unmatched(&jobs, config);
+    let unreadable: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.unreadable).collect();
+    none.extend(unreadable.into_iter().map(|name| {
+        format!("log group {name} (its class is Infrequent Access, which only Logs Insights reads)")
+    }));
+    if !jobs.is_empty() {
+        let name = |(table, name): (usize, String)| {
+            format!(
+                "log group {name} of [[logs]] in line {}",
+                config.logs[table].line
+            )
+        };
+        none.extend(missing.into_iter().map(name));
+    }
+    Ok(none)
 }
 
 async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Result<(), RunError> {
@@ -770,14 +869,34 @@ async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Res
     Ok(())
 }
 
+/// Streams that are named and that no group has.
+pub(in crate::run) fn unknown_streams(
+    config: &ExportConfig,
+    found: &BTreeSet<String>,
+) -> Vec<String> {
+    let named = config
+        .logs
+        .iter()
+        .flat_map(|s| s.streams.iter().map(move |name| (s.line, name)));
+    let unknown = named.filter(|(_, name)| !found.contains(*name));
+    unknown
+        .map(|(line, name)| format!("log stream {name} of [[logs]] in line {line}"))
+        .collect()
+}
+
 fn unmatched(jobs: &[&LogsJob], config: &ExportConfig) -> Vec<String> {
     if jobs.is_empty() {
         return Vec::new();
     }
+    let named_alone = |n: usize| {
+        let selection = &config.logs[n];
+        selection.named_groups().count() == selection.groups.texts().len()
+    };
     let is_matched = |n: &usize| jobs.iter().any(|job| job.first_of_table.contains_key(n));
     let tables = config.logs.iter().enumerate();
     tables
-        .filter(|(n, _)| !is_matched(n))
+        // Those of names alone are told name by name.
+        .filter(|(n, _)| !is_matched(n) && !named_alone(*n))
         .map(|(_, s)| {
             format!(
                 "[[logs]] in line {} ({})",

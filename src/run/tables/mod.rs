@@ -5,8 +5,8 @@ mod logs;
 mod publish;
 mod spend;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -27,6 +27,7 @@ use crate::write::layout;
 use self::instances::InstancesJob;
 use self::logs::LogsJob;
 pub(super) use self::logs::check_logs;
+use self::logs::unknown_streams;
 pub(super) use self::publish::note_unread as note_unread_table;
 use self::spend::SpendJob;
 pub(super) use self::spend::billing_region;
@@ -75,7 +76,8 @@ impl ReadyTable {
     /// Whether there is anything of what was selected.
     fn has_matched(&self) -> bool {
         match self {
-            Self::Instances(job) => job.found() > 0,
+            // All instances are asked for: there being none is an answer.
+            Self::Instances(_) => true,
             Self::Logs(job) => job.has_matched(),
             Self::Spend(job) => job.has_matched(),
         }
@@ -192,6 +194,8 @@ pub(super) struct Surroundings {
     pub(super) bounds: Bounds,
     pub(super) context: RunContext,
     pub(super) account_name: Option<Arc<str>>,
+    /// Log streams that were named and are there.
+    pub(super) streams: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Lanes whose logs are read at once: each holds events that wait to be sorted.
@@ -206,6 +210,7 @@ pub(super) async fn export_tables(
     report: &mut crate::report::RunReport,
 ) {
     let reports = std::mem::take(&mut report.tables);
+    let streams = Arc::new(Mutex::new(BTreeSet::new()));
     let (logs, others): (Vec<_>, Vec<_>) = tables
         .into_iter()
         .zip(reports)
@@ -221,6 +226,7 @@ pub(super) async fn export_tables(
                     bounds: bounds.clone(),
                     context: context.clone(),
                     account_name: table.account_name.clone(),
+                    streams: Arc::clone(&streams),
                 };
                 export_table(table, report, around)
             })
@@ -230,6 +236,14 @@ pub(super) async fn export_tables(
             report.tables.push(table);
             report.units.extend(units);
         }
+    }
+    let of_logs = || report.units.iter().filter(|u| u.dataset == layout::LOGS);
+    // Where something failed, or nothing was read, a stream may be there.
+    let all_read = of_logs().any(|u| u.complete) && !of_logs().any(UnitReport::is_short);
+    if all_read && of_logs().any(|u| u.outcome != UnitOutcome::Skipped) {
+        let found = streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown = unknown_streams(&context.config, &found);
+        report.fleet.unmatched.extend(unknown);
     }
     report.tables.sort_by(|a, b| {
         (a.dataset, &a.account_id, &a.region).cmp(&(b.dataset, &b.account_id, &b.region))
@@ -257,7 +271,11 @@ async fn export_table(
         }
     };
     let context = around.context.clone();
-    let limit = context.config.limits.unit_timeout;
+    // Logs keep to their limit stretch by stretch: what is finished stays.
+    let limit = match dataset {
+        Dataset::Logs => std::time::Duration::from_secs(u64::from(u32::MAX)),
+        _ => context.config.limits.unit_timeout,
+    };
     let (job_around, job_lane) = (around.clone(), lane.clone());
     let job = tokio::spawn(async move {
         match ready {
@@ -339,8 +357,7 @@ pub(super) fn units_of(
         Dataset::Logs => vec![(layout::LOGS, days())],
         Dataset::Instances => vec![(layout::INSTANCES, vec![Day::containing(context.now)])],
         Dataset::Spend => {
-            let mut months: Vec<Day> = days().into_iter().map(Day::month_start).collect();
-            months.dedup();
+            let months = spend::months(context, lane);
             vec![
                 (layout::SPEND, months.clone()),
                 (layout::SPEND_INTRADAY, months),

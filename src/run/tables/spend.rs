@@ -87,6 +87,20 @@ pub(in crate::run) struct SpendJob {
     planned: Instant,
 }
 
+/// The months of the days that are asked for, oldest first; and the one before while its charges are not final: they are corrected in the first
+/// days of the next, and are asked for in the same requests.
+pub(super) fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
+    let days = context.table_days(Dataset::Spend, lane).into_iter();
+    let mut months: Vec<Day> = days.map(Day::month_start).collect();
+    let this = Day::containing(context.now).month_start();
+    if context.now < this.start() + FINAL_SECONDS && months.contains(&this) {
+        months.insert(0, this.plus(-1).month_start());
+    }
+    months.sort();
+    months.dedup();
+    months
+}
+
 /// A month of charges.
 #[derive(Clone, Copy, Debug)]
 struct Month {
@@ -103,12 +117,7 @@ impl SpendJob {
         stats: &mut CallStats,
     ) -> Result<Self, Cause> {
         let (lane, store, now) = (client.lane().clone(), &*place.store, context.now);
-        let mut firsts: Vec<Day> = context
-            .table_days(Dataset::Spend, &lane)
-            .into_iter()
-            .map(Day::month_start)
-            .collect();
-        firsts.dedup();
+        let firsts = months(context, &lane);
         let mut records = LaneRecords::new(layout::SPEND, lane.clone());
         let mut intraday_records = LaneRecords::new(layout::SPEND_INTRADAY, lane.clone());
         records.read(store, firsts.iter().copied()).await?;
