@@ -14,6 +14,11 @@ fn sdk(base: &BaseSession, region: &Region, role: Option<&RoleConfig>) -> aws_co
     base.sdk(region, &credentials)
 }
 
+/// An export waits for its alerts, and the next run sends what was not taken: few tries are enough.
+fn tries(limits: &Limits) -> u32 {
+    limits.attempts.min(3)
+}
+
 fn hinted(cause: Cause, action: &str, role: Option<&RoleConfig>) -> Cause {
     let who = role.map_or("the caller", |r| r.arn.as_str());
     match cause.kind {
@@ -52,7 +57,7 @@ pub async fn send_mail(
         .build();
     let to = addresses.map(|a| a.to.clone());
     let destination = Destination::builder().set_to_addresses(to).build();
-    let sent = retried("SendEmail", limits.attempts, || {
+    let sent = retried("SendEmail", tries(limits), || {
         client
             .send_email()
             .set_from_email_address(addresses.map(|a| a.from.clone()))
@@ -85,7 +90,7 @@ pub async fn put_event(
         .event_bus_name(arn)
         .detail(detail)
         .build();
-    let put = retried("PutEvents", limits.attempts, || {
+    let put = retried("PutEvents", tries(limits), || {
         client.put_events().entries(entry.clone()).send()
     });
     let answer = put
@@ -130,7 +135,7 @@ pub async fn publish_message(
         .rev()
         .find(|n| text.is_char_boundary(*n));
     let text = &text[..end.unwrap_or(0)];
-    let published = retried("Publish", limits.attempts, || {
+    let published = retried("Publish", tries(limits), || {
         client
             .publish()
             .topic_arn(arn)

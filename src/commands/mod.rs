@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Doctor(args) => doctor(&args, progress).await,
         Command::Accounts(args) => accounts(&args, progress).await,
         Command::Discover(args) => discover(&args, progress).await,
-        Command::Spend(args) => spend::run(&args, progress).await,
+        Command::Spend(args) => Box::pin(spend::run(&args, progress)).await,
         Command::Iam(args) => iam::iam(&args),
         Command::Ddl(args) => ddl::ddl(&args).await,
         Command::Presets(args) => list_presets(&args),

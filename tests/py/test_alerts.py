@@ -140,7 +140,8 @@ def test_a_dry_run_writes_what_would_be_sent_and_sends_nothing(lake, smtp, tmp_p
     told = spend(tmp_path, {}, "--alert", "--dry-run", tmp_path / "alert.eml")
     check_mail((tmp_path / "alert.eml").read_bytes())
     assert told["written"] == str(tmp_path / "alert.eml") and "alerts" not in told
-    assert not smtp.got and not (tmp_path / "lake/_cwlake/alerts").exists()
+    record = json.loads((tmp_path / "lake/_cwlake/alerts/2026-11-20.json").read_text())
+    assert not smtp.got and record["channels"] == {}
     assert spend(tmp_path, {}, "--fail-on-breach", code=8)["missing"] == []
 
 
