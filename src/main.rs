@@ -61,6 +61,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::Organization(cause)) => exit_code_of(cause),
+        Some(RunError::Unreadable(_)) => 5,
         Some(RunError::OverBudget { .. }) => 8,
         Some(RunError::Stopped(signal)) => {
             if *signal == "SIGTERM" {
@@ -132,7 +133,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         Some(hint.unwrap_or_else(|| otherwise.to_owned()))
     };
     match error.downcast_ref::<RunError>()? {
-        RunError::Credentials(cause) | RunError::Organization(cause) => cause.hint.clone(),
+        RunError::Credentials(cause)
+        | RunError::Organization(cause)
+        | RunError::Unreadable(cause) => cause.hint.clone(),
         RunError::OverBudget { .. } => Some(
             "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
                 .to_owned(),

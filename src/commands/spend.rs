@@ -95,7 +95,7 @@ fn day_of(args: &SpendArgs, now: i64) -> Result<Day, Usage> {
             Day::containing((first.next_month().start() - DAY_SECONDS).min(yesterday))
         }
     };
-    if day.start() >= now {
+    if day.start() > now {
         return Err(Usage(format!("--date: {day} is in the future")));
     }
     Ok(day)

@@ -153,6 +153,9 @@ pub enum RunError {
     /// What the lake knows about itself could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the lake has cannot be read.
+    #[error("{0}")]
+    Unreadable(Cause),
     /// The accounts of the organization are not known.
     #[error("{0}")]
     Organization(Cause),

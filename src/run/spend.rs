@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{base_session, with_accounts};
-use super::day::with_sources;
 use super::pipeline::{RunContext, RunError};
 use super::place::Place;
+use super::tables::each_batch;
 use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::commit::Lake;
 use crate::config::{AlertConfig, Channel};
@@ -13,7 +13,7 @@ use crate::model::{AccountId, Cause, Day, Lane};
 use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
-use crate::write::{Store, StoreError, StoreErrorKind, layout, read_rows_of};
+use crate::write::{Store, layout};
 
 /// Months that are read: the day's, and one before it for means and charts.
 const MONTHS: i64 = 2;
@@ -25,7 +25,9 @@ const MONTHS: i64 = 2;
 pub async fn spend(context: &RunContext, day: Day) -> Result<SpendReport, RunError> {
     let place = Place::of(context).await?;
     let (context, _) = with_accounts(context, &place).await?;
-    let report = report_of(&context, &*place.store, day).await?;
+    let report = report_of(&context, &*place.store, day)
+        .await
+        .map_err(RunError::Unreadable)?;
     Ok(report.about(|id| context.config.is_about(id)))
 }
 
@@ -33,7 +35,7 @@ async fn report_of(
     context: &RunContext,
     store: &dyn Store,
     day: Day,
-) -> Result<SpendReport, StoreError> {
+) -> Result<SpendReport, Cause> {
     let config = &context.config;
     let (rows, payers) = read_rows(store, day).await?;
     let mut wanted: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
@@ -75,7 +77,7 @@ fn is_alive(rows: &AccountRows, day: Day) -> bool {
 async fn read_rows(
     store: &dyn Store,
     day: Day,
-) -> Result<(BTreeMap<AccountId, AccountRows>, BTreeSet<AccountId>), StoreError> {
+) -> Result<(BTreeMap<AccountId, AccountRows>, BTreeSet<AccountId>), Cause> {
     let mut payers = BTreeSet::new();
     let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
     let mut month = day.month_start();
@@ -85,22 +87,14 @@ async fn read_rows(
             let Some((_, lane)) = layout::parse_unit(layout::SPEND, &entry.key) else {
                 continue;
             };
-            let Some(bytes) = store.get(&entry.key).await? else {
-                continue;
-            };
-            let broken = |error: &dyn std::error::Error| StoreError {
-                kind: StoreErrorKind::Refused,
-                doing: format!("reading {}", entry.key),
-                message: with_sources(error).message,
-                hint: Some(format!(
-                    "cwlake export --dataset spend --force --date {month} writes it anew"
-                )),
-            };
+            let hint =
+                format!("cwlake export --dataset spend --force --date {month} writes it anew");
             let mut rows = Vec::new();
-            for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
-                let batch = batch.map_err(|e| broken(&e))?;
-                rows.extend(decode_spend(&batch).map_err(|e| broken(&e))?);
-            }
+            let read = each_batch(store, &entry.key, &hint, |batch| {
+                rows.extend(decode_spend(batch)?);
+                Ok(())
+            });
+            read.await?;
             if rows.iter().any(|r| r.key.linked_account.is_some()) {
                 payers.insert(lane.account.clone());
             }
@@ -128,7 +122,9 @@ pub async fn spend_with_alerts(
     let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id).await?;
     let done = async {
         let store = &**lake.store();
-        let report = report_of(&context, store, day).await?;
+        let report = report_of(&context, store, day)
+            .await
+            .map_err(RunError::Unreadable)?;
         let alerts = if looks_back {
             alert_of_days(&context, store, day).await
         } else {
@@ -166,11 +162,11 @@ async fn alert_of_days(context: &RunContext, store: &dyn Store, last: Day) -> Al
                 return Ok(AlertReport::default());
             }
             let report = report_of(context, store, day).await?;
-            Ok::<_, StoreError>(alert(context, store, day, &report).await)
+            Ok::<_, Cause>(alert(context, store, day, &report).await)
         };
         match done.await {
             Ok(of_day) => told.add(of_day),
-            Err(error) => told.cause = Some(Cause::from(error)),
+            Err(cause) => told.cause = Some(cause),
         }
     }
     told

@@ -48,6 +48,8 @@ pub struct Fault {
 /// Time that no unit covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
+    /// Table.
+    pub dataset: &'static str,
     /// Account.
     pub account_id: String,
     /// Region.
@@ -142,7 +144,7 @@ async fn verify_table(
         }
         // An inventory is there on the days of runs, and a month of charges is one unit.
         if matches!(table, layout::METRICS | layout::LOGS) {
-            report.gaps.extend(gaps(&lane, &covered));
+            report.gaps.extend(gaps(table, &lane, &covered));
         }
     }
     for entry in store.list(&format!("{table}/")).await? {
@@ -318,13 +320,14 @@ fn check_file(
 }
 
 /// What is not covered between a lane's first and last committed day.
-fn gaps(lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
+fn gaps(table: &'static str, lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
     let (Some((first, _)), Some((last, newest))) =
         (units.first_key_value(), units.last_key_value())
     else {
         return Vec::new();
     };
     let gap = |namespace: Option<&String>, from: i64, to: i64| Gap {
+        dataset: table,
         account_id: lane.account.to_string(),
         region: lane.region.to_string(),
         namespace: namespace.cloned(),
@@ -419,9 +422,13 @@ impl VerifyReport {
         }
         for gap in &self.gaps {
             let namespace = gap.namespace.as_deref().unwrap_or("everything");
+            let table = match gap.dataset {
+                layout::METRICS => String::new(),
+                other => format!("{other} "),
+            };
             let _ = writeln!(
                 out,
-                "  gap {}/{} {}: {} to {}",
+                "  gap {table}{}/{} {}: {} to {}",
                 gap.account_id,
                 gap.region,
                 printable(namespace),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::publish::{NewUnit, Table, publish_all, read_unit, stage};
+use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
 use super::{Surroundings, TableDone};
 use crate::accounts::{CallStats, LaneClient};
 use crate::commit::LaneRecords;
@@ -13,9 +13,8 @@ use crate::model::{Cause, Day, Instance, Lane};
 use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
 use crate::plan::Scope;
 use crate::report::UnitReport;
-use crate::run::day::with_sources;
 use crate::run::scope::{DayMode, LaneScope};
-use crate::write::{Store, layout, read_rows_of};
+use crate::write::layout;
 
 const TABLE: Table = Table {
     schema: instances_schema,
@@ -89,7 +88,9 @@ impl InstancesJob {
         let mut all: BTreeMap<String, Instance> =
             self.found.into_iter().map(|i| (i.id.clone(), i)).collect();
         if !around.context.force {
-            add_known(store, &layout::unit(layout::INSTANCES, day, lane), &mut all).await?;
+            let key = layout::unit(layout::INSTANCES, day, lane);
+            let hint = "--force replaces the day's inventory with what is there now";
+            each_batch(store, &key, hint, |batch| decode_instances(batch, &mut all)).await?;
         }
         let (of_lane, name) = (lane.clone(), around.account_name.clone());
         let staged = stage(around, scope, (day, lane), &TABLE, move || {
@@ -106,27 +107,4 @@ impl InstancesJob {
             staged,
         })
     }
-}
-
-/// What earlier runs of the day have seen.
-async fn add_known(
-    store: &dyn Store,
-    key: &str,
-    all: &mut BTreeMap<String, Instance>,
-) -> Result<(), Cause> {
-    let Some(bytes) = store.get(key).await? else {
-        return Ok(());
-    };
-    let broken = |error: &dyn std::error::Error| {
-        let cause = with_sources(error);
-        Cause {
-            message: format!("reading {key}: {}", cause.message),
-            ..cause
-        }
-        .with_hint("--force replaces the day's inventory with what is there now")
-    };
-    for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
-        decode_instances(&batch.map_err(|e| broken(&e))?, all).map_err(|e| broken(&e))?;
-    }
-    Ok(())
 }

@@ -267,7 +267,7 @@ impl LogsJob {
         let now = around.context.now;
         let rest = left
             .into_iter()
-            .map(|(day, mode)| unread(&self.scope, (day, lane), mode, now));
+            .map(|(day, mode)| unread((day, lane), mode, now));
         let rest: Vec<NewUnit> = rest.collect();
         let (done, cause) = publish_all(around, &mut self.scope, lane, rest).await;
         units.extend(done);
@@ -754,7 +754,7 @@ fn is_missing(cause: &Cause) -> bool {
 }
 
 /// A day that is not asked for.
-fn unread(scope: &LaneScope, (day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
+fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
     let mut report = UnitReport::of_table(layout::LOGS, day, lane, now);
     (report.outcome, report.cause) = match mode {
         DayMode::Held => (UnitOutcome::Skipped, None),
@@ -771,7 +771,6 @@ fn unread(scope: &LaneScope, (day, lane): (Day, &Lane), mode: DayMode, now: i64)
             )
         }
     };
-    debug_assert_eq!(scope.dataset, layout::LOGS);
     NewUnit {
         day,
         mode,

@@ -28,7 +28,7 @@ use self::instances::InstancesJob;
 use self::logs::LogsJob;
 pub(super) use self::logs::check_logs;
 use self::logs::unknown_streams;
-pub(super) use self::publish::note_unread as note_unread_table;
+pub(super) use self::publish::{each_batch, note_unread as note_unread_table};
 use self::spend::SpendJob;
 pub(super) use self::spend::billing_region;
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::Surroundings;
 use crate::commit::{Attempt, Lake, LaneRecords};
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
-use crate::normalize::SCHEMA_VERSION;
+use crate::normalize::{DecodeError, SCHEMA_VERSION};
 use crate::report::UnitReport;
 use crate::run::day::{SealedDay, with_sources};
 use crate::run::lane::blocking;
 use crate::run::scope::{DayMode, LaneScope};
 use crate::run::unit::{Change, publish_unit};
-use crate::write::{FooterKeys, Staged, UnitFile, WriteError, layout};
+use crate::write::{FooterKeys, Staged, Store, UnitFile, WriteError, layout, read_rows_of};
 
 /// What a unit holds, before it is written.
 pub(super) struct NewUnit {
@@ -100,6 +100,30 @@ pub(super) mod arrow_rows {
     pub(crate) use crate::normalize::{
         ArrowError as Error, RecordBatch as Batch, SchemaRef as Schema,
     };
+}
+
+/// Hands every batch of a small file to `take`; of a file that is not there, none. `hint` says what to do about one that is broken.
+pub(in crate::run) async fn each_batch(
+    store: &dyn Store,
+    key: &str,
+    hint: &str,
+    mut take: impl FnMut(&arrow_rows::Batch) -> Result<(), DecodeError>,
+) -> Result<(), Cause> {
+    let Some(bytes) = store.get(key).await? else {
+        return Ok(());
+    };
+    let broken = |error: &dyn std::error::Error| {
+        let cause = with_sources(error);
+        Cause {
+            message: format!("reading {key}: {}", cause.message),
+            ..cause
+        }
+        .with_hint(hint)
+    };
+    for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
+        take(&batch.map_err(|e| broken(&e))?).map_err(|e| broken(&e))?;
+    }
+    Ok(())
 }
 
 /// Notes in the manifest why units were not read; what is in place stays.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::publish::{NewUnit, Table, publish_all, read_unit, stage};
+use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
 use super::{Surroundings, TableDone};
 use crate::accounts::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
@@ -22,11 +22,10 @@ use crate::normalize::{
 };
 use crate::plan::{LanePlan, Scope, kept, plan_lane};
 use crate::report::UnitReport;
-use crate::run::day::with_sources;
 use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope};
-use crate::write::{Store, layout, read_rows_of};
+use crate::write::{Store, layout};
 
 /// Where `AWS/Billing` is published, for all regions.
 ///
@@ -152,7 +151,11 @@ impl SpendJob {
             months.push(Month { first, mode });
             if mode == DayMode::Merge && !context.force {
                 let key = layout::unit(layout::SPEND_INTRADAY, first, &lane);
-                read_intraday(store, &key, &mut before).await?;
+                let hint = "--force reads the month anew";
+                each_batch(store, &key, hint, |batch| {
+                    decode_intraday(batch, &mut before)
+                })
+                .await?;
             }
         }
         let window = window_of(&months, now);
@@ -428,24 +431,6 @@ async fn is_held(
         _ => false,
     };
     Ok(whole && same)
-}
-
-async fn read_intraday(store: &dyn Store, key: &str, charges: &mut Charges) -> Result<(), Cause> {
-    let Some(bytes) = store.get(key).await? else {
-        return Ok(());
-    };
-    let broken = |error: &dyn std::error::Error| {
-        let cause = with_sources(error);
-        Cause {
-            message: format!("reading {key}: {}", cause.message),
-            ..cause
-        }
-        .with_hint("--force reads the month anew")
-    };
-    for batch in read_rows_of(bytes).map_err(|e| broken(&e))? {
-        decode_intraday(&batch.map_err(|e| broken(&e))?, charges).map_err(|e| broken(&e))?;
-    }
-    Ok(())
 }
 
 /// The two files of a month, on their way.
