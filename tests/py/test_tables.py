@@ -1,5 +1,6 @@
 """The tables beside metrics as one has them: joins in DuckDB, other readers, third-party services, and much text in little memory."""
 
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -219,6 +220,39 @@ def test_events_and_instances_of_another_emulator_arrive(moto, tmp_path):
         for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]
     }
     assert len(made) == 7 and set(rows) == wanted
+
+
+def test_a_killed_run_leaves_what_an_undisturbed_one_leaves(emulator, tmp_path):
+    """Every byte of the four tables and their manifests, after a kill at any instant and another run."""
+    running = emulator(world(3))
+
+    def tree(folder):
+        files = [f for f in (folder / "lake").rglob("*") if f.is_file() and "runs" not in f.parts and f.name != "lock"]
+        return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+    def start(name):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "cwlake.toml").write_text(config(3, EVERYTHING.split("[[metrics]]")[0] + '[[logs]]\ngroups = ["/app/*"]\n'))
+        words = [PROGRAM, "export", "--quiet", "--from", "2026-11-17", "--to", "2026-11-21", "--config", folder / "cwlake.toml"]
+        return folder, subprocess.Popen(words, env=clean_env(**running.env()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.time()
+    folder, process = start("clean")
+    assert process.wait() == 0
+    took, wanted = time.time() - began, tree(folder)
+    assert len([name for name in wanted if "/logs/dt=" in name]) == 3 * 2 * 4
+    early = 0
+    for n in range(16):
+        folder, process = start(f"kill-{n}")
+        time.sleep(took * (0.1 + 0.85 * n / 16))
+        early += process.poll() is None
+        process.kill()
+        process.wait()
+        _, process = start(f"kill-{n}")
+        assert process.wait() == 0
+        assert tree(folder) == wanted, n
+    assert early > 8, "most kills came before the end"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
