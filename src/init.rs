@@ -177,6 +177,15 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
 # metrics = [\"Latency\", \"Errors*\"]
 # statistics = [\"Average\", \"p99\"]
 # period = 60
+
+# More tables from the same run:
+# [instances]                    # the EC2 inventory with its tags
+# [spend]                        # estimated charges by day
+# [[logs]]                       # events of CloudWatch Logs
+# groups = [\"/aws/lambda/*\"]
+# [[budget]]                     # cwlake spend, and alerts
+# each = true
+# daily_usd = 500.0
 ",
     );
     Ok(out)
