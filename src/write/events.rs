@@ -3,7 +3,7 @@
 //! In: events as they arrive, some of them twice. Out: each once, by day, group, time and stream.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -266,14 +266,15 @@ fn each_once(entries: Vec<Entry>) -> Vec<LogEvent> {
     events.sort_by(|a, b| a.id.cmp(&b.id));
     let (old, new): (Vec<Entry>, Vec<Entry>) = without.into_iter().partition(|e| e.is_old);
     let plain = if old.len() > new.len() { old } else { new };
-    let mut told: Vec<&str> = events.iter().map(|e| &*e.message).collect();
+    let mut told: HashMap<&str, usize> = HashMap::new();
+    for event in &events {
+        *told.entry(&event.message).or_default() += 1;
+    }
     let mut others = Vec::new();
     for Entry { event, .. } in plain {
-        match told.iter().position(|m| **m == *event.message) {
-            Some(at) => {
-                told.swap_remove(at);
-            }
-            None => others.push(event),
+        match told.get_mut(&*event.message) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => others.push(event),
         }
     }
     events.extend(others);
