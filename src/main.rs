@@ -57,11 +57,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Lake(LakeError::NotWritable { .. }) | RunError::Config(_)) => 2,
-        Some(RunError::Lake(LakeError::Unavailable { .. }) | RunError::Report(_)) => 5,
+        Some(
+            RunError::Lake(LakeError::Unavailable { .. })
+            | RunError::Report(_)
+            | RunError::Unreadable(_),
+        ) => 5,
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::Organization(cause)) => exit_code_of(cause),
-        Some(RunError::Unreadable(_)) => 5,
         Some(RunError::OverBudget { .. }) => 8,
         Some(RunError::Stopped(signal)) => {
             if *signal == "SIGTERM" {
