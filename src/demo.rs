@@ -6,9 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio_util::sync::CancellationToken;
 
@@ -88,17 +88,10 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
         stop: CancellationToken::new(),
     };
     let report = export(&context).await?;
-    let files = written_files(folder, &report);
-    let mut text = narrate(folder, &report, &files).map_err(DemoError::ReadBack)?;
+    let mut text = narrate(folder, &report).map_err(DemoError::ReadBack)?;
     let spent = crate::run::spend(&context, Day::containing(now).plus(-1)).await?;
-    let lake = folder.display();
     text += &format!(
-        "CPU by the team that instances are tagged with, from the inventory beside the metrics:\n\n\
-         SELECT i.tags['Team'] AS team, round(avg(m.value), 2) AS cpu\nFROM '{lake}/metrics/**/*.parquet' AS m\n\
-         JOIN '{lake}/instances/**/*.parquet' AS i\n  \
-         ON i.account_id = m.account_id AND i.region = m.region AND i.instance_id = m.dimensions['InstanceId']\n\
-         WHERE m.metric_name = 'CPUUtilization' AND m.stat = 'Average'\nGROUP BY team ORDER BY team;\n\n\
-         What was spent, as cwlake spend shows it:\n\n{}",
+        "What was spent, as cwlake spend shows it:\n\n{}",
         crate::spend::spend_text(&spent)
     );
     // Denied on purpose: account 333344445555. Anything else would be a fault.
@@ -111,11 +104,11 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     })
 }
 
-fn written_files(folder: &Path, report: &RunReport) -> Vec<PathBuf> {
+fn written_files(folder: &Path, report: &RunReport, dataset: &str) -> Vec<PathBuf> {
     report
         .units
         .iter()
-        .filter(|u| u.dataset == "metrics")
+        .filter(|u| u.dataset == dataset)
         .filter_map(|u| u.file.as_ref())
         .map(|f| folder.join(f))
         .collect()
@@ -123,8 +116,14 @@ fn written_files(folder: &Path, report: &RunReport) -> Vec<PathBuf> {
 
 type ReadError = Box<dyn std::error::Error + Send + Sync>;
 
-fn narrate(folder: &Path, report: &RunReport, files: &[PathBuf]) -> Result<String, ReadError> {
-    let look = Look::at(files)?;
+fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
+    let mut look = Look::default();
+    for file in written_files(folder, report, "metrics") {
+        each_batch(&file, |batch| look.take(batch))?;
+    }
+    for file in written_files(folder, report, "instances") {
+        each_batch(&file, |batch| look.take_instances(batch))?;
+    }
     let glob = format!("{}/metrics/**/*.parquet", folder.display());
     let mut out = String::new();
     let _ = writeln!(out, "{}", report.text());
@@ -154,6 +153,7 @@ fn narrate(folder: &Path, report: &RunReport, files: &[PathBuf]) -> Result<Strin
         look.coverage(&glob),
         look.peaks(&glob),
         look.requests(&glob),
+        look.cpu_by_team(folder),
     ] {
         let _ = writeln!(out, "{query}\n");
         for row in rows {
@@ -170,31 +170,34 @@ struct Look {
     coverage: BTreeMap<(String, String), (u64, BTreeSet<i64>)>,
     peaks: BTreeMap<(String, String), f64>,
     requests: BTreeMap<(i64, String), f64>,
+    cpu: BTreeMap<Instance, (f64, u64)>,
+    teams: BTreeMap<Instance, String>,
+}
+
+/// Account name, region and key of dimensions: what an instance and its metrics have in common.
+type Instance = (String, String, String);
+
+fn each_batch(file: &Path, mut take: impl FnMut(&RecordBatch)) -> Result<(), ReadError> {
+    for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(file)?)?.build()? {
+        take(&batch?);
+    }
+    Ok(())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch
+        .column_by_name(name)
+        .expect("the file has the fixed schema")
 }
 
 impl Look {
-    fn at(files: &[PathBuf]) -> Result<Self, ReadError> {
-        let mut look = Self::default();
-        for file in files {
-            for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(file)?)?.build()? {
-                look.take(&batch?);
-            }
-        }
-        Ok(look)
-    }
-
     fn take(&mut self, batch: &RecordBatch) {
-        let column = |name: &str| {
-            batch
-                .column_by_name(name)
-                .expect("the file has the fixed schema")
-        };
-        let text = |name: &str| column(name).as_string::<i32>();
+        let text = |name: &str| column(batch, name).as_string::<i32>();
         let (names, regions, metrics) = (text("account_name"), text("region"), text("metric_name"));
         let (keys, stats) = (text("dimensions_key"), text("stat"));
-        let ids = column("series_id").as_primitive::<Int64Type>();
-        let ts = column("ts").as_primitive::<TimestampMicrosecondType>();
-        let values = column("value").as_primitive::<Float64Type>();
+        let ids = column(batch, "series_id").as_primitive::<Int64Type>();
+        let ts = column(batch, "ts").as_primitive::<TimestampMicrosecondType>();
+        let values = column(batch, "value").as_primitive::<Float64Type>();
         for row in 0..batch.num_rows() {
             let account = names.value(row).to_owned();
             let entry = self
@@ -211,11 +214,37 @@ impl Look {
                         .or_insert(f64::MIN);
                     *peak = peak.max(values.value(row));
                 }
+                ("CPUUtilization", "Average") => {
+                    let key = (account, regions.value(row).into(), keys.value(row).into());
+                    let (sum, points) = self.cpu.entry(key).or_default();
+                    *sum += values.value(row);
+                    *points += 1;
+                }
                 ("RequestCount", "Sum") => {
                     let hour = ts.value(row).div_euclid(3_600_000_000) * 3_600;
                     *self.requests.entry((hour, account)).or_default() += values.value(row);
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn take_instances(&mut self, batch: &RecordBatch) {
+        let text = |name: &str| column(batch, name).as_string::<i32>();
+        let (names, regions, ids) = (text("account_name"), text("region"), text("instance_id"));
+        let tags = column(batch, "tags").as_map();
+        for row in 0..batch.num_rows() {
+            let of_row = tags.value(row);
+            let (keys, values) = (
+                of_row.column(0).as_string::<i32>(),
+                of_row.column(1).as_string::<i32>(),
+            );
+            if let Some(at) = (0..keys.len()).find(|i| keys.value(*i) == "Team") {
+                let key = format!("InstanceId={}", ids.value(row));
+                self.teams.insert(
+                    (names.value(row).into(), regions.value(row).into(), key),
+                    values.value(at).into(),
+                );
             }
         }
     }
@@ -263,5 +292,27 @@ impl Look {
             format!("{} | {account} | {requests:.0}", &hour[..16])
         };
         (query, self.requests.iter().take(4).map(row).collect())
+    }
+
+    fn cpu_by_team(&self, folder: &Path) -> (String, Vec<String>) {
+        let lake = folder.display();
+        let query = format!(
+            "SELECT i.tags['Team'] AS team, round(avg(m.value), 2) AS cpu\nFROM '{lake}/metrics/**/*.parquet' AS m\n\
+             JOIN '{lake}/instances/**/*.parquet' AS i\n  \
+             ON i.account_id = m.account_id AND i.region = m.region AND i.instance_id = m.dimensions['InstanceId']\n\
+             WHERE m.metric_name = 'CPUUtilization' AND m.stat = 'Average' AND i.tags['Team'] IS NOT NULL\nGROUP BY team ORDER BY team;"
+        );
+        let mut teams: BTreeMap<&str, (f64, u64)> = BTreeMap::new();
+        for (instance, team) in &self.teams {
+            let (sum, points) = self.cpu.get(instance).copied().unwrap_or_default();
+            let of_team = teams.entry(team).or_default();
+            *of_team = (of_team.0 + sum, of_team.1 + points);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of points shown")]
+        let row = |(team, (sum, points)): (&str, (f64, u64))| {
+            format!("{team} | {:.2}", sum / points as f64)
+        };
+        let known = teams.into_iter().filter(|(_, (_, points))| *points > 0);
+        (query, known.map(row).collect())
     }
 }

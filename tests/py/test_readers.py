@@ -145,8 +145,10 @@ def test_the_demo_prints_what_duckdb_finds(tmp_path):
         [PROGRAM, "demo"], cwd=tmp_path, env=clean_env(), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    pieces = done.stdout.split("SELECT ")[1:]
-    assert len(pieces) == 3
+    queries, spent = done.stdout.split("What was spent, as cwlake spend shows it:")
+    assert "shop-legacy" in spent and "BREACH" in spent
+    pieces = queries.split("SELECT ")[1:]
+    assert len(pieces) == 4
     duckdb.execute(f"SET file_search_path = '{tmp_path}'")
     for piece in pieces:
         query, printed = ("SELECT " + piece).split(";", 1)
