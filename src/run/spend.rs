@@ -1,6 +1,7 @@
 //! What accounts have spent, read from the lake; and the alerts about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::accounts::{base_session, with_accounts};
 use super::pipeline::{RunContext, RunError};
@@ -25,19 +26,23 @@ const MONTHS: i64 = 2;
 pub async fn spend(context: &RunContext, day: Day) -> Result<SpendReport, RunError> {
     let place = Place::of(context).await?;
     let (context, _) = with_accounts(context, &place).await?;
-    let report = report_of(&context, &*place.store, day)
+    let read = read_rows(&*place.store, day)
         .await
         .map_err(RunError::Unreadable)?;
+    let report = report_of(&context, &*place.store, day, &read);
     Ok(report.about(|id| context.config.is_about(id)))
 }
 
-async fn report_of(
-    context: &RunContext,
-    store: &dyn Store,
-    day: Day,
-) -> Result<SpendReport, Cause> {
+/// What the lake tells of a day's month and of those before it that count.
+struct LakeRows {
+    rows: BTreeMap<AccountId, AccountRows>,
+    /// Accounts that tell of others' charges.
+    payers: BTreeSet<AccountId>,
+}
+
+fn report_of(context: &RunContext, store: &dyn Store, day: Day, read: &LakeRows) -> SpendReport {
     let config = &context.config;
-    let (rows, payers) = read_rows(store, day).await?;
+    let LakeRows { rows, payers } = read;
     let mut wanted: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
     // Every account, whatever the flags leave of them: a budget of several is about all of its own.
     for account in config.all_accounts() {
@@ -54,14 +59,14 @@ async fn report_of(
             wanted.insert(id.clone(), None);
         }
     }
-    Ok(spend_report(
+    spend_report(
         day,
         context.now,
         store.describe(),
         &wanted,
-        &rows,
+        rows,
         &config.budgets,
-    ))
+    )
 }
 
 /// An account that had charges in the month, and is not one that was closed in it or before.
@@ -74,10 +79,8 @@ fn is_alive(rows: &AccountRows, day: Day) -> bool {
     !is_closed && month().any(|(_, row)| row.month_to_date.is_some())
 }
 
-async fn read_rows(
-    store: &dyn Store,
-    day: Day,
-) -> Result<(BTreeMap<AccountId, AccountRows>, BTreeSet<AccountId>), Cause> {
+/// The same for every day of a month.
+async fn read_rows(store: &dyn Store, day: Day) -> Result<LakeRows, Cause> {
     let mut payers = BTreeSet::new();
     let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
     let mut month = day.month_start();
@@ -102,7 +105,8 @@ async fn read_rows(
         }
         month = month.plus(-1).month_start();
     }
-    Ok((account_rows(lanes), payers))
+    let rows = account_rows(lanes);
+    Ok(LakeRows { rows, payers })
 }
 
 /// Reads a day's charges and tells every channel of the breaches it was not told of; with `looks_back` of the days before as well. Takes the lake's
@@ -122,9 +126,8 @@ pub async fn spend_with_alerts(
     let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id).await?;
     let done = async {
         let store = &**lake.store();
-        let report = report_of(&context, store, day)
-            .await
-            .map_err(RunError::Unreadable)?;
+        let read = read_rows(store, day).await.map_err(RunError::Unreadable)?;
+        let report = report_of(&context, store, day, &read);
         let alerts = if looks_back {
             alert_of_days(&context, store, day).await
         } else {
@@ -154,6 +157,7 @@ pub(super) async fn alert_after_export(
 /// Tells of the breaches of a day, and of those of the days before it that a run has looked at before.
 async fn alert_of_days(context: &RunContext, store: &dyn Store, last: Day) -> AlertReport {
     let mut told = AlertReport::default();
+    let mut months: BTreeMap<Day, LakeRows> = BTreeMap::new();
     for n in (0..=ALERT_DAYS).rev() {
         let day = last.plus(-n);
         let done = async {
@@ -161,7 +165,11 @@ async fn alert_of_days(context: &RunContext, store: &dyn Store, last: Day) -> Al
             if n > 0 && !Sent::is_there(store, day).await? {
                 return Ok(AlertReport::default());
             }
-            let report = report_of(context, store, day).await?;
+            let read = match months.entry(day.month_start()) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(none) => none.insert(read_rows(store, day).await?),
+            };
+            let report = report_of(context, store, day, read);
             Ok::<_, Cause>(alert(context, store, day, &report).await)
         };
         match done.await {
