@@ -203,7 +203,7 @@ async fn fetch_and_write(
     let (plan, context) = (&job.plan, &job.context);
     let now = context.now;
     if context.stop.is_cancelled() || job.lake.lost().is_cancelled() {
-        return Err(stopped(job).await);
+        return Err(stopped(&job.context, &job.lake).await);
     }
     let asker = Asker {
         client: job.client.clone(),
@@ -237,7 +237,7 @@ async fn fetch_and_write(
             drop(last_permit.take());
             let next = tokio::select! {
                 next = batches.next() => next,
-                cause = stopped(job) => {
+                cause = stopped(&job.context, &job.lake) => {
                     batches.drain(GRACE).await;
                     return Err(cause);
                 }
@@ -271,10 +271,10 @@ async fn fetch_and_write(
 }
 
 /// A signal, or the loss of the lock.
-async fn stopped(job: &LaneJob) -> Cause {
+pub(super) async fn stopped(context: &RunContext, lake: &Lake) -> Cause {
     tokio::select! {
-        () = job.context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
-        () = job.lake.lost().cancelled() => Cause::new(
+        () = context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
+        () = lake.lost().cancelled() => Cause::new(
             CauseKind::Destination,
             "another run took the destination's lock: nothing more is published",
         ),

@@ -19,7 +19,7 @@ use super::prepare::plan_one;
 use super::scope::LaneScope;
 use super::spend::alert_after_export;
 use super::tables::{
-    PlannedTable, Surroundings, check_tables, export_tables, plan_tables, tables_of_account,
+    PlannedTable, Surroundings, check_logs, export_tables, plan_tables, tables_of_account,
     unread_tables,
 };
 use crate::accounts::{CallStats, LaneClient, Origin};
@@ -223,7 +223,7 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
     let mut tables = plan_tables(&lanes, place, &context).await;
-    let unmatched_logs = check_tables(&tables, &context).await?;
+    let unmatched_logs = check_logs(&tables, &context).await?;
     let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
     let mut lanes: Vec<PlannedLane> = stream::iter(wanted)
         .map(|lane| plan_one(lane, place, &context))

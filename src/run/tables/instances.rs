@@ -12,7 +12,6 @@ use crate::commit::LaneRecords;
 use crate::model::{Cause, Day, Instance, Lane};
 use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
 use crate::plan::Scope;
-use crate::report::UnitReport;
 use crate::run::scope::{DayMode, LaneScope};
 use crate::write::layout;
 
@@ -58,17 +57,9 @@ impl InstancesJob {
             plan_hash: "instances".to_owned(),
         };
         let made = self.make(around, &mut scope, (day, lane)).await;
-        let unit = made.unwrap_or_else(|cause| NewUnit {
-            day,
-            mode: DayMode::Merge,
-            staged: None,
-            complete: false,
-            covered: BTreeMap::new(),
-            report: UnitReport {
-                outcome: cause.unit_outcome(),
-                cause: Some(cause),
-                ..UnitReport::of_table(layout::INSTANCES, day, lane, around.context.now)
-            },
+        let unit = made.unwrap_or_else(|cause| {
+            let now = around.context.now;
+            NewUnit::failed(layout::INSTANCES, (day, lane), DayMode::Merge, cause, now)
         });
         let (units, cause) = publish_all(around, &mut scope, lane, vec![unit]).await;
         TableDone {

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::normalize::{LOGS_SORT, SCHEMA_VERSION, decode_logs, logs_batch, logs_schema};
 use crate::report::UnitReport;
 use crate::run::day::{other_plan, with_sources};
-use crate::run::lane::blocking;
+use crate::run::lane::{blocking, stopped};
 use crate::run::pipeline::{RunContext, RunError};
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
@@ -399,7 +399,7 @@ impl LogsJob {
                         let read = self.read_window(around, &task, &sorter, &mut stats);
                         let read = tokio::select! {
                             read = read => read,
-                            cause = stopped(around) => Err(cause),
+                            cause = stopped(&around.context, &around.lake) => Err(cause),
                         };
                         (task.window, read, stats)
                     }
@@ -505,18 +505,7 @@ impl LogsJob {
         let unit = |(day, mode): (Day, DayMode)| {
             let file = read.files.remove(&day);
             match read.failed.remove(&day) {
-                Some(cause) => NewUnit {
-                    day,
-                    mode,
-                    staged: None,
-                    complete: false,
-                    covered: BTreeMap::new(),
-                    report: UnitReport {
-                        outcome: cause.unit_outcome(),
-                        cause: Some(cause),
-                        ..UnitReport::of_table(layout::LOGS, day, lane, self.now)
-                    },
-                },
+                Some(cause) => NewUnit::failed(layout::LOGS, (day, lane), mode, cause, self.now),
                 None => {
                     let span = file.as_ref().map(|f| (f.first, f.last));
                     let staged = file.map(|f| f.staged);
@@ -771,29 +760,14 @@ fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
             )
         }
     };
-    NewUnit {
-        day,
-        mode,
-        staged: None,
-        complete: false,
-        covered: BTreeMap::new(),
-        report,
-    }
-}
-
-/// A signal, or the loss of the lock.
-async fn stopped(around: &Surroundings) -> Cause {
-    tokio::select! {
-        () = around.context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
-        () = around.lake.lost().cancelled() => Cause::new(
-            CauseKind::Destination,
-            "another run took the destination's lock: nothing more is published",
-        ),
-    }
+    NewUnit::unread(day, mode, report)
 }
 
 /// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
 /// match nothing.
+///
+/// # Errors
+/// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
 pub(in crate::run) async fn check_logs(
     tables: &[PlannedTable],
     context: &RunContext,

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::bounds::Bounds;
-use super::pipeline::{RunContext, RunError};
+use super::pipeline::RunContext;
 use super::place::Place;
 use super::prepare::UnplannedLane;
 use crate::accounts::CallStats;
@@ -411,15 +411,4 @@ impl PlannedTable {
         }
         report
     }
-}
-
-/// What the configuration names and nobody has.
-///
-/// # Errors
-/// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
-pub(super) async fn check_tables(
-    tables: &[PlannedTable],
-    context: &RunContext,
-) -> Result<Vec<String>, RunError> {
-    check_logs(tables, context).await
 }

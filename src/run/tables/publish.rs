@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Surroundings;
 use crate::commit::{Attempt, Lake, LaneRecords};
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
-use crate::normalize::{DecodeError, SCHEMA_VERSION};
+use crate::normalize::{ArrowError, DecodeError, RecordBatch, SCHEMA_VERSION, SchemaRef};
 use crate::report::UnitReport;
 use crate::run::day::{SealedDay, with_sources};
 use crate::run::lane::blocking;
@@ -22,6 +22,36 @@ pub(super) struct NewUnit {
     pub(super) complete: bool,
     pub(super) covered: BTreeMap<String, Spans>,
     pub(super) report: UnitReport,
+}
+
+impl NewUnit {
+    /// A unit that nothing was read of, for the reason its report gives.
+    pub(super) fn unread(day: Day, mode: DayMode, report: UnitReport) -> Self {
+        Self {
+            day,
+            mode,
+            staged: None,
+            complete: false,
+            covered: BTreeMap::new(),
+            report,
+        }
+    }
+
+    /// A unit that could not be read.
+    pub(super) fn failed(
+        dataset: &'static str,
+        (day, lane): (Day, &Lane),
+        mode: DayMode,
+        cause: Cause,
+        now: i64,
+    ) -> Self {
+        let report = UnitReport {
+            outcome: cause.unit_outcome(),
+            cause: Some(cause),
+            ..UnitReport::of_table(dataset, day, lane, now)
+        };
+        Self::unread(day, mode, report)
+    }
 }
 
 /// Publishes the units of one table and lane, and records them.
@@ -66,7 +96,7 @@ pub(super) async fn stage(
     scope: &LaneScope,
     (day, lane): (Day, &Lane),
     table: &'static Table,
-    rows: impl FnOnce() -> Result<arrow_rows::Batch, arrow_rows::Error> + Send + 'static,
+    rows: impl FnOnce() -> Result<RecordBatch, ArrowError> + Send + 'static,
 ) -> Result<Option<Staged>, Cause> {
     let path = layout::staged(&around.lake.staging(), scope.dataset, day, lane);
     let plan_hash = scope.plan_hash.clone();
@@ -91,15 +121,8 @@ pub(super) async fn stage(
 
 /// How a table's files are written.
 pub(super) struct Table {
-    pub(super) schema: fn() -> arrow_rows::Schema,
+    pub(super) schema: fn() -> SchemaRef,
     pub(super) sort: &'static [&'static str],
-}
-
-/// The rows of tables, by names of our own: what they are made of is a matter of `normalize`.
-pub(super) mod arrow_rows {
-    pub(crate) use crate::normalize::{
-        ArrowError as Error, RecordBatch as Batch, SchemaRef as Schema,
-    };
 }
 
 /// Hands every batch of a small file to `take`; of a file that is not there, none. `hint` says what to do about one that is broken.
@@ -107,7 +130,7 @@ pub(in crate::run) async fn each_batch(
     store: &dyn Store,
     key: &str,
     hint: &str,
-    mut take: impl FnMut(&arrow_rows::Batch) -> Result<(), DecodeError>,
+    mut take: impl FnMut(&RecordBatch) -> Result<(), DecodeError>,
 ) -> Result<(), Cause> {
     let Some(bytes) = store.get(key).await? else {
         return Ok(());

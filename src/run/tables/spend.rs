@@ -243,7 +243,9 @@ impl SpendJob {
                 )),
             };
             let (day, point) = made.unwrap_or_else(|cause| {
-                let failed = |dataset| failed(dataset, unit, &cause, context.now);
+                let failed = |dataset| {
+                    NewUnit::failed(dataset, unit, DayMode::Merge, cause.clone(), context.now)
+                };
                 (failed(layout::SPEND), failed(layout::SPEND_INTRADAY))
             });
             days.push(day);
@@ -499,32 +501,14 @@ fn of_month(report: UnitReport, first: Day, end: i64) -> UnitReport {
     }
 }
 
-fn failed(dataset: &'static str, unit: (Day, &Lane), cause: &Cause, now: i64) -> NewUnit {
-    NewUnit {
-        day: unit.0,
-        mode: DayMode::Merge,
-        staged: None,
-        complete: false,
-        covered: BTreeMap::new(),
-        report: UnitReport {
-            outcome: cause.unit_outcome(),
-            cause: Some(cause.clone()),
-            ..UnitReport::of_table(dataset, unit.0, unit.1, now)
-        },
-    }
-}
-
 /// A month that is not asked for: it is there, or no longer kept.
 fn unread(dataset: &'static str, unit: (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
     let cause = (mode == DayMode::Gone)
         .then(|| Cause::new(CauseKind::Other, "CloudWatch no longer keeps the month"));
-    NewUnit {
-        mode,
-        report: UnitReport {
-            outcome: crate::model::UnitOutcome::Skipped,
-            cause,
-            ..UnitReport::of_table(dataset, unit.0, unit.1, now)
-        },
-        ..failed(dataset, unit, &Cause::new(CauseKind::Other, ""), now)
-    }
+    let report = UnitReport {
+        outcome: crate::model::UnitOutcome::Skipped,
+        cause,
+        ..UnitReport::of_table(dataset, unit.0, unit.1, now)
+    };
+    NewUnit::unread(unit.0, mode, report)
 }
