@@ -1,30 +1,32 @@
 //! Log events of a lane: which groups there are, which windows they are read in, and their way through a sort on disk into each day's file.
 
+mod days;
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use self::days::{DayFile, DayWriter};
+pub(in crate::run) use self::names::{check_logs, unknown_streams};
 use super::publish::{NewUnit, publish_all, read_unit};
-use super::{PlannedTable, Surroundings, TableDone};
+use super::{Surroundings, TableDone};
 use crate::accounts::{CallStats, LaneClient};
-use crate::config::{ExportConfig, LogSelection, point};
-use crate::fetch::{LogGroup, LogQuery, log_groups, read_events, try_pattern};
+use crate::config::{LogSelection, point};
+use crate::fetch::{LogGroup, LogQuery, log_groups, read_events};
 use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
 };
-use crate::normalize::{LOGS_SORT, SCHEMA_VERSION, decode_logs, logs_batch, logs_schema};
+use crate::normalize::{SCHEMA_VERSION, decode_logs};
 use crate::report::UnitReport;
 use crate::run::day::{other_plan, with_sources};
 use crate::run::lane::{blocking, stopped};
-use crate::run::pipeline::{RunContext, RunError};
+use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
-use crate::write::{
-    EventSorter, FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError, layout,
-    read_facts, read_rows,
-};
+use crate::write::{EventSorter, WriteError, layout, read_facts, read_rows};
 
 /// The one part of a unit of logs: all groups are read for the same time.
 const PART: &str = "logs";
@@ -50,13 +52,6 @@ const ROUND_BYTES: u64 = 2 << 30;
 
 /// Windows of a lane that are read side by side: enough for its quota.
 const WINDOWS_AT_ONCE: usize = 4;
-
-/// Text of a row group, about: what the encoder holds.
-const GROUP_BYTES: usize = 32 << 20;
-
-/// Text and rows that are handed to the encoder at once.
-const BATCH_BYTES: usize = 4 << 20;
-const BATCH_ROWS: usize = 8_192;
 
 /// Log events of a lane, planned.
 #[derive(Debug)]
@@ -546,13 +541,6 @@ impl Round {
     }
 }
 
-/// The finished file of a day, with its first and last event, ms since the epoch.
-struct DayFile {
-    staged: Staged,
-    first: i64,
-    last: i64,
-}
-
 /// Events of a unit that is there.
 type OldEvents = Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>;
 
@@ -561,127 +549,6 @@ struct Task {
     group: Arc<str>,
     query: LogQuery,
     window: TimeWindow,
-}
-
-/// Writes sorted events to a file a day.
-struct DayWriter {
-    staging: std::path::PathBuf,
-    lane: Lane,
-    account_name: Option<Arc<str>>,
-    plan_hash: String,
-    wanted: BTreeSet<Day>,
-}
-
-/// A day's file while events are added.
-struct OpenDay {
-    day: Day,
-    path: std::path::PathBuf,
-    file: UnitFile,
-    waiting: Vec<LogEvent>,
-    waiting_bytes: usize,
-    group_bytes: usize,
-    group_rows: usize,
-    first: i64,
-    last: i64,
-}
-
-impl DayWriter {
-    fn write(&self, sorted: SortedEvents) -> Result<BTreeMap<Day, DayFile>, WriteError> {
-        let mut files = BTreeMap::new();
-        let mut open: Option<OpenDay> = None;
-        for event in sorted {
-            let event = event.map_err(|source| WriteError::Io {
-                path: self.staging.clone(),
-                source,
-            })?;
-            let day = Day::containing(event.ts.div_euclid(1_000));
-            if !self.wanted.contains(&day) {
-                continue;
-            }
-            let mut current = match open.take() {
-                Some(current) if current.day == day => current,
-                other => {
-                    self.close(other, &mut files)?;
-                    self.open(day, event.ts)?
-                }
-            };
-            current.add(self, event)?;
-            open = Some(current);
-        }
-        self.close(open, &mut files)?;
-        Ok(files)
-    }
-
-    fn open(&self, day: Day, first: i64) -> Result<OpenDay, WriteError> {
-        let path = layout::staged(&self.staging, layout::LOGS, day, &self.lane);
-        let footer = FooterKeys {
-            schema_version: SCHEMA_VERSION,
-            plan_hash: Some(&self.plan_hash),
-        };
-        Ok(OpenDay {
-            day,
-            file: UnitFile::create(&path, logs_schema(), &LOGS_SORT, footer)?,
-            path,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            group_bytes: 0,
-            group_rows: 0,
-            first,
-            last: first,
-        })
-    }
-
-    fn close(
-        &self,
-        open: Option<OpenDay>,
-        files: &mut BTreeMap<Day, DayFile>,
-    ) -> Result<(), WriteError> {
-        if let Some(mut open) = open {
-            open.flush(self)?;
-            let file = DayFile {
-                staged: open.file.finish(true)?,
-                first: open.first,
-                last: open.last,
-            };
-            files.insert(open.day, file);
-        }
-        Ok(())
-    }
-}
-
-impl OpenDay {
-    fn add(&mut self, writer: &DayWriter, event: LogEvent) -> Result<(), WriteError> {
-        self.first = self.first.min(event.ts);
-        self.last = self.last.max(event.ts);
-        self.waiting_bytes += event.bytes();
-        self.waiting.push(event);
-        if self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= BATCH_ROWS {
-            self.flush(writer)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, writer: &DayWriter) -> Result<(), WriteError> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let name = writer.account_name.as_deref();
-        let batch = logs_batch(&writer.lane, name, &self.waiting).map_err(|source| {
-            WriteError::Parquet {
-                path: self.path.clone(),
-                source: source.into(),
-            }
-        })?;
-        self.file.write(&batch)?;
-        self.group_bytes += std::mem::take(&mut self.waiting_bytes);
-        self.group_rows += self.waiting.len();
-        self.waiting.clear();
-        if self.group_bytes >= GROUP_BYTES || self.group_rows >= ROW_GROUP_ROWS {
-            self.file.end_group()?;
-            (self.group_bytes, self.group_rows) = (0, 0);
-        }
-        Ok(())
-    }
 }
 
 /// What all wanted names begin with: fewer groups are listed.
@@ -761,121 +628,4 @@ fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
         }
     };
     NewUnit::unread(day, mode, report)
-}
-
-/// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
-/// match nothing.
-///
-/// # Errors
-/// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
-pub(in crate::run) async fn check_logs(
-    tables: &[PlannedTable],
-    context: &RunContext,
-) -> Result<Vec<String>, RunError> {
-    let config = &context.config;
-    let of_logs = || {
-        tables
-            .iter()
-            .filter(|t| t.dataset == crate::model::Dataset::Logs)
-    };
-    let jobs: Vec<&LogsJob> = of_logs()
-        .filter_map(|t| t.ready.as_ref().ok()?.logs())
-        .collect();
-    // Where a lane could not be listed, a name may be there.
-    let all_listed = of_logs().all(|t| t.ready.is_ok() || t.leave_out);
-    let is_narrowed = context.lanes.is_some()
-        || config.has_account_flag()
-        || !config.only_regions.is_empty()
-        || config.accounts.is_empty();
-    let known: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.known).collect();
-    let missing: Vec<(usize, String)> = config
-        .logs
-        .iter()
-        .enumerate()
-        .flat_map(|(n, s)| s.named_groups().map(move |name| (n, name.to_owned())))
-        .filter(|(_, name)| !known.contains(name))
-        .collect();
-    if !missing.is_empty() && all_listed && !is_narrowed && !jobs.is_empty() {
-        let known: Vec<String> = known.into_iter().cloned().collect();
-        return Err(RunError::Config(config.unknown_groups(&missing, &known)));
-    }
-    try_patterns(&jobs, config, context.now).await?;
-    let mut none = unmatched(&jobs, config);
-    let unreadable: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.unreadable).collect();
-    none.extend(unreadable.into_iter().map(|name| {
-        format!("log group {name} (its class is Infrequent Access, which only Logs Insights reads)")
-    }));
-    if !jobs.is_empty() {
-        let name = |(table, name): (usize, String)| {
-            format!(
-                "log group {name} of [[logs]] in line {}",
-                config.logs[table].line
-            )
-        };
-        none.extend(missing.into_iter().map(name));
-    }
-    Ok(none)
-}
-
-async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Result<(), RunError> {
-    for (table, selection) in config.logs.iter().enumerate() {
-        let Some(pattern) = &selection.filter_pattern else {
-            continue;
-        };
-        let place = jobs
-            .iter()
-            .find_map(|job| Some((&job.client, job.first_of_table.get(&table)?)));
-        let Some((client, group)) = place else {
-            continue;
-        };
-        let mut stats = CallStats::default();
-        let tried = try_pattern(client, group, pattern, now, &mut stats).await;
-        // Whatever else is wrong is told of the lane it is wrong in.
-        if let Err(cause) = tried
-            && cause.kind == CauseKind::Validation
-        {
-            return Err(RunError::Config(
-                config.refused_pattern(table, &cause.message),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Streams that are named and that no group has.
-pub(in crate::run) fn unknown_streams(
-    config: &ExportConfig,
-    found: &BTreeSet<String>,
-) -> Vec<String> {
-    let named = config
-        .logs
-        .iter()
-        .flat_map(|s| s.streams.iter().map(move |name| (s.line, name)));
-    let unknown = named.filter(|(_, name)| !found.contains(*name));
-    unknown
-        .map(|(line, name)| format!("log stream {name} of [[logs]] in line {line}"))
-        .collect()
-}
-
-fn unmatched(jobs: &[&LogsJob], config: &ExportConfig) -> Vec<String> {
-    if jobs.is_empty() {
-        return Vec::new();
-    }
-    let named_alone = |n: usize| {
-        let selection = &config.logs[n];
-        selection.named_groups().count() == selection.groups.texts().len()
-    };
-    let is_matched = |n: &usize| jobs.iter().any(|job| job.first_of_table.contains_key(n));
-    let tables = config.logs.iter().enumerate();
-    tables
-        // Those of names alone are told name by name.
-        .filter(|(n, _)| !is_matched(n) && !named_alone(*n))
-        .map(|(_, s)| {
-            format!(
-                "[[logs]] in line {} ({})",
-                s.line,
-                s.groups.texts().join(", ")
-            )
-        })
-        .collect()
 }

@@ -1,0 +1,124 @@
+//! What `[[logs]]` names and no lane has.
+
+use std::collections::BTreeSet;
+
+use super::LogsJob;
+use crate::accounts::CallStats;
+use crate::config::ExportConfig;
+use crate::fetch::try_pattern;
+use crate::model::{CauseKind, Dataset};
+use crate::run::pipeline::{RunContext, RunError};
+use crate::run::tables::PlannedTable;
+
+/// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
+/// match nothing.
+///
+/// # Errors
+/// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
+pub(in crate::run) async fn check_logs(
+    tables: &[PlannedTable],
+    context: &RunContext,
+) -> Result<Vec<String>, RunError> {
+    let config = &context.config;
+    let of_logs = || tables.iter().filter(|t| t.dataset == Dataset::Logs);
+    let jobs: Vec<&LogsJob> = of_logs()
+        .filter_map(|t| t.ready.as_ref().ok()?.logs())
+        .collect();
+    // Where a lane could not be listed, a name may be there.
+    let all_listed = of_logs().all(|t| t.ready.is_ok() || t.leave_out);
+    let is_narrowed = context.lanes.is_some()
+        || config.has_account_flag()
+        || !config.only_regions.is_empty()
+        || config.accounts.is_empty();
+    let known: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.known).collect();
+    let missing: Vec<(usize, String)> = config
+        .logs
+        .iter()
+        .enumerate()
+        .flat_map(|(n, s)| s.named_groups().map(move |name| (n, name.to_owned())))
+        .filter(|(_, name)| !known.contains(name))
+        .collect();
+    if !missing.is_empty() && all_listed && !is_narrowed && !jobs.is_empty() {
+        let known: Vec<String> = known.into_iter().cloned().collect();
+        return Err(RunError::Config(config.unknown_groups(&missing, &known)));
+    }
+    try_patterns(&jobs, config, context.now).await?;
+    let mut none = unmatched(&jobs, config);
+    let unreadable: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.unreadable).collect();
+    none.extend(unreadable.into_iter().map(|name| {
+        format!("log group {name} (its class is Infrequent Access, which only Logs Insights reads)")
+    }));
+    if !jobs.is_empty() {
+        let name = |(table, name): (usize, String)| {
+            format!(
+                "log group {name} of [[logs]] in line {}",
+                config.logs[table].line
+            )
+        };
+        none.extend(missing.into_iter().map(name));
+    }
+    Ok(none)
+}
+
+async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Result<(), RunError> {
+    for (table, selection) in config.logs.iter().enumerate() {
+        let Some(pattern) = &selection.filter_pattern else {
+            continue;
+        };
+        let place = jobs
+            .iter()
+            .find_map(|job| Some((&job.client, job.first_of_table.get(&table)?)));
+        let Some((client, group)) = place else {
+            continue;
+        };
+        let mut stats = CallStats::default();
+        let tried = try_pattern(client, group, pattern, now, &mut stats).await;
+        // Whatever else is wrong is told of the lane it is wrong in.
+        if let Err(cause) = tried
+            && cause.kind == CauseKind::Validation
+        {
+            return Err(RunError::Config(
+                config.refused_pattern(table, &cause.message),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Streams that are named and that no group has.
+pub(in crate::run) fn unknown_streams(
+    config: &ExportConfig,
+    found: &BTreeSet<String>,
+) -> Vec<String> {
+    let named = config
+        .logs
+        .iter()
+        .flat_map(|s| s.streams.iter().map(move |name| (s.line, name)));
+    let unknown = named.filter(|(_, name)| !found.contains(*name));
+    unknown
+        .map(|(line, name)| format!("log stream {name} of [[logs]] in line {line}"))
+        .collect()
+}
+
+fn unmatched(jobs: &[&LogsJob], config: &ExportConfig) -> Vec<String> {
+    if jobs.is_empty() {
+        return Vec::new();
+    }
+    let named_alone = |n: usize| {
+        let selection = &config.logs[n];
+        selection.named_groups().count() == selection.groups.texts().len()
+    };
+    let is_matched = |n: &usize| jobs.iter().any(|job| job.first_of_table.contains_key(n));
+    let tables = config.logs.iter().enumerate();
+    tables
+        // Those of names alone are told name by name.
+        .filter(|(n, _)| !is_matched(n) && !named_alone(*n))
+        .map(|(_, s)| {
+            format!(
+                "[[logs]] in line {} ({})",
+                s.line,
+                s.groups.texts().join(", ")
+            )
+        })
+        .collect()
+}
