@@ -65,7 +65,9 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     std::fs::create_dir_all(folder).map_err(io)?;
     let config_path = folder.join("cwlake.toml");
     std::fs::write(&config_path, CONFIG).map_err(io)?;
-    let world = World::from_toml(WORLD).map_err(|e| DemoError::Settings(e.to_string()))?;
+    let mut world = World::from_toml(WORLD).map_err(|e| DemoError::Settings(e.to_string()))?;
+    // One clock for both: midnight does not fall between them.
+    world.now = Some(iso_seconds(now));
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let emulator = Emulator::start(world, listen)
         .await

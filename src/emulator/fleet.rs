@@ -246,3 +246,35 @@ pub(super) fn raw(shape: Shape, every: i64, seed: u64, minute: i64) -> Option<f6
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last value that is published on a day.
+    fn last_of(cents: u32, seed: u64, day: Day) -> f64 {
+        let minutes = day.start() / 60..day.end() / 60;
+        let published = minutes
+            .rev()
+            .find_map(|minute| raw(Shape::Charges(cents), 1, seed, minute));
+        published.expect("charges are published every day")
+    }
+
+    /// Budgets of the demo lie outside of these.
+    #[test]
+    fn a_days_charges_lie_within_a_third_of_the_mean_on_every_day_of_twenty_years() {
+        let mut day = Day::parse("2026-01-01").expect("a day");
+        for seed in [seed_of(7, &["charges"]), 1] {
+            for _ in 0..20 * 366 {
+                let before = if day == day.month_start() {
+                    0.0
+                } else {
+                    last_of(10_000, seed, day.plus(-1))
+                };
+                let spent = last_of(10_000, seed, day) - before;
+                assert!((64.0..=131.0).contains(&spent), "{spent} of 100 on {day}");
+                day = day.plus(1);
+            }
+        }
+    }
+}

@@ -7,6 +7,11 @@ use tempfile::TempDir;
 
 use crate::lab::{CALLER, CONFIG, Lab, NOW_TEXT, world};
 
+/// The clock that `tests/clocks` sets is the program's too.
+fn clock() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name == "LD_PRELOAD" || name.starts_with("FAKETIME"))
+}
+
 /// A folder with a configuration, and the program run in it with a clean environment.
 pub(crate) struct Program {
     pub dir: TempDir,
@@ -47,6 +52,7 @@ impl Program {
             .args(words.split_whitespace())
             .current_dir(self.dir.path())
             .env_clear()
+            .envs(clock())
             .env("HOME", self.dir.path())
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .envs(self.env.iter().map(|(n, v)| (n.as_str(), v.as_str())))
@@ -353,6 +359,7 @@ async fn a_signal_stops_the_run_with_its_code() {
         .arg("export")
         .current_dir(program.dir.path())
         .env_clear()
+        .envs(clock())
         .envs(program.env.iter().map(|(n, v)| (n.as_str(), v.as_str())))
         .spawn()
         .expect("started");
@@ -385,6 +392,7 @@ async fn a_killed_run_leaves_no_half_file_and_the_next_run_ends_as_if_undisturbe
         .args(["export", "--quiet"])
         .current_dir(program.dir.path())
         .env_clear()
+        .envs(clock())
         .envs(program.env.iter().map(|(n, v)| (n.as_str(), v.as_str())))
         .spawn()
         .expect("started");

@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod config_corpus;
 mod decoder;
+mod demo;
 mod faults;
 mod fleet;
 mod lab;
