@@ -9,7 +9,6 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
-use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
 use parquet::file::metadata::{
@@ -213,8 +212,7 @@ impl RunFile {
     }
 
     fn write_group(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
-        let properties = Arc::clone(self.writer.properties());
-        let chunks = columns::encode(self.writer.schema_descr(), &properties, rows)?;
+        let chunks = columns::encode(self.writer.schema_descr(), rows)?;
         let mut group = self.writer.next_row_group()?;
         for (bytes, close) in chunks {
             group.append_column(&bytes, close)?;
@@ -402,8 +400,7 @@ pub fn checksum(path: &Path) -> Result<(u64, String), WriteError> {
 
 /// No clock, version or host: the same rows give the same bytes.
 ///
-/// Encodings are the ones every reader named in the README takes: dictionary indices, plain values, and `DELTA_BINARY_PACKED` for
-/// timestamps that seldom repeat.
+/// Encodings are the ones every reader takes: dictionary indices and plain values, in this order inside a chunk.
 fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> WriterProperties {
     let parquet = ArrowSchemaConverter::new().convert(schema);
     let leaf = |name: &str| {
@@ -421,14 +418,9 @@ fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> Writ
         })
         .collect();
     let mut builder = WriterProperties::builder();
-    for time in ["ts", "ingested_at"].map(ColumnPath::from) {
-        builder = builder
-            .set_column_dictionary_enabled(time.clone(), false)
-            .set_column_encoding(time, Encoding::DELTA_BINARY_PACKED);
-    }
-    // Texts that seldom repeat: measured on logs, a dictionary saves nothing, and more than zstd's first level little for much (README, "Logs").
-    for text in ["event_id", "message"].map(ColumnPath::from) {
-        builder = builder.set_column_dictionary_enabled(text, false);
+    // What seldom repeats: a dictionary of it makes times larger, and saves nothing on texts (README, "Logs").
+    for rare in ["ts", "ingested_at", "event_id", "message"].map(ColumnPath::from) {
+        builder = builder.set_column_dictionary_enabled(rare, false);
     }
     builder
         .set_created_by("cwlake".to_owned())

@@ -6,6 +6,8 @@ use arrow_array::RecordBatch;
 use cwlake::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
 use cwlake::normalize::{METRICS_SORT, MetricRows, RunIdentity, metrics_schema, plain_rows};
 use cwlake::write::{FooterKeys, RunFile, UnitFile, read_rows};
+use parquet::basic::{Encoding, PageType};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -119,6 +121,33 @@ fn write(groups: &[RecordBatch], ours: &Path, stock: &Path) {
     assert_eq!(ours.rows, stock.rows);
 }
 
+/// Every chunk's pages: dictionary indices and plain values only, and no dictionary page after a plain one. Spark's vectorized reader reads
+/// such a page wrongly, and fastparquet reads deltas wrongly, both without an error.
+fn assert_pages_that_every_reader_takes(path: &Path) {
+    let file = SerializedFileReader::new(std::fs::File::open(path).expect("there")).expect("whole");
+    for group in 0..file.num_row_groups() {
+        let group = file.get_row_group(group).expect("a row group");
+        for column in 0..group.num_columns() {
+            let name = group.metadata().column(column).column_path().string();
+            let pages = group.get_column_page_reader(column).expect("pages");
+            let encodings: Vec<Encoding> = pages
+                .map(|page| page.expect("readable"))
+                .filter(|page| page.page_type() != PageType::DICTIONARY_PAGE)
+                .map(|page| page.encoding())
+                .collect();
+            let is_plain = |e: &Encoding| *e == Encoding::PLAIN;
+            let first_plain = encodings.iter().position(is_plain);
+            let (before, after) = encodings.split_at(first_plain.unwrap_or(encodings.len()));
+            let ordered = before.iter().all(|e| *e == Encoding::RLE_DICTIONARY);
+            assert!(
+                ordered && after.iter().all(is_plain),
+                "{name} in {}: {encodings:?}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// Rows with every value as its bits: a not-a-number equals itself.
 fn read(path: &Path) -> Vec<String> {
     use arrow_array::cast::AsArray;
@@ -154,9 +183,41 @@ fn any_runs_are_read_back_as_the_stock_writer_writes_them() {
         .run(&strategy, |(runs, named, runs_a_group)| {
             write(&groups(&runs, named, runs_a_group), &ours, &stock);
             prop_assert_eq!(read(&ours), read(&stock));
+            assert_pages_that_every_reader_takes(&ours);
+            assert_pages_that_every_reader_takes(&stock);
             Ok(())
         })
         .expect("the same table");
+}
+
+/// Runs long enough that a row group has pages of each kind in any order.
+#[test]
+fn no_chunk_has_a_dictionary_page_after_a_plain_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("mixed");
+    let page = (0..5_usize, 8_192..20_000_usize, any::<u64>(), any::<bool>()).prop_map(
+        |(kind, length, seed, gaps)| Run {
+            metric: kind % 3,
+            dimensions: 1,
+            statistic: false,
+            unit: false,
+            gaps,
+            values: (0..).take(length).map(|n| value(kind, seed, n)).collect(),
+        },
+    );
+    let mut runner = TestRunner::new(Config::with_cases(24));
+    runner
+        .run(&prop::collection::vec(page, 2..7), |runs| {
+            let schema = metrics_schema();
+            let mut file = RunFile::create(&path, &schema, &METRICS_SORT, FOOTER).expect("created");
+            for group in &groups(&runs, true, runs.len()) {
+                file.write(group).expect("written");
+            }
+            file.finish(true).expect("whole");
+            assert_pages_that_every_reader_takes(&path);
+            Ok(())
+        })
+        .expect("ordered pages");
 }
 
 /// Pairs of files for readers we did not write: `tests/py/test_writer.py` compares them in each.

@@ -18,7 +18,6 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch, RunArray};
 use arrow_schema::{DataType, TimeUnit};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 pub(super) use chunk::compression;
@@ -33,11 +32,7 @@ use identity::{Entry, flat, map_leaf};
 ///
 /// # Errors
 /// A [`ParquetError`] for a column of another type, or more than a page's 31 bits can count.
-pub(super) fn encode(
-    schema: &SchemaDescriptor,
-    properties: &WriterPropertiesPtr,
-    rows: &RecordBatch,
-) -> Result<Vec<Encoded>> {
+pub(super) fn encode(schema: &SchemaDescriptor, rows: &RecordBatch) -> Result<Vec<Encoded>> {
     let mut zstd = Zstd::new()?;
     let mut leaves = schema.columns().iter();
     let mut leaf = || {
@@ -51,12 +46,7 @@ pub(super) fn encode(
         match column.data_type() {
             DataType::Timestamp(TimeUnit::Microsecond, _) if column.null_count() == 0 => {
                 let times = column.as_primitive::<TimestampMicrosecondType>();
-                chunks.push(times::times(
-                    leaf()?,
-                    properties,
-                    &mut zstd,
-                    times.values(),
-                )?);
+                chunks.push(times::times(leaf()?, &mut zstd, times.values())?);
             }
             DataType::Float64 if column.null_count() == 0 => {
                 let values = column.as_primitive::<Float64Type>().values();
