@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::external_ids::ExternalIds;
-use super::file::{Account, Defaults, FileConfig, Regions};
-use super::problem::Problem;
-use super::regions::known_region;
-use super::resolve::Environment;
+use super::file::{Account, FileConfig};
+use super::problem::{Problem, printable};
+use super::regions::{RegionChoice, region_choice};
 use super::roles::RoleConfig;
-use super::spanned::Spanned;
-use crate::model::{AccountId, Partition, Region};
+use super::template::AccountTemplate;
+use crate::model::AccountId;
 
 /// One account to read.
 #[derive(Clone, Debug)]
@@ -26,55 +24,27 @@ pub struct AccountConfig {
     pub linked_accounts: bool,
 }
 
-/// Which regions of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegionChoice {
-    /// Every region enabled for the account (`DescribeRegions`).
-    Auto,
-    /// These, each a failure when it cannot be read.
-    Named(Vec<Region>),
-}
+impl AccountConfig {
+    /// An account that is read through a monitoring account alone.
+    pub(crate) fn linked(id: AccountId) -> Self {
+        Self {
+            id,
+            name: None,
+            role: None,
+            regions: RegionChoice::Auto,
+            linked_accounts: false,
+        }
+    }
 
-/// Role of a configuration with an organization that names none: the one `cwlake iam` prints.
-pub(super) const DEFAULT_ROLE_NAME: &str = "CWLakeReader";
-
-/// What accounts are made from: the defaults, and whatever they refer to.
-#[derive(Clone)]
-pub(super) struct AccountTemplate {
-    pub(super) defaults: Defaults,
-    pub(super) env: Environment,
-    extra: Vec<Region>,
-    pub(super) external_ids: ExternalIds,
-}
-
-impl std::fmt::Debug for AccountTemplate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccountTemplate")
-            .field("defaults", &self.defaults)
-            .finish_non_exhaustive()
+    /// How its credentials are got, in one word or by the role's ARN.
+    pub fn access(&self) -> &str {
+        self.role
+            .as_ref()
+            .map_or("base credentials", |r| r.arn.as_str())
     }
 }
 
 impl AccountTemplate {
-    pub(super) fn of(
-        file: &FileConfig,
-        env: &Environment,
-        extra: &[Region],
-        external_ids: ExternalIds,
-    ) -> Self {
-        let mut defaults = file.defaults.clone();
-        if file.organization.is_some() && defaults.role_name.is_none() {
-            // The caller's own credentials are one account's: hundreds of others need a role.
-            defaults.role_name = Some(Spanned::new(0..0, DEFAULT_ROLE_NAME.to_owned()));
-        }
-        Self {
-            defaults,
-            env: env.clone(),
-            extra: extra.to_vec(),
-            external_ids,
-        }
-    }
-
     /// An account that Organizations knows and the file does not list.
     ///
     /// # Errors
@@ -132,26 +102,6 @@ impl AccountTemplate {
                 .is_some_and(|l| *l.get_ref()),
         })
     }
-
-    pub(super) fn finds_regions(&self) -> bool {
-        !matches!(self.regions(), Some(RegionChoice::Named(_)))
-    }
-
-    pub(super) fn regions(&self) -> Option<RegionChoice> {
-        region_choice(
-            self.defaults.regions.as_ref()?,
-            &self.extra,
-            &mut Vec::new(),
-        )
-    }
-
-    /// The partition of accounts whose regions are found later: that of the region the environment names.
-    pub(super) fn usual_partition(&self) -> Partition {
-        ["AWS_REGION", "AWS_DEFAULT_REGION"]
-            .iter()
-            .find_map(|name| Region::parse(&self.env.get(name)?))
-            .map_or(Partition::Aws, |region| region.partition())
-    }
 }
 
 /// Resolves every `[[account]]`, collecting what is wrong.
@@ -194,78 +144,4 @@ pub(super) fn resolve(
     }
     accounts.sort_by(|a, b| a.id.cmp(&b.id));
     accounts
-}
-
-fn region_choice(
-    given: &Spanned<Regions>,
-    extra: &[Region],
-    problems: &mut Vec<Problem>,
-) -> Option<RegionChoice> {
-    let list = match given.get_ref() {
-        Regions::Word(word) if word == "auto" => return Some(RegionChoice::Auto),
-        Regions::Word(word) => {
-            problems.push(
-                Problem::at(
-                    given.span(),
-                    format!("'{}' is not a list of regions", printable(word)),
-                )
-                .remedy("write [\"us-east-1\"], or \"auto\" for every enabled region"),
-            );
-            return None;
-        }
-        Regions::List(list) => list,
-    };
-    if list.is_empty() {
-        problems.push(
-            Problem::at(given.span(), "the list of regions is empty")
-                .remedy("name at least one region, or write \"auto\""),
-        );
-        return None;
-    }
-    let mut regions = Vec::new();
-    for code in list {
-        if code == "auto" || code == "*" {
-            problems.push(
-                Problem::at(given.span(), format!("'{code}' cannot stand in a list"))
-                    .remedy("write regions = \"auto\" alone"),
-            );
-            return None;
-        }
-        match known_region(code, extra) {
-            Ok(region) => regions.push(region),
-            Err(remedy) => {
-                problems.push(
-                    Problem::at(
-                        given.span(),
-                        format!("'{}' is not a known region", printable(code)),
-                    )
-                    .remedy(remedy),
-                );
-                return None;
-            }
-        }
-    }
-    regions.sort();
-    regions.dedup();
-    let first = regions[0].partition();
-    if let Some(other) = regions.iter().find(|r| r.partition() != first) {
-        problems.push(
-            Problem::at(
-                given.span(),
-                format!("{} and {other} belong to different partitions", regions[0]),
-            )
-            .remedy("an account lives in one partition: split the entry"),
-        );
-        return None;
-    }
-    Some(RegionChoice::Named(regions))
-}
-
-/// At most 60 characters and no control character, for error messages.
-pub(super) fn printable(text: &str) -> String {
-    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-    match clean.char_indices().nth(60) {
-        Some((cut, _)) => format!("{}…", &clean[..cut]),
-        None => clean,
-    }
 }

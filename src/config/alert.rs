@@ -1,108 +1,15 @@
 //! How people and systems are told of a breach: `[alert]`.
 
-use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::Deserialize;
 
-use super::accounts::printable;
-use super::file::{FileConfig, Secret};
-use super::problem::Problem;
+use super::file::FileConfig;
+use super::given::Environment;
+use super::problem::{Problem, printable};
 use super::regions::known_region;
-use super::resolve::Environment;
 use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
+use super::tables::{EventBus, Ses, Smtp, Sns};
 use crate::model::{AccountId, Region};
-
-/// Where alerts go when a budget is breached.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Alert {
-    /// Sender of e-mails.
-    pub from: Option<Spanned<String>>,
-    /// Receivers of e-mails.
-    #[serde(default)]
-    pub to: Vec<Spanned<String>>,
-    /// E-mail through Amazon SES.
-    pub ses: Option<Spanned<Ses>>,
-    /// E-mail through an SMTP server.
-    pub smtp: Option<Spanned<Smtp>>,
-    /// An event on an EventBridge bus.
-    pub event_bus: Option<Spanned<EventBus>>,
-    /// A message to an SNS topic.
-    pub sns: Option<Spanned<Sns>>,
-}
-
-impl Alert {
-    pub(super) fn external_ids(&self) -> impl Iterator<Item = &Spanned<Secret>> {
-        let ses = self
-            .ses
-            .iter()
-            .filter_map(|s| s.get_ref().external_id.as_ref());
-        let bus = self
-            .event_bus
-            .iter()
-            .filter_map(|b| b.get_ref().external_id.as_ref());
-        let sns = self
-            .sns
-            .iter()
-            .filter_map(|s| s.get_ref().external_id.as_ref());
-        ses.chain(bus).chain(sns)
-    }
-}
-
-/// E-mail through Amazon SES.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Ses {
-    /// Region of the identity.
-    pub region: Spanned<String>,
-    /// A role to send with, often in the account the identity lives in; else the base credentials.
-    pub role_arn: Option<Spanned<String>>,
-    /// External id of that role: the text, or `env:NAME`.
-    pub external_id: Option<Spanned<Secret>>,
-    /// Configuration set of SES.
-    pub configuration_set: Option<Spanned<String>>,
-}
-
-/// E-mail through an SMTP server.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Smtp {
-    /// Name of the server.
-    pub host: Spanned<String>,
-    /// Its port; by `security` when left out: 587, 465 or 25.
-    pub port: Option<Spanned<i64>>,
-    /// `starttls`, `tls` or `none` (`starttls`).
-    pub security: Option<Spanned<String>>,
-    /// User name.
-    pub user: Option<Spanned<String>>,
-    /// `env:NAME` of the variable that holds the password.
-    pub password: Option<Spanned<Secret>>,
-}
-
-/// An event on an EventBridge bus.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EventBus {
-    /// ARN of the bus, possibly another account's.
-    pub arn: Spanned<String>,
-    /// A role to send with; else the base credentials.
-    pub role_arn: Option<Spanned<String>>,
-    /// External id of that role: the text, or `env:NAME`.
-    pub external_id: Option<Spanned<Secret>>,
-}
-
-/// A message to an SNS topic.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sns {
-    /// ARN of the topic.
-    pub topic_arn: Spanned<String>,
-    /// A role to send with; else the base credentials.
-    pub role_arn: Option<Spanned<String>>,
-    /// External id of that role: the text, or `env:NAME`.
-    pub external_id: Option<Spanned<Secret>>,
-}
 
 /// `[alert]`, validated: at least one channel.
 #[derive(Clone, Debug)]

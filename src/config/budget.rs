@@ -3,39 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::accounts::printable;
 use super::file::FileConfig;
-use super::problem::Problem;
-use super::resolve::ExportConfig;
+use super::problem::{Problem, printable};
 use super::spanned::Spanned;
+use super::tables::BudgetTable;
 use crate::model::AccountId;
-
-/// Thresholds for the charges of an account, of several together, or of all.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BudgetTable {
-    /// What it is called in reports and alerts; made of its accounts when left out.
-    pub name: Option<Spanned<String>>,
-    /// Its accounts, summed; all when left out.
-    pub accounts: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Hold each account to the thresholds by itself, but those that a table of their own names (false).
-    pub each: Option<Spanned<bool>>,
-    /// Charges of a day.
-    pub daily_usd: Option<Spanned<f64>>,
-    /// Charges of the month so far.
-    pub month_usd: Option<Spanned<f64>>,
-    /// Charges of the whole month, projected from the days so far.
-    pub projected_usd: Option<Spanned<f64>>,
-    /// A day's charges above the mean of the days before it, US dollars.
-    pub daily_change_usd: Option<Spanned<f64>>,
-    /// A day's charges above the mean of the days before it, per cent.
-    pub daily_change_percent: Option<Spanned<f64>>,
-    /// Days of that mean (7).
-    pub trailing_days: Option<Spanned<i64>>,
-}
 
 /// Whose charges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +39,7 @@ pub struct Budget {
     pub change_percent: Option<f64>,
     /// Days of the trailing mean.
     pub trailing_days: u32,
-    account_spans: BTreeMap<AccountId, Range<usize>>,
+    pub(super) account_spans: BTreeMap<AccountId, Range<usize>>,
 }
 
 impl Budget {
@@ -243,29 +215,5 @@ fn default_name(scope: &BudgetScope) -> String {
         BudgetScope::Group(ids) => list(ids),
         BudgetScope::Each(ids) if ids.is_empty() => "each account".to_owned(),
         BudgetScope::Each(ids) => format!("each of {}", list(ids)),
-    }
-}
-
-impl ExportConfig {
-    /// Accounts that budgets and `spend.accounts` name and nobody knows, each at its place.
-    pub(super) fn unknown_spenders(&self, is_known: impl Fn(&AccountId) -> bool) -> Vec<Problem> {
-        let remedy = "an id of an [[account]] table or of the organization";
-        let mut problems = Vec::new();
-        let payers = self.spend.as_ref().map_or(&[][..], |s| &s.accounts);
-        for (id, span) in payers.iter().filter(|(id, _)| !is_known(id)) {
-            let text = format!("spend.accounts: account {id} is not configured");
-            problems.push(Problem::at(span.clone(), text).remedy(remedy));
-        }
-        // A payer's charges tell of members that are not configured.
-        if !payers.is_empty() {
-            return problems;
-        }
-        for (id, span) in self.budgets.iter().flat_map(|b| &b.account_spans) {
-            if !is_known(id) {
-                let text = format!("a budget for account {id}, which is not configured");
-                problems.push(Problem::at(span.clone(), text).remedy(remedy));
-            }
-        }
-        problems
     }
 }

@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::accounts::printable;
 use super::file;
-use super::problem::Problem;
+use super::given::{Environment, Overrides};
+use super::problem::{Problem, printable};
 use super::regions::known_region;
-use super::resolve::{Environment, Overrides};
 use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
 use crate::model::{AccountId, Region};

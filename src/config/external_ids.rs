@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::accounts::printable;
 use super::file::Defaults;
-use super::problem::Problem;
-use super::resolve::is_world_writable;
-use super::roles::is_external_id;
+use super::problem::{Problem, printable};
 use crate::model::AccountId;
 
 /// External ids by account.
@@ -114,4 +111,29 @@ pub fn external_ids_in(text: &str) -> Result<ExternalIds, String> {
         ids.insert(account, SecretString::from(id.into_inner()));
     }
     Ok(ids)
+}
+
+#[cfg(unix)]
+pub(super) fn is_world_writable(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|m| m.mode() & 0o002 != 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_world_writable(_: &Path) -> bool {
+    false
+}
+
+/// # Source
+/// STS API reference, `AssumeRole`: 2 to 1,224 characters of `[\\w+=,.@:\\/-]`.
+pub(super) fn is_external_id(text: &str) -> bool {
+    text_of(text, 2..=1_224, "_+=,.@:/-")
+}
+
+/// Length in characters and the IAM alphabet: ASCII letters, digits and `extra`.
+pub(super) fn text_of(text: &str, length: std::ops::RangeInclusive<usize>, extra: &str) -> bool {
+    length.contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
 }

@@ -9,11 +9,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::alert::Alert;
-use super::budget::BudgetTable;
-use super::logs::{Instances, Logs, Spend};
 use super::problem::{ConfigError, Problem};
-use super::spanned::Spanned;
+use super::spanned::{OneOrMany, Secret, Spanned};
+use super::tables::{Alert, BudgetTable, Instances, Logs, Spend};
 
 /// The configuration of cwlake.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -227,18 +225,6 @@ impl Account {
     }
 }
 
-/// Text that never shows in Debug.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
 /// `"auto"` or a list of region codes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(inline)]
@@ -297,27 +283,6 @@ pub struct Metrics {
     /// With `discover = "ec2"`: states that are allowed.
     #[serde(default)]
     pub instance_states: Vec<Spanned<String>>,
-}
-
-/// One glob or several.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(inline)]
-#[serde(untagged, expecting = "a text or a list of texts")]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The texts, one or several.
-    pub fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(texts) => texts,
-        }
-    }
 }
 
 /// Seconds, or `"auto"`.

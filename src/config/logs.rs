@@ -2,51 +2,12 @@
 
 use std::ops::Range;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::accounts::printable;
 use super::file::FileConfig;
-use super::problem::{ConfigError, Problem, line_of};
-use super::resolve::ExportConfig;
+use super::problem::{Problem, line_of, printable};
 use super::rules::{NameRule, name_rule};
 use super::spanned::Spanned;
+use super::tables::Logs;
 use crate::model::AccountId;
-
-/// Log events to export.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Logs {
-    /// Names of log groups, and globs.
-    pub groups: Spanned<Vec<Spanned<String>>>,
-    /// Names and globs of groups that are left out.
-    #[serde(default)]
-    pub exclude: Vec<Spanned<String>>,
-    /// Only streams whose name begins so.
-    pub stream_prefix: Option<Spanned<String>>,
-    /// Only these streams; read one by one when there is no filter pattern.
-    #[serde(default)]
-    pub streams: Vec<Spanned<String>>,
-    /// Only events that match, in CloudWatch's filter pattern syntax.
-    pub filter_pattern: Option<Spanned<String>>,
-}
-
-/// The EC2 inventory. `{}` turns it on.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table; {} takes every instance")]
-pub struct Instances {}
-
-/// Estimated charges. `{}` reads those of every account.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a table; {} reads the charges of every account"
-)]
-pub struct Spend {
-    /// Read only these accounts' charges; of a payer they hold those of its members.
-    #[serde(default)]
-    pub accounts: Vec<Spanned<String>>,
-}
 
 /// `[spend]`, validated.
 #[derive(Clone, Debug)]
@@ -96,8 +57,8 @@ pub struct LogSelection {
     pub filter_pattern: Option<String>,
     /// Line of its table, from 1.
     pub line: usize,
-    group_spans: Vec<Range<usize>>,
-    pattern_span: Range<usize>,
+    pub(super) group_spans: Vec<Range<usize>>,
+    pub(super) pattern_span: Range<usize>,
 }
 
 impl LogSelection {
@@ -232,43 +193,4 @@ fn one(entry: &Spanned<Logs>, line: usize, problems: &mut Vec<Problem>) -> Optio
         group_spans: groups.iter().map(Spanned::span).collect(),
         pattern_span: table.filter_pattern.as_ref().map_or(0..0, Spanned::span),
     })
-}
-
-impl ExportConfig {
-    /// The error for log groups that are named in full and are in no account: each by its table's place among all and its name. `known` are
-    /// groups that exist.
-    pub fn unknown_groups(&self, missing: &[(usize, String)], known: &[String]) -> ConfigError {
-        let problem = |(table, name): &(usize, String)| {
-            let selection = &self.logs[*table];
-            let texts = selection.groups.texts().iter();
-            let span = texts
-                .zip(&selection.group_spans)
-                .find(|(text, _)| *text == name)
-                .map_or(0..0, |(_, span)| span.clone());
-            let near = known
-                .iter()
-                .map(|k| (strsim::damerau_levenshtein(name, k), k))
-                .min()
-                .filter(|(distance, _)| *distance <= 2.max(name.len() / 3));
-            let remedy = match near {
-                Some((_, near)) => format!("did you mean '{}'?", printable(near)),
-                None => "a group that exists in one of the accounts and regions, or a glob, which may match nothing".to_owned(),
-            };
-            let text = format!("no account has a log group '{}'", printable(name));
-            Problem::at(span, text).remedy(remedy)
-        };
-        self.source.refuse(missing.iter().map(problem).collect())
-    }
-
-    /// The error for a filter pattern that CloudWatch refuses.
-    pub fn refused_pattern(&self, table: usize, message: &str) -> ConfigError {
-        let selection = &self.logs[table];
-        let problem = Problem::at(
-            selection.pattern_span.clone(),
-            format!("CloudWatch Logs refuses this filter pattern: {message}"),
-        );
-        self.source.refuse(vec![problem.remedy(
-            "see \"Filter pattern syntax\" in the CloudWatch Logs user guide; aws logs test-metric-filter tries one",
-        )])
-    }
 }

@@ -8,8 +8,11 @@ mod accounts;
 mod alert;
 mod budget;
 mod destination;
+mod export;
 mod external_ids;
 mod file;
+mod given;
+mod joined;
 mod limits;
 mod logs;
 mod organization;
@@ -24,13 +27,18 @@ mod rules;
 mod run_options;
 mod selection;
 mod spanned;
+mod tables;
+mod template;
+mod unknown;
 
-pub use accounts::{AccountConfig, RegionChoice};
+pub use accounts::AccountConfig;
 pub use alert::{AlertConfig, Channel, MailConfig, SmtpSecurity};
 pub use budget::{Budget, BudgetScope};
 pub use destination::{Destination, Encryption, S3Destination};
+pub use export::ExportConfig;
 pub use external_ids::{ExternalIds, external_ids_in};
 pub use file::FileConfig;
+pub use given::{Environment, Overrides};
 pub use limits::{
     DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
     RECENT_SECONDS,
@@ -40,8 +48,8 @@ pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, i
 pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
-pub use regions::known_regions;
-pub use resolve::{Environment, ExportConfig, Overrides, load};
+pub use regions::{RegionChoice, known_regions};
+pub use resolve::load;
 pub use roles::RoleConfig;
 pub use rules::{NameRule, ValueRule};
 pub use run_options::RunOptions;

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use secrecy::ExposeSecret;
 
-use super::accounts::{AccountConfig, AccountTemplate, RegionChoice, printable};
 use super::file::{self, FileConfig};
-use super::problem::{ConfigError, Problem};
-use super::resolve::{Environment, ExportConfig, all_are_known, only_accounts};
+use super::given::Environment;
+use super::problem::{Problem, printable};
 use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
+use super::template::AccountTemplate;
 use crate::model::AccountId;
 
 /// `[organization]`, validated.
@@ -22,9 +22,9 @@ pub struct OrganizationConfig {
     pub include_ous: Vec<Rule>,
     /// Organizational units to leave out.
     pub exclude_ous: Vec<Rule>,
-    include_accounts: Vec<Rule>,
-    exclude_accounts: Vec<Rule>,
-    template: AccountTemplate,
+    pub(super) include_accounts: Vec<Rule>,
+    pub(super) exclude_accounts: Vec<Rule>,
+    pub(super) template: AccountTemplate,
 }
 
 /// An organizational unit or an account as the file names it.
@@ -32,7 +32,7 @@ pub struct OrganizationConfig {
 pub struct Rule {
     /// An id, or a path of names.
     pub text: String,
-    span: Range<usize>,
+    pub(super) span: Range<usize>,
 }
 
 impl Rule {
@@ -172,162 +172,6 @@ fn contradictions(
     }
 }
 
-impl ExportConfig {
-    /// The same configuration with the accounts of the organization that it asks for. What the file lists goes over what Organizations
-    /// says; an alias that the file does not give is the organization's.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for an account the file or a flag names and neither has.
-    pub fn with_organization(
-        &self,
-        found: Vec<OrganizationAccount>,
-    ) -> Result<(Self, Vec<LeftOut>), ConfigError> {
-        let mut config = self.clone();
-        let Some(organization) = config.organization.take() else {
-            return Ok((config, Vec::new()));
-        };
-        self.all_known(&organization, &found)?;
-        let unknown = self.unknown_spenders(|id| {
-            let listed = self.configured.iter().any(|a| a.id == *id);
-            listed || found.iter().any(|a| a.id == *id)
-        });
-        if !unknown.is_empty() {
-            return Err(self.source.refuse(unknown));
-        }
-        let excluded = organization.exclude_accounts.iter();
-        config.excluded_accounts = excluded.filter_map(|r| AccountId::parse(&r.text)).collect();
-        let mut left_out = Vec::new();
-        for account in found {
-            if let Some(listed) = config.accounts.iter_mut().find(|a| a.id == account.id) {
-                listed.name = listed.name.take().or(account.name);
-                continue;
-            }
-            let named = |rules: &[Rule]| rules.iter().any(|r| r.text == account.id.as_str());
-            let wanted =
-                organization.include_accounts.is_empty() || named(&organization.include_accounts);
-            if !wanted || named(&organization.exclude_accounts) {
-                continue;
-            }
-            let (why, is_failure) = if account.is_active() {
-                match organization
-                    .template
-                    .of_organization(&account.id, account.name.as_deref())
-                {
-                    Ok(made) => {
-                        config.accounts.push(made);
-                        continue;
-                    }
-                    Err(why) => (why, true),
-                }
-            } else {
-                (format!("its state is {}", account.state), false)
-            };
-            left_out.push(LeftOut {
-                account,
-                why,
-                is_failure,
-            });
-        }
-        config.accounts.sort_by(|a, b| a.id.cmp(&b.id));
-        config.configured.clone_from(&config.accounts);
-        left_out.retain(|l| self.is_about(&l.account.id));
-        let mut problems = Vec::new();
-        let only = &self.only_accounts;
-        // One that cannot be read is known all the same.
-        let is_left_out = |id: &str| left_out.iter().any(|l| l.account.id.as_str() == id);
-        all_are_known(only, &config.accounts, is_left_out, &mut problems);
-        config.accounts = only_accounts(config.accounts, only, &self.only_regions, &mut problems);
-        for excluded in self
-            .flagged_accounts()
-            .iter()
-            .filter(|id| config.excluded_accounts.contains(id))
-        {
-            let text =
-                format!("--account: {excluded} is excluded by organization.exclude_accounts");
-            problems.push(Problem::whole(text).remedy("take it out of the one or of the other"));
-        }
-        if problems.is_empty() {
-            Ok((config, left_out))
-        } else {
-            Err(self.source.refuse(problems))
-        }
-    }
-
-    fn all_known(
-        &self,
-        organization: &OrganizationConfig,
-        found: &[OrganizationAccount],
-    ) -> Result<(), ConfigError> {
-        let missing = |rule: &&Rule| {
-            let listed = self.accounts.iter().any(|a| a.id.as_str() == rule.text);
-            !listed && !found.iter().any(|a| a.id.as_str() == rule.text)
-        };
-        let problems: Vec<Problem> = organization
-            .include_accounts
-            .iter()
-            .filter(missing)
-            .map(|rule| {
-                let text = format!(
-                    "account {} is not in the organization, or not below its included units",
-                    rule.text
-                );
-                Problem::at(rule.span.clone(), text)
-                    .remedy("cwlake accounts shows what is found without this line")
-            })
-            .collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(self.source.refuse(problems))
-        }
-    }
-
-    /// Accounts that are read by a role without an external id, although a file lists the ids.
-    pub fn accounts_without_id(&self) -> Vec<AccountId> {
-        if self.external_ids_file.is_none() {
-            return Vec::new();
-        }
-        let lacking = |a: &&AccountConfig| a.role.as_ref().is_some_and(|r| r.external_id.is_none());
-        let accounts = self.accounts.iter().filter(lacking);
-        accounts.map(|a| a.id.clone()).collect()
-    }
-
-    /// Whether the account's own table gives its external id.
-    pub fn has_own_external_id(&self, account: &AccountId) -> bool {
-        let listed = self.accounts.iter().find(|a| a.id == *account);
-        let role = listed.and_then(|a| a.role.as_ref());
-        role.is_some_and(|r| r.external_id.is_some()) && !self.external_ids.contains_key(account)
-    }
-
-    /// The error for organizational units that do not exist, at their place in the file. `known` are paths of names of those that do.
-    pub fn unknown_units(&self, rules: &[Rule], known: &[String]) -> ConfigError {
-        let organization = self.organization.as_ref();
-        let span_of = |rule: &Rule| {
-            let all = organization
-                .iter()
-                .flat_map(|o| o.include_ous.iter().chain(&o.exclude_ous));
-            all.filter(|r| r.text == rule.text)
-                .map(|r| r.span.clone())
-                .next()
-        };
-        let problem = |rule: &Rule| {
-            let near = known
-                .iter()
-                .min_by_key(|path| strsim::damerau_levenshtein(path, rule.text.trim_matches('/')));
-            let remedy = match near {
-                Some(near) if !is_unit_id(&rule.text) => {
-                    format!("did you mean '{}'?", printable(near))
-                }
-                _ => "an id of this organization, or a path of names below its root such as Workloads/Prod"
-                    .to_owned(),
-            };
-            let text = format!("no organizational unit '{}'", printable(&rule.text));
-            Problem::at(span_of(rule).unwrap_or_default(), text).remedy(remedy)
-        };
-        self.source.refuse(rules.iter().map(problem).collect())
-    }
-}
-
 impl OrganizationConfig {
     /// The ARN of the accounts' role, with `account` and `name` for what differs.
     pub fn role_pattern(&self, account: &str, name: &str) -> String {
@@ -373,26 +217,5 @@ pub fn is_unit_id(text: &str) -> bool {
         ["r", root] => plain(root, 4),
         ["ou", root, unit] => plain(root, 4) && plain(unit, 8),
         _ => false,
-    }
-}
-
-/// The accounts of a configuration as one reads them.
-impl AccountConfig {
-    /// An account that is read through a monitoring account alone.
-    pub(crate) fn linked(id: AccountId) -> Self {
-        Self {
-            id,
-            name: None,
-            role: None,
-            regions: RegionChoice::Auto,
-            linked_accounts: false,
-        }
-    }
-
-    /// How its credentials are got, in one word or by the role's ARN.
-    pub fn access(&self) -> &str {
-        self.role
-            .as_ref()
-            .map_or("base credentials", |r| r.arn.as_str())
     }
 }

@@ -3,10 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::printable;
-use super::file::{Metrics, OneOrMany};
-use super::problem::Problem;
-use super::spanned::Spanned;
+use super::file::Metrics;
+use super::problem::{Problem, printable};
+use super::spanned::{OneOrMany, Spanned};
 
 /// Name and file of every preset, by name.
 const FILES: &[(&str, &str)] = &[

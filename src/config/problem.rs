@@ -187,6 +187,15 @@ fn mentions_secret(line: &str) -> bool {
 
 impl std::error::Error for ConfigError {}
 
+/// At most 60 characters and no control character, for error messages.
+pub(super) fn printable(text: &str) -> String {
+    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    match clean.char_indices().nth(60) {
+        Some((cut, _)) => format!("{}…", &clean[..cut]),
+        None => clean,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

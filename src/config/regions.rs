@@ -1,5 +1,8 @@
 //! The regions AWS has opened, so that a misspelt one is refused before any call.
 
+use super::file::Regions;
+use super::problem::{Problem, printable};
+use super::spanned::Spanned;
 use crate::model::{Partition, Region};
 
 /// Region codes of every public partition.
@@ -79,4 +82,78 @@ pub(super) fn known_region(code: &str, extra: &[Region]) -> Result<Region, Strin
     } else {
         Err(nearest())
     }
+}
+
+/// Which regions of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionChoice {
+    /// Every region enabled for the account (`DescribeRegions`).
+    Auto,
+    /// These, each a failure when it cannot be read.
+    Named(Vec<Region>),
+}
+
+pub(super) fn region_choice(
+    given: &Spanned<Regions>,
+    extra: &[Region],
+    problems: &mut Vec<Problem>,
+) -> Option<RegionChoice> {
+    let list = match given.get_ref() {
+        Regions::Word(word) if word == "auto" => return Some(RegionChoice::Auto),
+        Regions::Word(word) => {
+            problems.push(
+                Problem::at(
+                    given.span(),
+                    format!("'{}' is not a list of regions", printable(word)),
+                )
+                .remedy("write [\"us-east-1\"], or \"auto\" for every enabled region"),
+            );
+            return None;
+        }
+        Regions::List(list) => list,
+    };
+    if list.is_empty() {
+        problems.push(
+            Problem::at(given.span(), "the list of regions is empty")
+                .remedy("name at least one region, or write \"auto\""),
+        );
+        return None;
+    }
+    let mut regions = Vec::new();
+    for code in list {
+        if code == "auto" || code == "*" {
+            problems.push(
+                Problem::at(given.span(), format!("'{code}' cannot stand in a list"))
+                    .remedy("write regions = \"auto\" alone"),
+            );
+            return None;
+        }
+        match known_region(code, extra) {
+            Ok(region) => regions.push(region),
+            Err(remedy) => {
+                problems.push(
+                    Problem::at(
+                        given.span(),
+                        format!("'{}' is not a known region", printable(code)),
+                    )
+                    .remedy(remedy),
+                );
+                return None;
+            }
+        }
+    }
+    regions.sort();
+    regions.dedup();
+    let first = regions[0].partition();
+    if let Some(other) = regions.iter().find(|r| r.partition() != first) {
+        problems.push(
+            Problem::at(
+                given.span(),
+                format!("{} and {other} belong to different partitions", regions[0]),
+            )
+            .remedy("an account lives in one partition: split the entry"),
+        );
+        return None;
+    }
+    Some(RegionChoice::Named(regions))
 }

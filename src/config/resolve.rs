@@ -1,198 +1,26 @@
 //! From what was read to what is meant.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::accounts::{self, AccountConfig, AccountTemplate, RegionChoice, printable};
-use super::alert::{self, AlertConfig};
-use super::budget::{self, Budget};
-use super::destination::{self, Destination};
-use super::external_ids::{self, ExternalIds};
+use super::accounts;
+use super::alert;
+use super::budget;
+use super::destination;
+use super::export::ExportConfig;
+use super::external_ids::{self, is_world_writable};
 use super::file::FileConfig;
-use super::limits::Limits;
-use super::logs::{self, LogSelection, SpendConfig};
-use super::organization::{self, OrganizationConfig};
-use super::problem::{ConfigError, ConfigSource, Problem};
+use super::given::{Environment, Overrides};
+use super::joined::{all_are_known, only_accounts};
+use super::logs;
+use super::organization;
+use super::problem::{ConfigError, ConfigSource, Problem, printable};
 use super::regions::known_region;
-use super::run_options::{RunOptions, extra_regions, limits, run_options};
+use super::run_options::{extra_regions, limits, run_options};
 use super::selection::{self, Selection};
-use crate::model::{AccountId, Dataset, Lane, Partition, Region};
-
-/// The environment variables a configuration may name, as a value so that tests need no process state.
-#[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
-
-impl Environment {
-    /// The process's own, non-UTF-8 ones left out.
-    pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
-                .collect(),
-        )
-    }
-
-    /// A variable's value.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
-    }
-}
-
-impl FromIterator<(String, String)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
-    }
-}
-
-/// Values from flags or environment variables; each wins over the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `--destination`.
-    pub destination: Option<String>,
-    /// `--max-spend`.
-    pub max_spend_usd: Option<f64>,
-    /// `--concurrency`.
-    pub concurrency: Option<u32>,
-    /// `--lookback-days`.
-    pub lookback_days: Option<u32>,
-    /// `--account`: only these.
-    pub accounts: Vec<String>,
-    /// `--region`: only these.
-    pub regions: Vec<String>,
-    /// `--namespace`: only these.
-    pub namespaces: Vec<String>,
-    /// `--dataset`: only these.
-    pub datasets: Vec<String>,
-    /// The file of external ids is about to be written.
-    pub external_ids_may_be_missing: bool,
-}
-
-/// What is meant: validated and immutable.
-#[derive(Clone, Debug)]
-pub struct ExportConfig {
-    /// Where the lake is.
-    pub destination: Destination,
-    /// Accounts in the order of their ids.
-    pub accounts: Vec<AccountConfig>,
-    /// Whose accounts are still to be added, see [`ExportConfig::with_organization`].
-    pub organization: Option<OrganizationConfig>,
-    /// Selections in file order: where two match one series, the first decides.
-    pub selections: Vec<Selection>,
-    /// The EC2 inventory is exported.
-    pub instances: bool,
-    /// Log events, in file order.
-    pub logs: Vec<LogSelection>,
-    /// Estimated charges are exported.
-    pub spend: Option<SpendConfig>,
-    /// Thresholds, in file order.
-    pub budgets: Vec<Budget>,
-    /// Where alerts go.
-    pub alert: Option<AlertConfig>,
-    /// What a run is asked for: all that is configured, unless `--dataset` or `--namespace` says less.
-    pub datasets: BTreeSet<Dataset>,
-    has_dataset_flag: bool,
-    /// How the run behaves.
-    pub run: RunOptions,
-    /// Speeds and time limits.
-    pub limits: Limits,
-    /// Every namespace of the file with its publication delay in seconds, also those left out by `--namespace`.
-    pub namespaces: BTreeMap<String, i64>,
-    /// Only these regions, by `--region`; all when empty.
-    pub only_regions: Vec<Region>,
-    /// Only these accounts, by `--account`; all when empty.
-    pub(super) only_accounts: Vec<String>,
-    /// The partition of the accounts: that of the first region that is listed, else of the region the environment names.
-    pub partition: Partition,
-    /// What the file of external ids says.
-    pub(super) external_ids: ExternalIds,
-    /// The accounts as they are configured, whatever the flags leave of them.
-    pub(super) configured: Vec<AccountConfig>,
-    /// Accounts that are not to be read by whatever way.
-    pub(super) excluded_accounts: BTreeSet<AccountId>,
-    /// The file of external ids, when the configuration names one.
-    pub external_ids_file: Option<PathBuf>,
-    /// The file, to show places in it.
-    pub(super) source: Arc<ConfigSource>,
-    /// What all `[[metrics]]` of the file ask for, see [`ExportConfig::plan_hash`].
-    fingerprint: String,
-}
-
-impl ExportConfig {
-    /// Names what a unit of this account is meant to hold: it changes with the selections, the account's alias and the schema.
-    pub fn plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
-        short_hash(&format!(
-            "{}\n{account_name:?}\n{schema_version}",
-            self.fingerprint
-        ))
-    }
-
-    /// Every account of the configuration, whatever flags leave of them.
-    pub fn all_accounts(&self) -> &[AccountConfig] {
-        &self.configured
-    }
-
-    /// Whether some tables are named by flag.
-    pub fn has_dataset_flag(&self) -> bool {
-        self.has_dataset_flag
-    }
-
-    /// Whether a run is asked for this table.
-    pub fn exports(&self, dataset: Dataset) -> bool {
-        self.datasets.contains(&dataset)
-    }
-
-    /// Names what a unit of logs is meant to hold: it changes with the selections, the account's alias and the schema.
-    pub fn logs_plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
-        let logs: Vec<String> = self.logs.iter().map(LogSelection::fingerprint).collect();
-        short_hash(&format!(
-            "{}\n{account_name:?}\n{schema_version}",
-            logs.join("\n")
-        ))
-    }
-
-    /// Whether `--account` leaves this account in.
-    pub fn is_about(&self, account: &AccountId) -> bool {
-        let only = &self.only_accounts;
-        only.is_empty() || only.iter().any(|id| id == account.as_str())
-    }
-
-    /// The accounts named by flag.
-    pub fn flagged_accounts(&self) -> Vec<AccountId> {
-        let flags = self.only_accounts.iter();
-        flags.filter_map(|id| AccountId::parse(id)).collect()
-    }
-
-    /// Whether some accounts are named by flag.
-    pub fn has_account_flag(&self) -> bool {
-        !self.only_accounts.is_empty()
-    }
-
-    /// Whether an account that is linked to a monitoring account is wanted in a region: not one that is excluded, nor one that is configured to
-    /// be read elsewhere.
-    pub fn wants_linked(&self, lane: &Lane) -> bool {
-        let listed = self.configured.iter().find(|a| a.id == lane.account);
-        let elsewhere = listed.is_some_and(|a| match &a.regions {
-            RegionChoice::Auto => false,
-            RegionChoice::Named(named) => !named.contains(&lane.region),
-        });
-        !elsewhere && !self.excluded_accounts.contains(&lane.account)
-    }
-
-    /// Whether `--region` leaves this region in.
-    pub fn reads(&self, region: &Region) -> bool {
-        self.only_regions.is_empty() || self.only_regions.contains(region)
-    }
-}
-
-fn short_hash(text: &str) -> String {
-    Sha256::digest(text)
-        .iter()
-        .take(8)
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
+use super::template::AccountTemplate;
+use crate::model::{AccountId, Dataset, Region};
 
 const SUPPORTED_VERSION: i64 = 1;
 
@@ -375,24 +203,9 @@ fn find_access_key(text: &str) -> Option<usize> {
         })
 }
 
-#[cfg(unix)]
-pub(super) fn is_world_writable(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).is_ok_and(|m| m.mode() & 0o002 != 0)
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_world_writable(_: &Path) -> bool {
-    false
-}
-
 /// The SDK only logs a wrong endpoint and then calls AWS; a typo here must not reach the real service.
 fn check_endpoints(env: &Environment, problems: &mut Vec<Problem>) {
-    for (name, value) in env
-        .0
-        .iter()
-        .filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"))
-    {
+    for (name, value) in env.beginning_with("AWS_ENDPOINT_URL") {
         let ok = value.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|h| !h.is_empty())
@@ -443,64 +256,6 @@ fn only_regions(
         }
     }
     regions
-}
-
-/// Accounts named by flag are in the configuration, or left out of it for a reason that is told elsewhere.
-pub(super) fn all_are_known(
-    only: &[String],
-    accounts: &[AccountConfig],
-    is_left_out: impl Fn(&str) -> bool,
-    problems: &mut Vec<Problem>,
-) {
-    let is_known = |id: &str| accounts.iter().any(|a| a.id.as_str() == id) || is_left_out(id);
-    // One that is not configured may be behind a link: the monitoring accounts are entered, and tell.
-    let links = accounts.iter().any(|a| a.linked_accounts);
-    for id in only {
-        let may_be_linked = links && AccountId::parse(id).is_some();
-        if !is_known(id) && !may_be_linked {
-            problems.push(
-                Problem::whole(format!(
-                    "--account: {} is not in the configuration",
-                    printable(id)
-                ))
-                .remedy("an id of an [[account]] table or of the organization, twelve digits"),
-            );
-        }
-    }
-}
-
-/// The accounts named by flag, each with the regions named by flag. An account that reads none of those regions is left out.
-pub(super) fn only_accounts(
-    accounts: Vec<AccountConfig>,
-    only: &[String],
-    regions: &[Region],
-    problems: &mut Vec<Problem>,
-) -> Vec<AccountConfig> {
-    let mut left: Vec<AccountConfig> = accounts
-        .into_iter()
-        .filter(|a| {
-            let is_named = only.iter().any(|id| a.id.as_str() == id);
-            only.is_empty() || is_named || a.linked_accounts
-        })
-        .collect();
-    if regions.is_empty() {
-        return left;
-    }
-    let before = left.len();
-    left.retain_mut(|account| match &mut account.regions {
-        RegionChoice::Auto => true,
-        RegionChoice::Named(named) => {
-            named.retain(|region| regions.contains(region));
-            !named.is_empty()
-        }
-    });
-    if left.is_empty() && before > 0 {
-        problems.push(
-            Problem::whole("--region: no account reads any of these regions")
-                .remedy("a region listed under [defaults] or an [[account]]"),
-        );
-    }
-    left
 }
 
 /// What a run is asked for.

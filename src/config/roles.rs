@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::accounts::{AccountTemplate, DEFAULT_ROLE_NAME, RegionChoice, printable};
-use super::file::{Account, Secret};
-use super::problem::Problem;
-use super::resolve::Environment;
-use super::spanned::Spanned;
+use super::external_ids::{is_external_id, text_of};
+use super::file::Account;
+use super::given::Environment;
+use super::problem::{Problem, printable};
+use super::regions::RegionChoice;
+use super::spanned::{Secret, Spanned};
+use super::template::AccountTemplate;
 use crate::model::{AccountId, Partition};
 
 /// A role and how it is assumed.
@@ -41,34 +43,6 @@ const DEFAULT_SESSION_NAME: &str = "cwlake";
 const DEFAULT_SESSION_SECONDS: i64 = 3_600;
 
 impl AccountTemplate {
-    pub(super) fn role_pattern(&self, account: &str, name: &str) -> String {
-        let given = self.defaults.role_name.as_ref();
-        let role = given.map_or(DEFAULT_ROLE_NAME, |r| r.get_ref());
-        let role = role
-            .replace("{account_id}", account)
-            .replace("{name}", name);
-        format!(
-            "arn:{}:iam::{account}:role/{role}",
-            self.partition().as_str()
-        )
-    }
-
-    /// The partition of the default regions, else of the region the environment names.
-    pub(super) fn partition(&self) -> Partition {
-        match self.regions() {
-            Some(RegionChoice::Named(list)) => list[0].partition(),
-            _ => self.usual_partition(),
-        }
-    }
-
-    pub(super) fn external_id_form(&self) -> Option<String> {
-        let given = &self.defaults.external_id.as_ref()?.get_ref().0;
-        match given.strip_prefix("env:") {
-            Some(name) => self.env.get(name),
-            None => Some(given.clone()),
-        }
-    }
-
     pub(super) fn role(
         &self,
         account: &Account,
@@ -353,18 +327,4 @@ fn external_id_of(
         problems.push(problem);
     }
     None
-}
-
-/// # Source
-/// STS API reference, `AssumeRole`: 2 to 1,224 characters of `[\\w+=,.@:\\/-]`.
-pub(super) fn is_external_id(text: &str) -> bool {
-    text_of(text, 2..=1_224, "_+=,.@:/-")
-}
-
-/// Length in characters and the IAM alphabet: ASCII letters, digits and `extra`.
-fn text_of(text: &str, length: std::ops::RangeInclusive<usize>, extra: &str) -> bool {
-    length.contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
 }

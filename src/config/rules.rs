@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::accounts::printable;
-use super::file::OneOrMany;
-use super::problem::Problem;
-use super::spanned::Spanned;
+use super::problem::{Problem, printable};
+use super::spanned::{OneOrMany, Spanned};
 
 /// Metric names: exact ones and globs.
 #[derive(Clone, Debug)]

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::accounts::printable;
 use super::file::{LimitOverrides, Run};
+use super::given::Overrides;
 use super::limits::Limits;
-use super::problem::Problem;
+use super::problem::{Problem, printable};
 use super::regions::known_region;
-use super::resolve::Overrides;
 use super::spanned::Spanned;
 use crate::model::Region;
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::accounts::printable;
 use super::file::{FileConfig, Metrics, PeriodText};
 use super::presets::expand;
+use super::problem::printable;
 use super::problem::{Problem, line_of};
 use super::publication::publication_delay;
 use super::rules::{NameRule, ValueRule, name_rule, value_rules};

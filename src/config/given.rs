@@ -1,0 +1,62 @@
+//! What a configuration is read with: the environment, and what was typed.
+
+use std::collections::BTreeMap;
+
+/// The environment variables a configuration may name, as a value so that tests need no process state.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's own, non-UTF-8 ones left out.
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// Every variable whose name begins with `prefix`, with its value.
+    pub(super) fn beginning_with<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a String)> {
+        self.0
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix))
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// Values from flags or environment variables; each wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--destination`.
+    pub destination: Option<String>,
+    /// `--max-spend`.
+    pub max_spend_usd: Option<f64>,
+    /// `--concurrency`.
+    pub concurrency: Option<u32>,
+    /// `--lookback-days`.
+    pub lookback_days: Option<u32>,
+    /// `--account`: only these.
+    pub accounts: Vec<String>,
+    /// `--region`: only these.
+    pub regions: Vec<String>,
+    /// `--namespace`: only these.
+    pub namespaces: Vec<String>,
+    /// `--dataset`: only these.
+    pub datasets: Vec<String>,
+    /// The file of external ids is about to be written.
+    pub external_ids_may_be_missing: bool,
+}
