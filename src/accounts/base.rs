@@ -154,12 +154,3 @@ fn timeouts(limits: &Limits) -> TimeoutConfig {
         .operation_attempt_timeout(limits.attempt_timeout)
         .build()
 }
-
-/// The text of the last error in a chain: the SDK's outer layers only say "an error occurred".
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
-}

@@ -7,72 +7,12 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use serde::Serialize;
 
+use super::api::{Api, CallStats};
 use super::classify::cause_of;
 use super::credentials::AccountCredentials;
 use super::lane::LaneClient;
 use crate::model::{Cause, CauseKind};
-
-/// What quota a call spends, and what it is called in messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// CloudWatch `GetMetricData`.
-    GetMetricData,
-    /// CloudWatch `ListMetrics`.
-    ListMetrics,
-    /// EC2 `DescribeInstances`.
-    DescribeInstances,
-    /// EC2 `DescribeRegions`.
-    DescribeRegions,
-    /// `CloudWatch` Logs `DescribeLogGroups`.
-    DescribeLogGroups,
-    /// `CloudWatch` Logs `FilterLogEvents`.
-    FilterLogEvents,
-    /// `CloudWatch` Logs `GetLogEvents`.
-    GetLogEvents,
-}
-
-impl Api {
-    /// The operation's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GetMetricData => "GetMetricData",
-            Self::ListMetrics => "ListMetrics",
-            Self::DescribeInstances => "DescribeInstances",
-            Self::DescribeRegions => "DescribeRegions",
-            Self::DescribeLogGroups => "DescribeLogGroups",
-            Self::FilterLogEvents => "FilterLogEvents",
-            Self::GetLogEvents => "GetLogEvents",
-        }
-    }
-
-    /// The IAM action that allows it.
-    pub fn iam_action(self) -> &'static str {
-        match self {
-            Self::GetMetricData => "cloudwatch:GetMetricData",
-            Self::ListMetrics => "cloudwatch:ListMetrics",
-            Self::DescribeInstances => "ec2:DescribeInstances",
-            Self::DescribeRegions => "ec2:DescribeRegions",
-            Self::DescribeLogGroups => "logs:DescribeLogGroups",
-            Self::FilterLogEvents => "logs:FilterLogEvents",
-            Self::GetLogEvents => "logs:GetLogEvents",
-        }
-    }
-}
-
-/// What calls took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CallStats {
-    /// Requests sent, every try counted.
-    pub calls: u64,
-    /// Tries after the first.
-    pub retries: u64,
-    /// Answers that asked to slow down.
-    pub throttles: u64,
-    /// Tries whose answer broke off or never came; what they asked for may have been billed.
-    pub unanswered: u64,
-}
 
 /// What a try of a call costs.
 pub trait Toll {
@@ -95,16 +35,6 @@ impl Toll for Free {
     }
 
     fn refused(&self) {}
-}
-
-impl CallStats {
-    /// Adds another's counts.
-    pub fn add(&mut self, other: Self) {
-        self.calls += other.calls;
-        self.retries += other.retries;
-        self.throttles += other.throttles;
-        self.unanswered += other.unanswered;
-    }
 }
 
 /// First pause; it doubles with every try, up to the longest, and the real pause is random below it ("full jitter").

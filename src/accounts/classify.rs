@@ -7,7 +7,6 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::base::innermost;
 use crate::model::{Cause, CauseKind};
 
 /// # Source
@@ -221,6 +220,15 @@ fn name_of(code: &str, status: u16) -> String {
     } else {
         code.to_owned()
     }
+}
+
+/// The text of the last error in a chain: the SDK's outer layers only say "an error occurred".
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }
 
 /// At most 300 characters, no control character.

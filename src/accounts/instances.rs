@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use aws_sdk_ec2::types::{Filter, Instance, Reservation};
 
-use super::calls::{Api, CallStats};
+use super::api::{Api, CallStats};
 use super::lane::LaneClient;
 use crate::model::{Cause, CauseKind};
 

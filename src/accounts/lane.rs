@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 
-use super::calls::Api;
+use super::api::Api;
 use super::credentials::AccountCredentials;
 use super::limiter::Pacer;
 use crate::config::{Limits, RECENT_SECONDS};

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "alerts")]
 mod alerts;
+mod api;
 mod base;
 mod caller;
 mod calls;
@@ -28,9 +29,10 @@ mod tap;
 
 #[cfg(feature = "alerts")]
 pub use alerts::{publish_message, put_event, send_mail};
+pub use api::{Api, CallStats};
 pub use base::{BaseSession, Origin};
 pub use caller::{Caller, CallerAnswer, caller};
-pub use calls::{Api, CallStats, Toll};
+pub use calls::Toll;
 pub use classify::cause_of;
 pub use connect::{Entered, Reader, enter};
 #[cfg(feature = "glue")]

@@ -3,7 +3,7 @@
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::MetricDataQuery;
 
-use super::calls::{Api, CallStats};
+use super::api::{Api, CallStats};
 use super::connect::Reader;
 use super::lane::LaneClient;
 use crate::model::Cause;

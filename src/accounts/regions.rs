@@ -1,6 +1,6 @@
 //! Which regions an account has enabled. Follows EC2 `DescribeRegions`.
 
-use super::calls::{Api, CallStats};
+use super::api::{Api, CallStats};
 use super::lane::LaneClient;
 use crate::model::{Cause, CauseKind, Region};
 

@@ -6,12 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::billing_alarm::BillingAlarm;
-use super::grants::{ACCOUNT, ExternalIds, Grants, GrantsError, ReaderRole};
+use super::grants::{ACCOUNT, ExternalIds, Grants, GrantsError, MOST_IDS, ReaderRole};
 use super::policy::Policy;
 use super::principal::{OrgId, Principal};
-
-/// Accounts whose external ids one mapping holds.
-pub(super) const MOST_IDS: usize = 200;
 
 /// The template of a stack set that creates the role in every account.
 ///

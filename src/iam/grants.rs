@@ -48,7 +48,7 @@ pub enum GrantsError {
     #[error(
         "{0} external ids are more than the {most} of a CloudFormation mapping: print some accounts at a time with --account, or use an \
          external id with {{account_id}} in it, or --format terraform",
-        most = super::cloudformation::MOST_IDS
+        most = MOST_IDS
     )]
     TooManyIds(usize),
     /// The destination is a folder.
@@ -94,6 +94,9 @@ impl std::fmt::Debug for ExternalIds {
         })
     }
 }
+
+/// Accounts whose external ids one mapping holds.
+pub(super) const MOST_IDS: usize = 200;
 
 /// The account's id in names and external ids.
 pub(super) const ACCOUNT: &str = "{account_id}";

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cost::{LaneCost, NamespaceCost};
 use super::windows::{Window, kept, windows};
-use crate::config::{Asks, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
+use crate::config::{Asks, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
 use crate::model::{
     Lane, MAX_STATISTICS_PER_BILLED_METRIC, Period, Series, Spans, Statistic, TimeWindow,
 };
@@ -80,18 +79,6 @@ pub struct LanePlan {
     /// What will be known, by namespace, when all of it is answered: the time that is asked of every series and old enough to be
     /// published.
     pub covered: BTreeMap<String, Spans>,
-}
-
-impl LanePlan {
-    /// What the lane will cost.
-    pub fn cost(&self) -> LaneCost {
-        LaneCost::of(self)
-    }
-
-    /// What each namespace of the lane will cost.
-    pub fn cost_by_namespace(&self, limits: &Limits, now: i64) -> BTreeMap<String, NamespaceCost> {
-        super::cost::by_namespace(self, limits, now)
-    }
 }
 
 /// What is asked of each namespace of a lane, and how long after its end a period is published, in seconds.

@@ -46,6 +46,18 @@ impl LaneCost {
     }
 }
 
+impl LanePlan {
+    /// What the lane will cost.
+    pub fn cost(&self) -> LaneCost {
+        LaneCost::of(self)
+    }
+
+    /// What each namespace of the lane will cost.
+    pub fn cost_by_namespace(&self, limits: &Limits, now: i64) -> BTreeMap<String, NamespaceCost> {
+        by_namespace(self, limits, now)
+    }
+}
+
 /// Share of one namespace in a lane's cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct NamespaceCost {
@@ -74,11 +86,7 @@ impl NamespaceCost {
 /// Measured on the demo's mix of noisy, counting, zero and constant metrics (zstd 1): 1.9 to 4.2.
 pub const BYTES_PER_POINT: u64 = 3;
 
-pub(super) fn by_namespace(
-    plan: &LanePlan,
-    limits: &Limits,
-    now: i64,
-) -> BTreeMap<String, NamespaceCost> {
+fn by_namespace(plan: &LanePlan, limits: &Limits, now: i64) -> BTreeMap<String, NamespaceCost> {
     let mut costs: BTreeMap<&str, NamespaceCost> = BTreeMap::new();
     for series in &plan.series {
         costs

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::summary::AccountSpend;
+use super::account::AccountSpend;
 use crate::config::{Budget, BudgetScope};
 use crate::model::{AccountId, Day};
 

@@ -1,10 +1,12 @@
 //! What accounts have spent, against what they may: from the rows of the `spend` table to a report, and to the breaches that alerts tell of.
 //! Pure: nothing is read or called.
 
+mod account;
 mod budgets;
 mod summary;
 mod text;
 
+pub use account::{AccountRows, AccountSpend};
 pub use budgets::{BudgetCheck, BudgetState, Threshold};
-pub use summary::{AccountRows, AccountSpend, SpendReport, account_rows, spend_report};
+pub use summary::{SpendReport, account_rows, spend_report};
 pub use text::{amount, sparkline, spend_text};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::account::{AccountRows, AccountSpend};
 use super::budgets::{BudgetCheck, BudgetState, check_budgets};
 use crate::config::Budget;
 use crate::model::{AccountId, Day, Lane, iso_seconds};
@@ -14,15 +15,6 @@ const RECENT_DAYS: i64 = 14;
 
 /// Days whose mean is taken for the days to come.
 const RATE_DAYS: i64 = 7;
-
-/// The charges of one account by day: its own total, or what its payer says of it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AccountRows {
-    /// Currency of the amounts.
-    pub currency: String,
-    /// By day.
-    pub days: BTreeMap<Day, DayCharge>,
-}
 
 /// Which rows of the `spend` table are whose. A payer's total is everybody's: its own charges are those of the series by account. What an
 /// account says of itself goes over what its payer says.
@@ -71,37 +63,6 @@ pub fn account_rows(lanes: Vec<(Lane, Vec<DayCharge>)>) -> BTreeMap<AccountId, A
         }
     }
     own
-}
-
-/// What an account has spent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AccountSpend {
-    /// Its id.
-    pub account_id: String,
-    /// Its alias.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_name: Option<String>,
-    /// Currency of the amounts.
-    pub currency: String,
-    /// Charges of the day; none when they are not known.
-    pub spend: Option<f64>,
-    /// Days that `spend` covers: more than one after days without a value.
-    pub days: Option<i32>,
-    /// Charges of the month up to the end of the day, or as far as they are known.
-    pub month_to_date: Option<f64>,
-    /// Charges of the whole month, when the days to come are like the last seven.
-    pub projected: Option<f64>,
-    /// Charges of the last fourteen days, oldest first.
-    pub recent: Vec<Option<f64>>,
-    /// `ok`, `fell`, `missing` or `carried_over`.
-    pub state: &'static str,
-    /// When the last value was published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub as_of: Option<String>,
-    /// More may still be published of the day.
-    pub provisional: bool,
-    #[serde(skip)]
-    pub(super) rows: AccountRows,
 }
 
 /// What all accounts have spent, and which budgets are breached.
@@ -228,22 +189,6 @@ fn account_spend(
         as_of: of_day.and_then(|r| r.last_ts).map(iso_seconds),
         provisional: false,
         rows: rows.clone(),
-    }
-}
-
-impl AccountRows {
-    /// The mean of the days from `first` to `last`, as far as they are known, and of how many days it is: a value after a gap counts for all the
-    /// days it covers.
-    pub(super) fn mean(&self, first: Day, last: Day) -> Option<(f64, f64)> {
-        let mut sum = 0.0;
-        let mut days = 0.0;
-        for row in self.days.range(first..=last).map(|(_, row)| row) {
-            if let (Some(spend), Some(n)) = (row.spend, row.days) {
-                sum += spend;
-                days += f64::from(n);
-            }
-        }
-        (days > 0.0).then(|| (sum / days, days))
     }
 }
 

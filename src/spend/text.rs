@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::account::AccountSpend;
 use super::budgets::{BudgetCheck, BudgetState, Threshold};
-use super::summary::{AccountSpend, SpendReport};
+use super::summary::SpendReport;
 use crate::report::{grouped, printable};
 
 /// `1,234.50`.
