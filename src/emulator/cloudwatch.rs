@@ -6,45 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 
+use super::answer::Refusal;
 use super::fleet::{
-    BALANCER_METRICS, INSTANCE_METRICS, Kind, Shape, VOLUME_METRICS, balancers, instances, seed_of,
-    volumes,
+    BALANCER_METRICS, Generated, INSTANCE_METRICS, Kind, Shape, VOLUME_METRICS, balancers,
+    instances, seed_of, volumes,
 };
 use super::store::{Datum, LaneStore, MetricKey, Raw};
 use super::tables::Tables;
-use super::wire::Value;
+use super::wire::{Value, whole};
 use super::world::{AccountSpec, ChargeSpec, World};
 
 const PAGE_SIZE: usize = 500;
 const ACTIVE_SECONDS: i64 = 14 * 86_400;
-
-/// An error as CloudWatch words it.
-#[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) code: &'static str,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn validation(message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            code: "ValidationError",
-            message: message.into(),
-        }
-    }
-}
-
-/// A generated metric: how to compute it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Generated {
-    pub(super) shape: Shape,
-    pub(super) seed: u64,
-    pub(super) unit: &'static str,
-    /// Minutes from one value to the next.
-    pub(super) every: i64,
-}
 
 /// Everything CloudWatch knows, lane by lane.
 #[derive(Debug, Default)]
@@ -394,9 +367,7 @@ pub(super) fn put_metric_data(
         let name = name.ok_or_else(|| {
             Refusal::validation("The parameter MetricData.member.1.MetricName is required.")
         })?;
-        let second = datum
-            .number("Timestamp")
-            .map_or(now, super::get_metric_data::whole);
+        let second = datum.number("Timestamp").map_or(now, whole);
         if second < now - 14 * 86_400 || second > now + 2 * 3_600 {
             return Err(Refusal {
                 status: 400,

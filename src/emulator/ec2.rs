@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
+use super::answer::{Answer, Form, xml_escape};
 use super::fleet::{FleetInstance, instances};
-use super::server::{Answer, Form, xml_escape};
 use super::world::{AccountSpec, World};
 
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";

@@ -160,6 +160,29 @@ impl Faults {
     }
 }
 
+/// Codes a fault may name.
+pub(super) const KNOWN_CODES: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "InternalFailure",
+    "InternalServiceFault",
+    "ServiceUnavailable",
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthorizationError",
+    "UnrecognizedClientException",
+    "RegionDisabledException",
+    "OptInRequired",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "ExpiredToken",
+    "InvalidNextToken",
+    "RequestTimeTooSkewed",
+    "ResourceNotFoundException",
+];
+
 /// The finalizer of `SplitMix64`: every bit of the input reaches every bit of the output.
 pub(super) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

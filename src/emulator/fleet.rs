@@ -52,6 +52,16 @@ pub(super) struct Kind {
     pub(super) shape: Shape,
 }
 
+/// A generated metric: how to compute it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generated {
+    pub(super) shape: Shape,
+    pub(super) seed: u64,
+    pub(super) unit: &'static str,
+    /// Minutes from one value to the next.
+    pub(super) every: i64,
+}
+
 pub(super) const INSTANCE_METRICS: [Kind; 5] = [
     kind(
         "AWS/EC2",

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::aggregate::{Bin, Stat};
-use super::cloudwatch::{Generated, LaneMetrics, Refusal, RegionLanes, dimensions};
+use super::answer::Refusal;
+use super::cloudwatch::{LaneMetrics, RegionLanes, dimensions};
 use super::faults::{Fault, FaultKind, mix};
-use super::fleet::raw;
-use super::store::{Datum, MetricKey};
-use super::wire::Value;
+use super::fleet::{Generated, raw};
+use super::store::MetricKey;
+use super::wire::{Value, whole};
 
 const MAX_QUERIES: usize = 500;
 const MAX_POINTS: usize = 100_800;
@@ -553,18 +554,4 @@ fn query(given: &Value) -> Result<Query, Refusal> {
             .map(str::to_owned),
         returned: !matches!(given.get("ReturnData"), Some(Value::Bool(false))),
     })
-}
-
-/// The whole seconds, points or periods of a number on the wire.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a cast saturates, and what is out of range is refused or finds nothing"
-)]
-pub(super) fn whole(number: f64) -> i64 {
-    number.floor() as i64
-}
-
-/// A single value, as `--load` stores it.
-pub(super) fn single(value: f64) -> Datum {
-    Datum::Values(vec![(value, 1.0)])
 }

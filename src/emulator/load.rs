@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::cloudwatch::Metrics;
-use super::get_metric_data::single;
-use super::store::Raw;
+use super::store::{Raw, single};
 
 /// A folder that cannot be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! botocore `data/logs/2014-03-28/service-2.json`: pages of 50 groups; pages of 10,000 events or 1 MB, which may be empty and still have a
 //! token; `FilterLogEvents` takes the events at its end time, `GetLogEvents` does not, and ends with the token it was given.
 
-use super::cloudwatch::Refusal;
+use super::answer::Refusal;
 use super::faults::{Fault, FaultKind, mix, unit};
 use super::fleet::seed_of;
 use super::wire::Value;

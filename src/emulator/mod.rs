@@ -6,6 +6,7 @@
 //! pipeline's mistakes.
 
 mod aggregate;
+mod answer;
 mod bill;
 mod cloudwatch;
 mod ec2;

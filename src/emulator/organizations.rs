@@ -4,7 +4,7 @@
 //! botocore `data/organizations/2016-11-28/service-2.json`: pages of 20 at most, callable from the management account and delegated
 //! administrators.
 
-use super::cloudwatch::Refusal;
+use super::answer::Refusal;
 use super::wire::Value;
 use super::world::{AccountSpec, ROOT, UnitSpec, World};
 

@@ -12,9 +12,10 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 
+use super::answer::{Answer, Form, Refusal};
 use super::bill::Bill;
-use super::cloudwatch::{Metrics, Refusal, list_metrics, put_metric_data};
-use super::faults::{Fault, FaultKind, Faults, Subject};
+use super::cloudwatch::{Metrics, list_metrics, put_metric_data};
+use super::faults::{Fault, FaultKind, Faults, KNOWN_CODES, Subject};
 use super::get_metric_data::{Query, Request, constants};
 use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
 use super::load::LoadError;
@@ -116,106 +117,6 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// A decoded form body.
-#[derive(Debug)]
-pub(super) struct Form(HashMap<String, String>);
-
-impl Form {
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
-    }
-}
-
-/// An answer before faults.
-#[derive(Debug)]
-pub(super) struct Answer {
-    status: u16,
-    content_type: &'static str,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    pub(super) fn xml(body: String) -> Self {
-        Self {
-            status: 200,
-            content_type: "text/xml",
-            headers: Vec::new(),
-            body: body.into_bytes(),
-        }
-    }
-
-    /// An error of a query service.
-    pub(super) fn query_error(status: u16, code: &str, message: &str) -> Self {
-        let body = format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{}</Message></Error>\
-             <RequestId>emulated</RequestId></ErrorResponse>",
-            xml_escape(message)
-        );
-        Self {
-            status,
-            ..Self::xml(body)
-        }
-    }
-
-    /// An error of EC2, which has a shape of its own.
-    pub(super) fn ec2_error(status: u16, code: &str, message: &str) -> Self {
-        let body = format!(
-            "<Response><Errors><Error><Code>{code}</Code><Message>{}</Message></Error></Errors><RequestID>emulated</RequestID></Response>",
-            xml_escape(message)
-        );
-        Self {
-            status,
-            ..Self::xml(body)
-        }
-    }
-
-    fn of_value(protocol: Protocol, status: u16, value: &Value) -> Self {
-        let headers = match protocol {
-            Protocol::Cbor => vec![("smithy-protocol", "rpc-v2-cbor".to_owned())],
-            Protocol::Json => Vec::new(),
-        };
-        Self {
-            status,
-            content_type: protocol.content_type(),
-            headers,
-            body: protocol.write(value),
-        }
-    }
-
-    /// An error of CloudWatch, with the header that keeps the old query code.
-    fn cloudwatch_error(protocol: Protocol, refusal: &Refusal) -> Self {
-        let prefix = match (protocol, refusal.code) {
-            (_, "ValidationError") => "com.amazon.coral.validate#ValidationException".to_owned(),
-            (_, code) => format!("com.amazonaws.cloudwatch.v2010_08_01#{code}"),
-        };
-        let body = Value::Map(vec![
-            ("__type".to_owned(), Value::Text(prefix)),
-            ("message".to_owned(), Value::text(&refusal.message)),
-        ]);
-        let mut answer = Self::of_value(protocol, refusal.status, &body);
-        let side = if refusal.status < 500 {
-            "Sender"
-        } else {
-            "Receiver"
-        };
-        answer
-            .headers
-            .push(("x-amzn-query-error", format!("{};{side}", refusal.code)));
-        answer
-    }
-}
-
-pub(super) fn xml_escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\r', "&#13;")
-        .replace('\n', "&#10;")
-        .replace('\t', "&#9;")
 }
 
 /// How a request speaks and what it wants.
@@ -656,29 +557,6 @@ fn struck(call: &Call, fault: &Fault) -> Option<Answer> {
         _ => None,
     }
 }
-
-/// Codes a fault may name.
-pub(super) const KNOWN_CODES: &[&str] = &[
-    "Throttling",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "InternalFailure",
-    "InternalServiceFault",
-    "ServiceUnavailable",
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "AuthorizationError",
-    "UnrecognizedClientException",
-    "RegionDisabledException",
-    "OptInRequired",
-    "InvalidClientTokenId",
-    "AuthFailure",
-    "ExpiredToken",
-    "InvalidNextToken",
-    "RequestTimeTooSkewed",
-    "ResourceNotFoundException",
-];
 
 /// A token bucket of one second for each of a lane's quotas.
 #[derive(Debug)]

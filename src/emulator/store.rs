@@ -59,3 +59,8 @@ impl LaneStore {
             .collect()
     }
 }
+
+/// A single value, as `--load` stores it.
+pub(super) fn single(value: f64) -> Datum {
+    Datum::Values(vec![(value, 1.0)])
+}

@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::aggregate::{Bin, Stat};
-use super::cloudwatch::Generated;
 use super::faults::mix;
-use super::fleet::{Shape, raw};
+use super::fleet::{Generated, Shape, raw};
 
 const DAY: i64 = 86_400;
 

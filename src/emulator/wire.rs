@@ -261,6 +261,15 @@ fn double(out: &mut Vec<u8>, n: f64) -> std::io::Result<()> {
     }
 }
 
+/// The whole seconds, points or periods of a number on the wire.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast saturates, and what is out of range is refused or finds nothing"
+)]
+pub(super) fn whole(number: f64) -> i64 {
+    number.floor() as i64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

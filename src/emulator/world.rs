@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::faults::Fault;
-use super::server::KNOWN_CODES;
+use super::faults::{Fault, KNOWN_CODES};
 
 /// A world, as written in TOML.
 #[derive(Clone, Debug, Deserialize)]
