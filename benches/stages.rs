@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use cwlake::accounts::Origin;
+use cwlake::aws::Origin;
 use cwlake::config::{
     Asks, Environment, Overrides, PeriodChoice, RangeRequest, load, resolve_range,
 };

@@ -12,7 +12,7 @@ use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Origin;
+use crate::aws::Origin;
 use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use crate::emulator::{Emulator, World};
 use crate::model::{Day, iso_seconds};

@@ -14,18 +14,18 @@
 //! requests in flight and one open row group a day.
 //!
 //! # Invariants
-//! - Stages do not import one another; [`run`] joins them. Adapters of `discover` and `fetch` use [`accounts`] for clients; `fetch`
+//! - Stages do not import one another; [`run`] joins them. Adapters of `discover` and `fetch` use [`aws`] for clients; `fetch`
 //!   is asked for batches of a [`plan`]; `commit` publishes files that [`mod@write`] staged.
-//! - AWS types stay in `accounts` and the adapter files; Arrow in `normalize` and `write`; clap in `cli` and `main`.
-//! - `model`, `plan`, `normalize`, `write::layout`, `discover::filter`, `fetch::merge` and `fetch::page` have no I/O, no async and no clock: "now" is an
+//! - AWS types stay in `aws` and the adapter files; Arrow in `normalize` and `write`; clap in `cli` and `main`.
+//! - `model`, `plan`, `normalize`, `lake`, `discover::filter`, `fetch::merge` and `fetch::page` have no I/O, no async and no clock: "now" is an
 //!   argument, read once in `main`.
 //! - `emulator` imports nothing of the pipeline but words of `model`, so that it cannot share the pipeline's mistakes.
 //! - Nothing returns "empty" for "failed": every unit ends as a [`model::UnitOutcome`] with its cause.
 //!
 //! The tests in `tests/it/architecture.rs` hold these.
 
-pub mod accounts;
 pub mod alert;
+pub mod aws;
 pub mod cli;
 pub mod commit;
 pub mod config;
@@ -38,11 +38,13 @@ pub mod emulator;
 pub mod fetch;
 pub mod iam;
 pub mod init;
+pub mod lake;
 pub mod model;
 pub mod normalize;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod spend;
+pub mod store;
 pub mod telemetry;
 pub mod write;

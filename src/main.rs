@@ -15,8 +15,8 @@ use cwlake::iam::{GrantsError, PrincipalError};
 use cwlake::init::InitError;
 use cwlake::model::{Cause, CauseKind};
 use cwlake::run::RunError;
+use cwlake::store::{StoreError, StoreErrorKind};
 use cwlake::telemetry::{LogFormat, start_logs};
-use cwlake::write::{StoreError, StoreErrorKind};
 
 use commands::Usage;
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::lake::layout;
 use crate::model::Day;
 use crate::spend::BudgetCheck;
-use crate::write::{Store, StoreError, StoreErrorKind, layout};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 const VERSION: u32 = 1;
 

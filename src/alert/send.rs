@@ -1,7 +1,7 @@
 //! An alert on its way: as e-mail through SES or SMTP, as an event, as a message to a topic.
 
 use super::message::Message;
-use crate::accounts::BaseSession;
+use crate::aws::BaseSession;
 use crate::config::{Channel, Limits, MailConfig};
 use crate::model::Cause;
 
@@ -72,17 +72,17 @@ pub async fn send(
         Channel::Ses { .. } => {
             let raw = mail(message, addresses.ok_or_else(no_address)?)?;
             let base = base.ok_or_else(no_base)?;
-            Ok(crate::accounts::send_mail(base, channel, raw, addresses, limits).await?)
+            Ok(crate::aws::send_mail(base, channel, raw, addresses, limits).await?)
         }
         Channel::EventBus { .. } => {
             let base = base.ok_or_else(no_base)?;
             let detail = message.event.to_string();
-            Ok(crate::accounts::put_event(base, channel, &detail, limits).await?)
+            Ok(crate::aws::put_event(base, channel, &detail, limits).await?)
         }
         Channel::Sns { .. } => {
             let base = base.ok_or_else(no_base)?;
             let text = (message.subject.as_str(), message.text.as_str());
-            Ok(crate::accounts::publish_message(base, channel, text, limits).await?)
+            Ok(crate::aws::publish_message(base, channel, text, limits).await?)
         }
     }
 }

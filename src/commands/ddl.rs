@@ -73,8 +73,7 @@ async fn register_in_glue(
 ) -> anyhow::Result<u8> {
     let tables = glue_tables(config, names)?;
     let base =
-        cwlake::accounts::BaseSession::load(&cwlake::accounts::Origin::Standard, &config.limits)
-            .await?;
+        cwlake::aws::BaseSession::load(&cwlake::aws::Origin::Standard, &config.limits).await?;
     let of_bucket = match &config.destination {
         cwlake::config::Destination::S3(s3) => s3.region.clone(),
         cwlake::config::Destination::Local(_) => None,
@@ -84,7 +83,7 @@ async fn register_in_glue(
         Usage("--register: no region is known: set destination.region or AWS_REGION".to_owned())
     })?;
     let done =
-        cwlake::accounts::register_tables(&base, &region, &names.database, &tables, &config.limits)
+        cwlake::aws::register_tables(&base, &region, &names.database, &tables, &config.limits)
             .await?;
     let result: Vec<_> = done
         .iter()

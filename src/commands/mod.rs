@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use cwlake::accounts::Origin;
+use cwlake::aws::Origin;
 use cwlake::cli::{
     AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DiscoverArgs, DoctorArgs,
     ExportArgs, ManArgs, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::write::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind, layout};
+use crate::lake::layout;
+
+use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
 
 /// The destination cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +200,7 @@ impl Lake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::LocalStore;
+    use crate::store::LocalStore;
 
     async fn open(root: &Path, run_id: &str) -> Result<Lake, LakeError> {
         let scratch = Scratch::new(&layout::local_scratch(root));

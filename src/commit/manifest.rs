@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::lake::layout;
 use crate::model::{Cause, Day, Lane, Spans, UnitOutcome};
-use crate::write::{Store, StoreError, StoreErrorKind, layout};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Version of the manifest's shape.
 const VERSION: u32 = 1;
@@ -338,7 +339,7 @@ fn parse(
 mod tests {
     use super::*;
     use crate::model::{AccountId, DAY_SECONDS, Region, TimeWindow};
-    use crate::write::MemoryStore;
+    use crate::store::MemoryStore;
 
     fn day() -> Day {
         Day::parse("2026-11-20").expect("a day")

@@ -1,6 +1,8 @@
 //! Whether a new file may take an old one's place, and its way there.
 
-use crate::write::{FileFacts, Staged, Store, StoreError, Tail, TailFacts, tail_facts};
+use crate::store::{Store, StoreError, Tail};
+
+use crate::write::{FileFacts, Staged, TailFacts, tail_facts};
 
 /// Enough for the footer of nearly every unit; a longer one is read in a second step.
 const TAIL_BYTES: u64 = 64 << 10;

@@ -3,11 +3,11 @@
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
+use crate::lake::layout;
 use crate::normalize::{
     ColumnKind, SchemaRef, columns, instances_schema, logs_schema, metrics_schema, series_schema,
     spend_intraday_schema, spend_schema,
 };
-use crate::write::layout;
 
 /// A table of the lake.
 pub(super) struct Table {

@@ -1,7 +1,7 @@
 //! The instances of a lane, as far as selections ask about them. Follows EC2 `DescribeInstances`.
 
 use super::filter::Instance;
-use crate::accounts::{CallStats, LaneClient, describe_instances};
+use crate::aws::{CallStats, LaneClient, describe_instances};
 use crate::model::Cause;
 
 /// Every instance of the lane, or those in `states` when it is not empty.

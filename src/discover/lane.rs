@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::filter::excludes;
 use super::filter::{list_requests, matching, matching_known};
 use super::list_metrics::{Reach, list};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::config::{Selection, Source};
 #[cfg(feature = "ec2")]
 use crate::model::Dimension;

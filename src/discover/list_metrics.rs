@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
 
 use super::filter::ListRequest;
-use crate::accounts::{Api, CallStats, LaneClient};
+use crate::aws::{Api, CallStats, LaneClient};
 use crate::model::{AccountId, Cause, CauseKind, Dimension, MetricId};
 
 /// Pages of one listing: fifty million metrics, far above what an account has.

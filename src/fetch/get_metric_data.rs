@@ -14,7 +14,7 @@ use super::budget::LaneBudget;
 use super::merge::{Merge, PointsError};
 use super::page::{Page, PageResult};
 use super::spool::{Kept, Spool};
-use crate::accounts::{Api, CallStats, LaneClient, Toll, get_metric_data};
+use crate::aws::{Api, CallStats, LaneClient, Toll, get_metric_data};
 use crate::model::{
     AccountId, Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };

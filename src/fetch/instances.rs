@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::Instance as Described;
 
-use crate::accounts::{CallStats, LaneClient, describe_instances};
+use crate::aws::{CallStats, LaneClient, describe_instances};
 use crate::model::{Cause, Dimension, Instance};
 
 /// Every instance of a lane.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use tokio::sync::Semaphore;
 
-use crate::accounts::{Api, CallStats, LaneClient, filter_log_events, get_log_events};
+use crate::aws::{Api, CallStats, LaneClient, filter_log_events, get_log_events};
 use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
 
 /// A log group.

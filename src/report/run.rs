@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::alert::AlertReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
 use super::words::{counted, grouped, printable, size};
-use crate::accounts::CallStats;
+use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::model::{Cause, CauseKind, Dataset, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::pipeline::{RunContext, RunError};
 use super::place::Place;
 use super::prepare::{UnplannedLane, all_without_credentials, enter_all, lanes_of};
-use crate::accounts::{BaseSession, OrganizationError, organization_accounts};
+use crate::aws::{BaseSession, OrganizationError, organization_accounts};
 use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount, RegionChoice};
 use crate::report::{AccountReport, LeftOutAccount, printable};
 

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use super::day::with_sources;
 use crate::commit::Lake;
 use crate::config::{Selection, Source};
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind, DAY_SECONDS, Lane, MetricId, TimeWindow};
 use crate::normalize::{
     Catalog, SCHEMA_VERSION, SERIES_SORT, Seen, decode_series, series_batch, series_schema,
 };
-use crate::write::{FooterKeys, Store, UnitFile, layout, read_rows_of};
+use crate::store::Store;
+use crate::write::{FooterKeys, UnitFile, read_rows_of};
 
 /// `ListMetrics` knows what had a point in the past two weeks; a day less, for its own delay.
 ///

@@ -10,6 +10,7 @@ use super::pipeline::RunContext;
 use super::scope::DayMode;
 use crate::commit::NewFile;
 use crate::fetch::BatchStats;
+use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps,
     UnitOutcome, iso_seconds,
@@ -18,7 +19,7 @@ use crate::normalize::{
     DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
 };
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError, layout};
+use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError};
 
 /// One unit while it is made.
 #[derive(Debug)]

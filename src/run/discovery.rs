@@ -147,7 +147,7 @@ async fn discover_one(lane: &UnplannedLane, config: &ExportConfig) -> Result<Fou
         &client,
         &selections,
         Vec::new(),
-        &mut crate::accounts::CallStats::default(),
+        &mut crate::aws::CallStats::default(),
     )
     .await
 }

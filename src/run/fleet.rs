@@ -15,10 +15,11 @@ use super::scope::{DayMode, LaneScope};
 use super::tables::note_unread_table;
 use crate::commit::Lake;
 use crate::fetch::LaneBudget;
+use crate::lake::layout;
 use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
 use crate::plan::LanePlan;
 use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
-use crate::write::{ROW_GROUP_ROWS, layout};
+use crate::write::ROW_GROUP_ROWS;
 
 /// Lanes at work for each request that may be in flight: with the quota as the limit a lane mostly waits, and as many as there are should
 /// wait side by side.

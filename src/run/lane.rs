@@ -14,14 +14,15 @@ use super::pipeline::RunContext;
 use super::scope::{DayMode, LaneScope};
 use super::sink::LaneSink;
 use super::unit::{Change, publish_unit};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Day, UnitOutcome};
 use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
 use crate::report::UnitReport;
-use crate::write::{StoreError, layout};
+use crate::store::StoreError;
 
 /// What a lane needs.
 pub(super) struct LaneJob {

@@ -12,7 +12,7 @@ use futures_util::stream;
 use super::pipeline::{PlannedLane, RunContext};
 use super::place::Place;
 use super::prepare::{Listing, UnplannedLane, ready_lane, within_limits};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};

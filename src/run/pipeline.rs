@@ -22,7 +22,7 @@ use super::tables::{
     PlannedTable, Surroundings, check_logs, export_tables, plan_tables, tables_of_account,
     unread_tables,
 };
-use crate::accounts::{CallStats, LaneClient, Origin};
+use crate::aws::{CallStats, LaneClient, Origin};
 use crate::commit::{Lake, LakeError};
 use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoice, point};
 use crate::fetch::{BatchStats, Spool, sweep_spool};
@@ -31,8 +31,8 @@ use crate::plan::{Cost, LanePlan};
 use crate::report::{
     AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts, counted,
 };
+use crate::store::{Store, StoreError};
 use crate::telemetry::Progress;
-use crate::write::{Store, StoreError};
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]

@@ -10,11 +10,12 @@ use tokio::sync::OnceCell;
 use super::accounts::base_session;
 use super::pipeline::{RunContext, RunError};
 use super::status::known_lanes;
-use crate::accounts::{BaseSession, StorageClient};
+use crate::aws::{BaseSession, StorageClient};
 use crate::commit::Scratch;
 use crate::config::Destination;
+use crate::lake::layout;
 use crate::model::Lane;
-use crate::write::{LocalStore, S3Store, Store, StoreError, layout};
+use crate::store::{LocalStore, S3Store, Store, StoreError};
 
 /// Where a run reads and writes.
 #[derive(Debug)]

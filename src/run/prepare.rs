@@ -10,7 +10,7 @@ use super::catalog::{Known, chosen, known_beside, read_catalog};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
 use super::place::Place;
 use super::scope::{LaneScope, Subject, lane_scope};
-use crate::accounts::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
+use crate::aws::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, Asks, ExportConfig, RegionChoice, Selection, known_regions};
 use crate::discover::{Found, discover, linked_series};
 use crate::fetch::Spool;
@@ -184,7 +184,7 @@ pub(super) async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result
 #[cfg(feature = "ec2")]
 async fn enabled(reader: &Reader, config: &ExportConfig) -> Result<Regions, Cause> {
     let client = reader.lane(reader.home_region(), &config.limits);
-    let found = crate::accounts::enabled_regions(&client, &mut CallStats::default()).await?;
+    let found = crate::aws::enabled_regions(&client, &mut CallStats::default()).await?;
     Ok(Regions {
         read: found.enabled,
         disabled: found.disabled,

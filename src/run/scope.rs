@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pipeline::RunContext;
 use crate::commit::{Committed, LaneRecords, old_file};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
+use crate::lake::layout;
 use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, TimeWindow};
 use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
-use crate::write::{Store, StoreError, layout};
+use crate::store::{Store, StoreError};
 
 /// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
 /// billed by request, and covers every period up to itself.

@@ -10,13 +10,13 @@ use super::old::OldRuns;
 use super::pipeline::RunContext;
 use super::scope::LaneScope;
 use crate::fetch::{BatchStats, Fetched};
+use crate::lake::layout;
 use crate::model::{
     Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, Spans, TimeWindow,
 };
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
 use crate::report::RefusedQuery;
-use crate::write::layout;
 
 /// The days of one lane.
 #[derive(Debug)]

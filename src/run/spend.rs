@@ -10,11 +10,12 @@ use super::tables::each_batch;
 use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::commit::Lake;
 use crate::config::{AlertConfig, Channel};
+use crate::lake::layout;
 use crate::model::{AccountId, Cause, Day, Lane};
 use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
-use crate::write::{Store, layout};
+use crate::store::Store;
 
 /// Months that are read: the day's, and one before it for means and charts.
 const MONTHS: i64 = 2;

@@ -11,9 +11,10 @@ use super::place::Place;
 use super::tables::{parts_of, tables_of_account};
 use crate::commit::{Attempt, LaneRecords, UnitState};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
+use crate::lake::layout;
 use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
 use crate::report::{grouped, printable};
-use crate::write::{Store, StoreError, layout};
+use crate::store::{Store, StoreError};
 
 /// How whole the days of every account are.
 #[derive(Clone, Debug, Serialize)]

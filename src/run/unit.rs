@@ -11,10 +11,12 @@ use super::scope::{DayMode, LaneScope};
 use crate::commit::{
     Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
 };
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
 use crate::normalize::SCHEMA_VERSION;
 use crate::report::UnitReport;
-use crate::write::{StoreError, checksum, layout};
+use crate::store::StoreError;
+use crate::write::checksum;
 
 /// What a unit's end changes in the manifest.
 #[derive(Debug)]

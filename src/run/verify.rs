@@ -10,10 +10,12 @@ use super::pipeline::{RunContext, RunError};
 use super::place::Place;
 use crate::commit::{Committed, LaneRecords};
 use crate::config::point;
+use crate::lake::layout;
 use crate::model::{Day, Lane, Spans, TimeWindow};
 use crate::normalize::TableCheck;
 use crate::report::{grouped, printable};
-use crate::write::{Store, StoreError, checksum, layout, read_rows};
+use crate::store::{Store, StoreError};
+use crate::write::{checksum, read_rows};
 
 /// What `verify` found.
 #[derive(Clone, Debug, Serialize)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_cloudwatch::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::types::MessageData;
-use cwlake::accounts::get_metric_data;
+use cwlake::aws::get_metric_data;
 use cwlake::fetch::{Page, PageResult};
 use cwlake::model::ServiceMessage;
 use minicbor::Encoder;

@@ -248,7 +248,7 @@ async fn a_caller_that_may_not_list_the_organization_is_told_so_before_anything_
     let member = organization("");
     let lab = Lab::new(member).await.with_config(CONFIG);
     let mut run = context(&lab);
-    run.origin = cwlake::accounts::Origin::Emulator {
+    run.origin = cwlake::aws::Origin::Emulator {
         url: lab.emulator.url(),
         access_key_id: PROD.to_owned(),
     };
@@ -282,7 +282,7 @@ async fn a_caller_that_may_not_list_the_organization_is_told_so_before_anything_
     management.roles.push(lister);
     let lab = Lab::new(world).await.with_config(&by_role);
     let mut run = context(&lab);
-    run.origin = cwlake::accounts::Origin::Emulator {
+    run.origin = cwlake::aws::Origin::Emulator {
         url: lab.emulator.url(),
         access_key_id: PROD.to_owned(),
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use cwlake::accounts::Origin;
+use cwlake::aws::Origin;
 use cwlake::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use cwlake::emulator::{Emulator, World};
 use cwlake::report::{RunReport, UnitReport};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cwlake::accounts::{BaseSession, Origin, StorageClient};
+use cwlake::aws::{BaseSession, Origin, StorageClient};
 use cwlake::config::{Destination, Environment, ExportConfig, Overrides, load};
-use cwlake::write::{
-    AcquireError, Holder, LocalStore, MemoryStore, S3Store, Staged, Store, StoreErrorKind,
+use cwlake::store::{
+    AcquireError, Holder, LocalStore, MemoryStore, S3Store, Store, StoreErrorKind,
 };
+use cwlake::write::Staged;
 use sha2::{Digest, Sha256};
 
 use crate::lab::{CALLER, CONFIG};

@@ -1,7 +1,7 @@
 //! One account: its role, its regions, and each permission in use.
 
 use super::report::{Check, CheckState};
-use crate::accounts::{CallStats, Entered, LaneClient, Probe, Reader};
+use crate::aws::{CallStats, Entered, LaneClient, Probe, Reader};
 use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
 use crate::fetch::{log_groups, try_pattern};
 use crate::iam::{Grants, Principal, Statement, reader_statement};

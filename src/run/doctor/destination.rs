@@ -6,10 +6,11 @@ use super::report::{Check, CheckState, DoctorReport};
 use crate::commit::DOCTOR;
 use crate::config::{Destination, ExportConfig};
 use crate::iam::Grants;
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind};
 use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
-use crate::write::{AcquireError, Holder, Store, layout};
+use crate::store::{AcquireError, Holder, Store};
 
 pub(super) async fn destination(context: &RunContext, report: &mut DoctorReport) {
     let place = match Place::of(context).await {

@@ -15,7 +15,7 @@ use self::destination::destination;
 pub use self::report::{Check, CheckState, DoctorReport, StatementToAdd};
 use super::accounts::{base_session, found_in, joined};
 use super::pipeline::{RunContext, RunError};
-use crate::accounts::{BaseSession, caller, enter};
+use crate::aws::{BaseSession, caller, enter};
 use crate::iam::Grants;
 use crate::model::{Cause, CauseKind};
 use crate::report::counted;

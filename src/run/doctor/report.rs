@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::iam::Statement;
 use crate::model::Cause;
 use crate::report::{counted, printable};
-use crate::write::StoreError;
+use crate::store::StoreError;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
 use super::{Surroundings, TableDone};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::commit::LaneRecords;
+use crate::lake::layout;
 use crate::model::{Cause, Day, Instance, Lane};
 use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
 use crate::plan::Scope;
 use crate::run::scope::{DayMode, LaneScope};
-use crate::write::layout;
 
 const TABLE: Table = Table {
     schema: instances_schema,

@@ -13,9 +13,10 @@ use self::days::{DayFile, DayWriter};
 pub(in crate::run) use self::names::{check_logs, unknown_streams};
 use super::publish::{NewUnit, publish_all, read_unit};
 use super::{Surroundings, TableDone};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::config::{LogSelection, point};
 use crate::fetch::{LogGroup, LogQuery, log_groups, read_events};
+use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
 };
@@ -26,7 +27,7 @@ use crate::run::lane::{blocking, stopped};
 use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
-use crate::write::{EventSorter, WriteError, layout, read_facts, read_rows};
+use crate::write::{EventSorter, WriteError, read_facts, read_rows};
 
 /// The one part of a unit of logs: all groups are read for the same time.
 const PART: &str = "logs";

@@ -16,13 +16,13 @@ use super::bounds::Bounds;
 use super::pipeline::RunContext;
 use super::place::Place;
 use super::prepare::UnplannedLane;
-use crate::accounts::CallStats;
+use crate::aws::CallStats;
 use crate::commit::Lake;
 use crate::fetch::BatchStats;
+use crate::lake::layout;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, Region, UnitOutcome};
 use crate::plan::LanePlan;
 use crate::report::{TableReport, UnitReport};
-use crate::write::layout;
 
 use self::instances::InstancesJob;
 use self::logs::LogsJob;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Surroundings;
 use crate::commit::{Attempt, Lake, LaneRecords};
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
 use crate::normalize::{ArrowError, DecodeError, RecordBatch, SCHEMA_VERSION, SchemaRef};
 use crate::report::UnitReport;
@@ -11,7 +12,8 @@ use crate::run::day::{SealedDay, with_sources};
 use crate::run::lane::blocking;
 use crate::run::scope::{DayMode, LaneScope};
 use crate::run::unit::{Change, publish_unit};
-use crate::write::{FooterKeys, Staged, Store, UnitFile, WriteError, layout, read_rows_of};
+use crate::store::Store;
+use crate::write::{FooterKeys, Staged, UnitFile, WriteError, read_rows_of};
 
 /// What a unit holds, before it is written.
 pub(super) struct NewUnit {

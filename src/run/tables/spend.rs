@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
 use super::{Surroundings, TableDone};
-use crate::accounts::{CallStats, LaneClient};
+use crate::aws::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
 use crate::config::{Asks, Range, billing_selections};
 use crate::discover::discover;
 use crate::fetch::{Asker, BatchStats, Fetched, LaneBudget, Spool};
+use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, ChargeKey, ChargePoint, DAY_SECONDS, Dataset, Day, Lane, MetricId, Partition,
     QueryOutcome, Region, Spans, TimeWindow,
@@ -25,7 +26,7 @@ use crate::report::UnitReport;
 use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope};
-use crate::write::{Store, layout};
+use crate::store::Store;
 
 /// Where `AWS/Billing` is published, for all regions.
 ///

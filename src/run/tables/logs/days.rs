@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::lake::layout;
 use crate::model::{Day, Lane, LogEvent};
 use crate::normalize::{LOGS_SORT, SCHEMA_VERSION, logs_batch, logs_schema};
-use crate::write::{
-    FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError, layout,
-};
+use crate::write::{FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError};
 
 /// Text of a row group, about: what the encoder holds.
 const GROUP_BYTES: usize = 32 << 20;

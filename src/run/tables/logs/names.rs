@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::LogsJob;
-use crate::accounts::CallStats;
+use crate::aws::CallStats;
 use crate::config::ExportConfig;
 use crate::fetch::try_pattern;
 use crate::model::{CauseKind, Dataset};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
-use crate::write::parquet::Staged;
+use crate::write::Staged;
 
 /// Objects in a map. Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Where a lake lives: a local folder, a bucket, or memory, behind one trait.
 //!
-//! Keys are relative to the lake's root, use `/`, and come from [`layout`](super::layout) alone. What all stores promise is written at
+//! Keys are relative to the lake's root, use `/`, and come from [`layout`](crate::lake::layout) alone. What all stores promise is written at
 //! [`Store`] and proved by one suite run over all three (`tests/it/store.rs`).
 
 mod lease;
@@ -21,8 +21,8 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
 
-use super::parquet::Staged;
 use crate::model::{Cause, CauseKind};
+use crate::write::Staged;
 
 /// Objects under keys, as a lake needs them.
 ///

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
-use crate::write::layout;
-use crate::write::parquet::Staged;
+use crate::lake::layout;
+use crate::write::Staged;
 
 /// A folder. Staged files must lie on the same file system, as those below [`layout::local_scratch`] do.
 #[derive(Debug)]

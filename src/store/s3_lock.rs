@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{Finding, Lease, judge};
 use super::s3::{S3Store, Version};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
-use crate::write::layout;
+use crate::lake::layout;
 
 impl S3Store {
     /// Writes the lock if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.

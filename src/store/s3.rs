@@ -25,11 +25,11 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
-use crate::accounts::StorageClient;
+use crate::aws::StorageClient;
 use crate::config::{Encryption, S3Destination};
+use crate::lake::layout;
 use crate::model::{Cause, CauseKind};
-use crate::write::layout;
-use crate::write::parquet::Staged;
+use crate::write::Staged;
 
 /// Files up to this size are sent in one PUT, larger ones in parts of this size.
 const PART_BYTES: u64 = 8 << 20;

@@ -1,0 +1,3 @@
+//! What a lake is: where things are in it, and what its manifests say. Pure: no I/O, no async, no clock.
+
+pub mod layout;
