@@ -56,7 +56,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return exit_code_of(cause);
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Lake(LakeError::NotWritable { .. }) | RunError::Config(_)) => 2,
+        Some(
+            RunError::Lake(LakeError::NotWritable { .. })
+            | RunError::Config(_)
+            | RunError::Clock { .. },
+        ) => 2,
         Some(
             RunError::Lake(LakeError::Unavailable { .. })
             | RunError::Report(_)
@@ -139,6 +143,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         RunError::Credentials(cause)
         | RunError::Organization(cause)
         | RunError::Unreadable(cause) => cause.hint.clone(),
+        RunError::Clock { .. } => Some(
+            "set the machine's clock, for example by NTP: days would be called whole that are not over, and nothing was asked".to_owned(),
+        ),
         RunError::OverBudget { .. } => Some(
             "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
                 .to_owned(),

@@ -12,7 +12,9 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::clock::{ServiceClock, ServiceTime};
 use super::credentials::{AccountCredentials, Handle, Source};
+use super::whole::WholeXml;
 use crate::config::{Limits, RoleConfig};
 use crate::model::{Cause, CauseKind, Region};
 
@@ -36,6 +38,7 @@ pub struct BaseSession {
     config: SdkConfig,
     credentials: Arc<AccountCredentials>,
     region: Option<Region>,
+    clock: ServiceClock,
 }
 
 impl BaseSession {
@@ -74,7 +77,13 @@ impl BaseSession {
             config,
             credentials,
             region,
+            clock: ServiceClock::default(),
         })
+    }
+
+    /// What the time was at the last answer of STS.
+    pub fn service_time(&self) -> Option<ServiceTime> {
+        self.clock.time()
     }
 
     /// Settings of every client: connector, time limits, endpoints from the environment. Tries are counted by us.
@@ -116,7 +125,10 @@ impl BaseSession {
 
     /// A client for the STS endpoint of `region`, calling with the base credentials.
     pub(super) fn sts(&self, region: &Region) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::new(&self.sdk(region, &self.credentials))
+        let config = aws_sdk_sts::config::Builder::from(&self.sdk(region, &self.credentials))
+            .interceptor(WholeXml)
+            .interceptor(self.clock.clone());
+        aws_sdk_sts::Client::from_conf(config.build())
     }
 }
 

@@ -58,14 +58,17 @@ pub(super) fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
     longest.mul_f64(random)
 }
 
-/// Whether another try can help. An expired token is refreshed once; a second one is final.
+/// Whether another try can help. A session that is refused, as expired or as unknown, is got anew once; a second refusal is final.
 pub(super) fn may_try_again(
     cause: &Cause,
     credentials: &AccountCredentials,
     generation: u64,
     refreshed: &mut bool,
 ) -> bool {
-    if cause.kind != CauseKind::ExpiredToken {
+    if !matches!(
+        cause.kind,
+        CauseKind::ExpiredToken | CauseKind::RegionDisabled
+    ) {
         return cause.kind.is_retryable();
     }
     credentials.invalidate(generation);

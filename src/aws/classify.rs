@@ -113,10 +113,8 @@ where
                 }
                 kind => kind,
             };
-            Cause::new(
-                kind,
-                format!("{doing}: {}: {}", name_of(code, status), one_line(message)),
-            )
+            let text = format!("{doing}: {}: {}", name_of(code, status), one_line(message));
+            Cause::new(kind, text).with_code(code.rsplit('#').next().unwrap_or(code))
         }
         SdkError::TimeoutError(_) => {
             Cause::new(CauseKind::Transient, format!("{doing}: no answer in time"))

@@ -1,6 +1,7 @@
 //! Entering accounts: every role assumed once, before any lane starts.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::base::BaseSession;
 use super::credentials::{AccountCredentials, Source, check_identity};
@@ -14,6 +15,7 @@ pub struct Reader {
     config: AccountConfig,
     base: BaseSession,
     credentials: Arc<AccountCredentials>,
+    lanes: Arc<Mutex<HashMap<Region, LaneClient>>>,
 }
 
 /// How entering one account ended.
@@ -52,6 +54,7 @@ pub async fn enter(
         config: config.clone(),
         base: base.clone(),
         credentials,
+        lanes: Arc::default(),
     });
     Entered { config, reader }
 }
@@ -67,14 +70,18 @@ impl Reader {
         &self.credentials
     }
 
-    /// Clients, limiters and retries for one region.
+    /// Clients, limiters and retries for one region: the same ones whoever asks, since a quota belongs to the account that is called.
     pub fn lane(&self, region: Region, limits: &Limits) -> LaneClient {
-        let sdk = self.base.sdk(&region, &self.credentials);
-        let lane = Lane {
-            account: self.config.id.clone(),
-            region,
-        };
-        LaneClient::new(lane, &sdk, Arc::clone(&self.credentials), limits)
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = lanes.entry(region.clone()).or_insert_with(|| {
+            let sdk = self.base.sdk(&region, &self.credentials);
+            let lane = Lane {
+                account: self.config.id.clone(),
+                region,
+            };
+            LaneClient::new(lane, &sdk, Arc::clone(&self.credentials), limits)
+        });
+        made.clone()
     }
 
     /// The region whose endpoint answers for the account as a whole.

@@ -6,6 +6,7 @@ use aws_sdk_ec2::types::{Filter, Instance, Reservation};
 
 use super::api::{Api, CallStats};
 use super::lane::LaneClient;
+use super::whole::listed;
 use crate::model::{Cause, CauseKind};
 
 /// Instances on one page.
@@ -33,14 +34,16 @@ pub async fn describe_instances(
     let mut seen = HashSet::new();
     loop {
         let page = client
-            .call(Api::DescribeInstances, 0.0, false, stats, || {
-                client
+            .call(Api::DescribeInstances, 0.0, false, stats, async || {
+                let request = client
                     .ec2()
                     .describe_instances()
                     .max_results(PAGE_SIZE)
                     .set_filters(filter.clone())
-                    .set_next_token(token.clone())
-                    .send()
+                    .set_next_token(token.clone());
+                let page = request.send().await?;
+                let has_list = page.reservations.is_some();
+                listed(page, has_list)
             })
             .await?;
         let reservations = page.reservations().iter();

@@ -8,6 +8,8 @@ use aws_config::SdkConfig;
 use super::api::Api;
 use super::credentials::AccountCredentials;
 use super::limiter::Pacer;
+#[cfg(feature = "ec2")]
+use super::whole::WholeXml;
 use crate::config::{Limits, RECENT_SECONDS};
 use crate::model::Lane;
 
@@ -47,7 +49,11 @@ impl LaneClient {
         Self(Arc::new(Inner {
             cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             #[cfg(feature = "ec2")]
-            ec2: aws_sdk_ec2::Client::new(sdk),
+            ec2: aws_sdk_ec2::Client::from_conf(
+                aws_sdk_ec2::config::Builder::from(sdk)
+                    .interceptor(WholeXml)
+                    .build(),
+            ),
             logs: OnceLock::new(),
             sdk: sdk.clone(),
             credentials,

@@ -10,6 +10,7 @@ mod base;
 mod caller;
 mod calls;
 mod classify;
+mod clock;
 mod connect;
 mod credentials;
 #[cfg(feature = "glue")]
@@ -26,6 +27,7 @@ mod probes;
 mod regions;
 mod storage;
 mod tap;
+mod whole;
 
 #[cfg(feature = "alerts")]
 pub use alerts::{publish_message, put_event, send_mail};
@@ -34,6 +36,7 @@ pub use base::{BaseSession, Origin};
 pub use caller::{Caller, CallerAnswer, caller};
 pub use calls::Toll;
 pub use classify::cause_of;
+pub use clock::ServiceTime;
 pub use connect::{Entered, Reader, enter};
 #[cfg(feature = "glue")]
 pub use glue::{Registered, register_tables};
@@ -48,3 +51,4 @@ pub use probes::Probe;
 #[cfg(feature = "ec2")]
 pub use regions::{AccountRegions, enabled_regions};
 pub use storage::StorageClient;
+pub use whole::listed;

@@ -193,7 +193,7 @@ impl Walk {
             async move {
                 match asking.await {
                     Ok(answer) => Ok((unit, answer)),
-                    Err(cause) if cause.message.contains("ParentNotFoundException") => {
+                    Err(cause) if cause.is("ParentNotFoundException") => {
                         Err(OrganizationError::UnknownUnits {
                             rules: vec![Rule::new(&unit.id)],
                             known: Vec::new(),
@@ -343,7 +343,7 @@ fn hinted(cause: Cause) -> Cause {
         CauseKind::AccessDenied => cause.with_hint(format!(
             "allow organizations:ListAccounts (and the three other list calls, with organizational units: cwlake iam), and {elsewhere}"
         )),
-        CauseKind::Other if cause.message.contains("AWSOrganizationsNotInUse") => {
+        CauseKind::Other if cause.is("AWSOrganizationsNotInUseException") => {
             cause.with_hint(format!(
                 "the calling account is in no organization: {elsewhere}"
             ))

@@ -2,6 +2,7 @@
 
 use super::api::{Api, CallStats};
 use super::lane::LaneClient;
+use super::whole::listed;
 use crate::model::{Cause, CauseKind, Region};
 
 /// The regions of an account, each list sorted.
@@ -25,8 +26,15 @@ pub async fn enabled_regions(
     stats: &mut CallStats,
 ) -> Result<AccountRegions, Cause> {
     let answer = client
-        .call(Api::DescribeRegions, 0.0, false, stats, || {
-            client.ec2().describe_regions().all_regions(true).send()
+        .call(Api::DescribeRegions, 0.0, false, stats, async || {
+            let answer = client
+                .ec2()
+                .describe_regions()
+                .all_regions(true)
+                .send()
+                .await?;
+            let has_list = answer.regions.is_some();
+            listed(answer, has_list)
         })
         .await
         .map_err(|cause| match cause.kind {

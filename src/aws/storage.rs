@@ -14,6 +14,7 @@ use super::calls::{may_try_again, pause};
 use super::classify::cause_of;
 use super::connect::main_region;
 use super::credentials::AccountCredentials;
+use super::whole::WholeXml;
 use crate::config::{Limits, S3Destination};
 use crate::model::{Cause, Partition};
 
@@ -46,7 +47,8 @@ impl StorageClient {
             } else {
                 ResponseChecksumValidation::WhenRequired
             })
-            .force_path_style(destination.path_style);
+            .force_path_style(destination.path_style)
+            .interceptor(WholeXml);
         if let Some(url) = &destination.endpoint_url {
             config = config.endpoint_url(url);
         }

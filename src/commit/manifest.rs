@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::lake::layout;
-use crate::model::{Cause, Day, Lane, Spans, UnitOutcome};
+use crate::model::{Cause, DAY_SECONDS, Day, Lane, Spans, UnitOutcome};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Version of the manifest's shape.
@@ -49,8 +49,17 @@ pub struct Committed {
     pub complete: bool,
     /// The time that was asked and answered, by namespace.
     pub covered: BTreeMap<String, Spans>,
+    /// The part of it in which something was refused by itself, by namespace: a hole that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, Spans>,
+    /// When that was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<jiff::Timestamp>,
     /// It was read whole, so long after the day that nothing more will come.
     pub settled: bool,
+    /// It has rows that an earlier configuration asked for and this one does not.
+    #[serde(default)]
+    pub joined: bool,
     /// What the unit was meant to hold, see `ExportConfig::plan_hash`.
     pub plan_hash: String,
     /// Version of the table's schema.
@@ -110,6 +119,13 @@ impl UnitState {
 }
 
 impl Committed {
+    /// The first second that was refused and is asked again at `now` by a run that asks only what is new: once a day.
+    pub fn refused_since(&self, namespace: &str, now: i64) -> Option<i64> {
+        let is_due = self.refused_at?.as_second() + DAY_SECONDS <= now;
+        let first = self.refused.get(namespace)?.windows().first()?.start;
+        is_due.then_some(first)
+    }
+
     /// Whether the whole day is covered in each of these namespaces.
     pub fn covers_day<'a>(&self, day: Day, mut namespaces: impl Iterator<Item = &'a str>) -> bool {
         let whole = |n: &str| self.covered.get(n).is_some_and(|s| s.covers(day.window()));
@@ -134,7 +150,11 @@ impl Committed {
         if !self.complete {
             return UnitState::Partial;
         }
-        if self.covers_day(day, delays.keys().map(String::as_str)) {
+        // What was not asked for then is asked from then on: its time before is no hole.
+        let knows = |namespace: &&String| self.covered.contains_key(namespace.as_str());
+        let knows_any = delays.keys().any(|n| knows(&n));
+        let asked = || delays.iter().filter(|(n, _)| !knows_any || knows(n));
+        if self.covers_day(day, asked().map(|(n, _)| n.as_str())) {
             return UnitState::Complete;
         }
         let may_still_come = |(namespace, delay): (&String, &i64)| {
@@ -149,7 +169,7 @@ impl Committed {
             });
             missing >= day.end() || missing != i64::MIN && now < day.end() + delay + UNTIL_NEXT_RUN
         };
-        if delays.iter().all(may_still_come) {
+        if asked().all(may_still_come) {
             UnitState::Provisional
         } else {
             UnitState::Partial
@@ -364,7 +384,10 @@ mod tests {
             refused_queries: 0,
             complete: true,
             covered: spans,
+            refused: BTreeMap::new(),
+            refused_at: None,
             settled: false,
+            joined: false,
             plan_hash: "x".to_owned(),
             schema_version: 1,
         }
@@ -379,8 +402,14 @@ mod tests {
             |covered: &[(&str, i64, i64)], now| committed(covered).state(day(), now, &delays);
         let whole = [("A", 0, 24), ("S3", 0, 24)];
         assert_eq!(state(&whole, soon), UnitState::Complete);
-        assert_eq!(state(&[("A", 0, 24)], soon), UnitState::Provisional);
-        assert_eq!(state(&[("A", 0, 24)], late), UnitState::Partial);
+        assert_eq!(
+            state(&[("A", 0, 24)], late),
+            UnitState::Complete,
+            "S3 was not asked for then"
+        );
+        let unpublished = [("A", 0, 24), ("S3", 0, 0)];
+        assert_eq!(state(&unpublished, soon), UnitState::Provisional);
+        assert_eq!(state(&unpublished, late), UnitState::Partial);
         assert_eq!(
             state(&[("A", 0, 12), ("S3", 0, 24)], soon),
             UnitState::Provisional

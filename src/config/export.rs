@@ -39,6 +39,8 @@ pub struct ExportConfig {
     pub spend: Option<SpendConfig>,
     /// Thresholds, in file order.
     pub budgets: Vec<Budget>,
+    /// What is to be said of it although nothing is wrong.
+    pub remarks: Vec<String>,
     /// Where alerts go.
     pub alert: Option<AlertConfig>,
     /// What a run is asked for: all that is configured, unless `--dataset` or `--namespace` says less.

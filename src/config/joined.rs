@@ -26,9 +26,10 @@ impl ExportConfig {
             let listed = self.configured.iter().any(|a| a.id == *id);
             listed || found.iter().any(|a| a.id == *id)
         });
-        if !unknown.is_empty() {
-            return Err(self.source.refuse(unknown));
-        }
+        // One that left the organization stops nothing: what is asked of it is not known.
+        config
+            .remarks
+            .extend(unknown.into_iter().map(|p| p.message));
         let excluded = organization.exclude_accounts.iter();
         config.excluded_accounts = excluded.filter_map(|r| AccountId::parse(&r.text)).collect();
         let mut left_out = Vec::new();

@@ -93,6 +93,7 @@ pub fn load(
                 logs,
                 spend,
                 budgets,
+                remarks: Vec::new(),
                 alert,
                 datasets,
                 has_dataset_flag: !overrides.datasets.is_empty(),

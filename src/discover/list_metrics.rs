@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
 
 use super::filter::ListRequest;
-use crate::aws::{Api, CallStats, LaneClient};
+use crate::aws::{Api, CallStats, LaneClient, listed};
 use crate::model::{AccountId, Cause, CauseKind, Dimension, MetricId};
 
 /// Pages of one listing: fifty million metrics, far above what an account has.
@@ -51,8 +51,8 @@ pub(super) async fn list(
     let mut restarted = false;
     loop {
         let page = client
-            .call(Api::ListMetrics, 0.0, false, stats, || {
-                client
+            .call(Api::ListMetrics, 0.0, false, stats, async || {
+                let request = client
                     .cloudwatch()
                     .list_metrics()
                     .namespace(&request.namespace)
@@ -60,8 +60,10 @@ pub(super) async fn list(
                     .set_dimensions((!filters.is_empty()).then(|| filters.clone()))
                     .set_recently_active(request.recently_active.then_some(RecentlyActive::Pt3H))
                     .set_include_linked_accounts((reach == Reach::Linked).then_some(true))
-                    .set_next_token(token.clone())
-                    .send()
+                    .set_next_token(token.clone());
+                let page = request.send().await?;
+                let has_list = page.metrics.is_some();
+                listed(page, has_list)
             })
             .await;
         let page = match page {

@@ -183,9 +183,23 @@ async fn answer(
     // Aggregation is CPU work: it stays off the threads that serve connections.
     let handled = tokio::task::spawn_blocking(move || worker.handle(&call, token.as_deref())).await;
     match handled {
-        Ok((answer, faults)) => send(answer, &faults).await,
+        Ok((mut answer, faults)) => {
+            let now = *server.now.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever compares clocks compares with the world's.
+            answer
+                .headers
+                .extend(now.map(|now| ("date", http_date(now))));
+            send(answer, &faults).await
+        }
         Err(_) => plain(500, "text/plain", b"the emulator broke down".to_vec()),
     }
+}
+
+/// # Source
+/// RFC 9110, 5.6.7.
+fn http_date(seconds: i64) -> String {
+    let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn plain(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {

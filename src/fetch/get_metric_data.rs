@@ -282,9 +282,10 @@ impl Job<'_> {
                         .collect();
                     work.push((queries, reasks + 1));
                 }
+                // Everything around it was answered: what stays unfinished is lost by itself.
                 Ok(unfinished) => {
                     for (position, cause) in unfinished {
-                        self.outcomes[position] = Some(QueryOutcome::Failed(cause));
+                        self.outcomes[position] = Some(QueryOutcome::Refused(cause));
                     }
                 }
                 Err(cause) if cause.kind == CauseKind::Validation && positions.len() > 1 => {
@@ -323,7 +324,7 @@ impl Job<'_> {
                 );
                 QueryOutcome::Refused(cause.clone().with_hint(hint))
             }
-            CauseKind::AccessDenied => QueryOutcome::Refused(cause.clone()),
+            // Who may not ask at all was answered nothing.
             _ => QueryOutcome::Failed(cause.clone()),
         }
     }
@@ -422,15 +423,19 @@ impl Job<'_> {
     /// What one page says. Ids are looked up by position, never by label or order.
     fn absorb(&mut self, page: Page, partials: &mut [Partial]) -> Result<(), Cause> {
         self.fetched.messages.extend(page.messages);
+        let mut seen = HashSet::new();
         for result in page.results {
-            let partial = position_of(&result.id)
-                .and_then(|p| partials.get_mut(p))
-                .ok_or_else(|| {
-                    Cause::new(
-                        CauseKind::Protocol,
-                        "GetMetricData: the answer has an id that was not asked",
-                    )
-                })?;
+            let place = position_of(&result.id).filter(|p| *p < partials.len());
+            let Some(place) = place else {
+                return Err(Cause::new(
+                    CauseKind::Protocol,
+                    "GetMetricData: the answer has an id that was not asked",
+                ));
+            };
+            let partial = &mut partials[place];
+            if !seen.insert(place) {
+                partial.broken = Some(PointsError::Repeated);
+            }
             self.fetched.stats.points_received += result.values.len() as u64;
             partial.take(result);
         }

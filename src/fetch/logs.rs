@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use tokio::sync::Semaphore;
 
-use crate::aws::{Api, CallStats, LaneClient, filter_log_events, get_log_events};
+use crate::aws::{Api, CallStats, LaneClient, filter_log_events, get_log_events, listed};
 use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
 
 /// A log group.
@@ -71,21 +71,18 @@ pub async fn log_groups(
     let mut seen = HashSet::new();
     loop {
         let page = client
-            .call(Api::DescribeLogGroups, 0.0, false, stats, || {
-                client
+            .call(Api::DescribeLogGroups, 0.0, false, stats, async || {
+                let request = client
                     .logs()
                     .describe_log_groups()
                     .limit(GROUPS_A_PAGE)
                     .set_log_group_name_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
-                    .set_next_token(token.clone())
-                    .send()
+                    .set_next_token(token.clone());
+                let page = request.send().await?;
+                let has_list = page.log_groups.is_some();
+                listed(page, has_list)
             })
             .await?;
-        if page.log_groups.is_none() {
-            // An answer of something else is no account without groups.
-            let text = "DescribeLogGroups: an answer without a list of log groups";
-            return Err(Cause::new(CauseKind::Protocol, text));
-        }
         for group in page.log_groups() {
             let class = group
                 .log_group_class()
@@ -145,7 +142,7 @@ where
         let page = page(client, group, query, window, token.as_ref(), stats).await?;
         let next = page.next(query).map(str::to_owned);
         let inside = window.start * 1_000..window.end * 1_000;
-        let events = page.events(group, query)?;
+        let events = page.events(group, query);
         let events: Vec<LogEvent> = events
             .into_iter()
             .filter(|e| inside.contains(&e.ts))
@@ -275,7 +272,11 @@ struct Event {
 
 impl Page {
     fn decode(body: &[u8]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(serde_json::from_slice(body)?)
+        let page: Self = serde_json::from_slice(body)?;
+        match page.events {
+            Some(_) => Ok(page),
+            None => Err("the answer has no list of events".into()),
+        }
     }
 
     fn next(&self, query: &LogQuery) -> Option<&str> {
@@ -286,14 +287,7 @@ impl Page {
         token.as_deref().filter(|t| !t.is_empty())
     }
 
-    fn events(self, group: &Arc<str>, query: &LogQuery) -> Result<Vec<LogEvent>, Cause> {
-        let Some(events) = self.events else {
-            let text = format!(
-                "{}: an answer without a list of events",
-                api_of(query).name()
-            );
-            return Err(Cause::new(CauseKind::Protocol, text));
-        };
+    fn events(self, group: &Arc<str>, query: &LogQuery) -> Vec<LogEvent> {
         let mut last: Option<Arc<str>> = None;
         let event = |event: Event| {
             let stream = match (query, &last) {
@@ -314,7 +308,8 @@ impl Page {
                 message: event.message.0,
             }
         };
-        Ok(events.into_iter().map(event).collect())
+        let events = self.events.into_iter().flatten();
+        events.map(event).collect()
     }
 }
 
@@ -376,7 +371,7 @@ mod tests {
     fn messages(body: &[u8]) -> Vec<String> {
         let query = LogQuery::Stream(Arc::from("s"));
         let page = Page::decode(body).expect("read");
-        let events = page.events(&Arc::from("g"), &query).expect("events");
+        let events = page.events(&Arc::from("g"), &query);
         events.into_iter().map(|e| e.message.into()).collect()
     }
 
@@ -392,9 +387,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_events_is_no_empty_page() {
-        let page = Page::decode(b"{}").expect("an object");
-        let query = LogQuery::Stream(Arc::from("s"));
-        assert!(page.events(&Arc::from("g"), &query).is_err());
+        assert!(Page::decode(b"{}").is_err());
         assert!(Page::decode(b"<html>").is_err());
         assert!(messages(br#"{"events":[],"nextToken":"t"}"#).is_empty());
     }

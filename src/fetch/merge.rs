@@ -38,6 +38,9 @@ pub enum PointsError {
         /// Number of values.
         values: usize,
     },
+    /// One page tells of it twice: no telling which of the two it is.
+    #[error("a page of the answer has the query twice")]
+    Repeated,
     /// More points than the window can hold several times over: pages that repeat for ever.
     #[error("more points than the window can hold")]
     TooMany,

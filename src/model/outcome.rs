@@ -69,6 +69,8 @@ pub enum CauseKind {
     Budget,
     /// Stopped by a signal.
     Interrupted,
+    /// AWS no longer keeps it: asking again is of no use.
+    NotKept,
     /// Anything else the service answered.
     Other,
 }
@@ -96,6 +98,9 @@ impl CauseKind {
 pub struct Cause {
     /// The class of trouble.
     pub kind: CauseKind,
+    /// The service's own code of the refusal, where one came: what code decides by. Texts are for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// What was being done and what was answered, one line.
     pub message: String,
     /// What to change, where that is known: a flag, a setting or an IAM action.
@@ -108,9 +113,55 @@ impl Cause {
     pub fn new(kind: CauseKind, message: impl Into<String>) -> Self {
         Self {
             kind,
+            code: None,
             message: message.into(),
             hint: None,
         }
+    }
+
+    /// A signal came.
+    pub fn stopped() -> Self {
+        Self::new(CauseKind::Interrupted, "stopped by a signal")
+    }
+
+    /// Another run took the lake's lock.
+    pub fn lock_lost() -> Self {
+        let text = "another run took the destination's lock: nothing more is published";
+        Self::new(CauseKind::Destination, text).with_hint("run again when the other run has ended")
+    }
+
+    /// A limit of ours ran out; `what` is to be raised, or else to be made less.
+    pub fn time_limit(limit: std::time::Duration, remedy: &str) -> Self {
+        let text = format!("not finished within {} s", limit.as_secs());
+        Self::new(CauseKind::TimeLimit, text).with_hint(remedy)
+    }
+
+    /// A fault of the destination, with the text of all that lies below it.
+    pub fn of_destination(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(below) = source {
+            let text = below.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            source = below.source();
+        }
+        Self::new(CauseKind::Destination, message)
+    }
+
+    /// The same cause with the service's code.
+    #[must_use]
+    pub fn with_code(mut self, code: &str) -> Self {
+        if !code.is_empty() {
+            self.code = Some(code.to_owned());
+        }
+        self
+    }
+
+    /// Whether the service gave this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 
     /// The same cause with a remedy.

@@ -39,6 +39,29 @@ impl Spans {
         self.0.insert(at, merged);
     }
 
+    /// Whether there is no second in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What lies outside of `window`.
+    #[must_use]
+    pub fn without(&self, window: TimeWindow) -> Self {
+        if window.is_empty() {
+            return self.clone();
+        }
+        let (start, end) = (i64::MIN, i64::MAX);
+        let mut left = self.inside(TimeWindow {
+            start,
+            end: window.start,
+        });
+        left.add_all(&self.inside(TimeWindow {
+            start: window.end,
+            end,
+        }));
+        left
+    }
+
     /// Adds all of another set.
     pub fn add_all(&mut self, other: &Self) {
         other.0.iter().for_each(|w| self.add(*w));

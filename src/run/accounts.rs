@@ -1,11 +1,13 @@
 //! Which accounts a run is about: those of the file, and those of the organization.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::pipeline::{RunContext, RunError};
 use super::place::Place;
 use super::prepare::{UnplannedLane, all_without_credentials, enter_all, lanes_of};
-use crate::aws::{BaseSession, OrganizationError, organization_accounts};
+use crate::aws::{BaseSession, OrganizationError, ServiceTime, organization_accounts};
 use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount, RegionChoice};
 use crate::report::{AccountReport, LeftOutAccount, printable};
 
@@ -47,7 +49,8 @@ pub(super) async fn entered_accounts_by(
 ) -> Result<EnteredAccounts, RunError> {
     let found = found_in(base, &context.config).await?;
     let (context, left_out) = joined(context, found)?;
-    let config = &context.config;
+    let config = Arc::clone(&context.config);
+    let config = &config;
     let accounts = config.accounts.iter().filter(|a| context.wants_account(a));
     let accounts: Vec<AccountConfig> = accounts.cloned().collect();
     context
@@ -57,6 +60,7 @@ pub(super) async fn entered_accounts_by(
     if let Some(cause) = all_without_credentials(&entered) {
         return Err(RunError::Credentials(cause));
     }
+    let context = by_service_time(context, base.service_time())?;
     let (mut accounts, lanes) = lanes_of(entered, config).await;
     // A monitoring account that was not asked for is told of when it stands in the way of one that was.
     let flagged = config.flagged_accounts();
@@ -69,6 +73,31 @@ pub(super) async fn entered_accounts_by(
         asked || behind && account.cause.is_some()
     });
     Ok((context, left_out, accounts, lanes))
+}
+
+/// A clock further off than this is refused: days would be called whole that are not over.
+const CLOCK_TOLERANCE: i64 = 300;
+
+/// The same run by the service's clock, where ours is ahead of it: nothing is known beyond that.
+///
+/// # Errors
+/// [`RunError::Clock`] when ours is far off. Without a date in its answers nothing can be said.
+fn by_service_time(
+    context: RunContext,
+    service: Option<ServiceTime>,
+) -> Result<RunContext, RunError> {
+    let Some(service) = service else {
+        return Ok(context);
+    };
+    let (at_least, at_most) = context.ahead_of(service);
+    if at_least > CLOCK_TOLERANCE || at_most < -CLOCK_TOLERANCE {
+        let seconds = if at_least > 0 { at_least } else { at_most };
+        return Err(RunError::Clock { seconds });
+    }
+    Ok(RunContext {
+        now: context.now.min(service.date),
+        ..context
+    })
 }
 
 pub(super) async fn base_session(context: &RunContext) -> Result<BaseSession, RunError> {

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::day::with_sources;
 use crate::commit::Lake;
 use crate::config::{Selection, Source};
 use crate::lake::layout;
-use crate::model::{Cause, CauseKind, DAY_SECONDS, Lane, MetricId, TimeWindow};
+use crate::model::{Cause, DAY_SECONDS, Lane, MetricId, TimeWindow};
 use crate::normalize::{
     Catalog, SCHEMA_VERSION, SERIES_SORT, Seen, decode_series, series_batch, series_schema,
 };
@@ -26,8 +25,8 @@ pub(super) enum Known {
     None,
     /// Those with a point since this second: `DescribeInstances` forgets an instance within the hour, its points are a day's.
     Since(i64),
-    /// All: the window reaches back to where no discovery does.
-    All,
+    /// Those whose own time meets the window: it reaches back to where no discovery does.
+    In(TimeWindow),
 }
 
 /// What discovery cannot see of a window.
@@ -36,7 +35,7 @@ pub(super) fn known_beside(window: TimeWindow, selections: &[Selection], now: i6
     if window.is_empty() {
         Known::None
     } else if window.start < now - LISTED_SECONDS {
-        Known::All
+        Known::In(window)
     } else if selections.iter().any(by_instances) {
         // A day more: the catalog knows of points as far as they were exported.
         Known::Since(window.start - DAY_SECONDS)
@@ -50,7 +49,9 @@ pub(super) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
     let wanted = |seen: Seen| match known {
         Known::None => false,
         Known::Since(start) => seen.is_some_and(|(_, last)| last >= start * 1_000_000),
-        Known::All => true,
+        Known::In(window) => seen.is_some_and(|(first, last)| {
+            first < window.end * 1_000_000 && last >= window.start * 1_000_000
+        }),
     };
     let metrics = catalog.into_iter().filter(|(_, seen)| wanted(*seen));
     metrics.map(|(metric, _)| metric).collect()
@@ -66,7 +67,7 @@ pub(super) async fn read_catalog(
         return Ok((Catalog::new(), None));
     };
     let broken = |error: &dyn std::error::Error| {
-        let cause = with_sources(error);
+        let cause = Cause::of_destination(error);
         Cause {
             message: format!("reading {key}: {}", cause.message),
             ..cause
@@ -114,7 +115,7 @@ pub(super) async fn widen_catalog(
         file.finish(true)
     });
     let staged = match written.await {
-        Ok(staged) => staged.map_err(|e| with_sources(&e))?,
+        Ok(staged) => staged.map_err(|e| Cause::of_destination(&e))?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     let same = match &before {
@@ -128,10 +129,7 @@ pub(super) async fn widen_catalog(
         return Ok(());
     }
     if lake.lost().is_cancelled() {
-        return Err(Cause::new(
-            CauseKind::Destination,
-            "another run took the destination's lock",
-        ));
+        return Err(Cause::lock_lost());
     }
     lake.store().publish(&layout::series(lane), &staged).await?;
     Ok(())

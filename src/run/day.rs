@@ -42,6 +42,10 @@ pub(super) struct DayBook {
     requests: BatchStats,
     refused: Vec<RefusedQuery>,
     refused_queries: u64,
+    /// The time in which something was refused, by namespace.
+    refused_time: BTreeMap<String, Spans>,
+    /// Nothing of what is there and stays was refused.
+    old_complete: bool,
     messages: BTreeMap<ServiceMessage, (u64, Option<String>)>,
     request_messages: bool,
     failure: Option<Cause>,
@@ -57,6 +61,8 @@ pub(super) struct SealedDay {
     pub(super) complete: bool,
     /// What was asked and answered, by namespace.
     pub(super) covered: BTreeMap<String, Spans>,
+    /// The part of that in which something was refused by itself.
+    pub(super) refused: BTreeMap<String, Spans>,
     /// When the oldest answer in it was read.
     pub(super) read_at: i64,
     /// As far as it is known before publishing.
@@ -95,7 +101,7 @@ impl DayBook {
         plan_hash: &Arc<str>,
         staged_path: PathBuf,
         rows: MetricRows,
-        old: Option<OldRuns>,
+        (old, old_complete): (Option<OldRuns>, bool),
     ) -> Self {
         Self {
             day,
@@ -114,6 +120,8 @@ impl DayBook {
             requests: BatchStats::default(),
             refused: Vec::new(),
             refused_queries: 0,
+            refused_time: BTreeMap::new(),
+            old_complete,
             messages: BTreeMap::new(),
             request_messages: false,
             failure: None,
@@ -153,8 +161,9 @@ impl DayBook {
         }
     }
 
+    /// Marks the day as lost; one that is not asked has nothing to lose.
     pub(super) fn fail(&mut self, cause: &Cause) {
-        if self.failure.is_none() {
+        if self.is_open() {
             self.failure = Some(cause.clone());
             self.file = None;
             self.old = None;
@@ -162,7 +171,14 @@ impl DayBook {
         }
     }
 
-    pub(super) fn refuse(&mut self, refused: &RefusedQuery) {
+    /// Notes a query of a namespace that was refused by itself, for a window.
+    pub(super) fn refuse(&mut self, namespace: &str, span: TimeWindow, refused: &RefusedQuery) {
+        if !self.mode.is_asked() {
+            return;
+        }
+        let time = span.intersection(self.day.window());
+        let own = self.refused_time.entry(namespace.to_owned());
+        own.or_default().add(time);
         self.refused_queries += 1;
         if self.refused.len() < LISTED_REFUSALS {
             self.refused.push(refused.clone());
@@ -181,14 +197,14 @@ impl DayBook {
         }
         let result = if self.old.is_none() {
             self.emit(identity, timestamps, values)
-                .map_err(|e| destination(&e))
+                .map_err(|e| Cause::of_destination(&e))
         } else {
             let run = DecodedRun {
                 identity: RunIdentity::clone(identity),
                 timestamps: timestamps.iter().collect(),
                 values: values.to_vec(),
             };
-            self.merge(run).map_err(|e| old_destination(&e))
+            self.merge(run).map_err(|e| Cause::of_destination(&e))
         };
         if let Err(cause) = result {
             self.fail(&cause);
@@ -312,13 +328,13 @@ impl DayBook {
         series_asked: u64,
         reading: &Reading<'_>,
     ) -> SealedDay {
-        let old_complete = self.old.as_ref().is_none_or(OldRuns::is_complete);
+        let old_complete = self.old_complete;
         let mut staged = None;
         if self.is_open() {
             let complete = self.complete() && old_complete;
             match self.finish_file(complete) {
                 Ok(file) => staged = file,
-                Err(error) => self.fail(&old_destination(&error)),
+                Err(error) => self.fail(&Cause::of_destination(&error)),
             }
         }
         // A half-written file of a failed unit: nobody looks there, and the next run would remove it.
@@ -337,6 +353,7 @@ impl DayBook {
             staged,
             complete,
             covered: reading.covered.iter().map(inside).collect(),
+            refused: self.refused_time,
             read_at: reading.read_at,
             report,
         }
@@ -394,50 +411,20 @@ impl DayBook {
                     cause.map(|c| c.with_hint("--force reads it again")),
                 )
             }
-            DayMode::OtherPlan => (UnitOutcome::Failed, Some(other_plan())),
-            DayMode::Replace | DayMode::Merge if has_rows => (UnitOutcome::Written, None),
+            DayMode::Replace | DayMode::Merge | DayMode::Join if has_rows => {
+                (UnitOutcome::Written, None)
+            }
             // Nothing there because everything was refused is not "empty".
-            DayMode::Replace | DayMode::Merge if self.refused_queries > 0 => {
+            DayMode::Replace | DayMode::Merge | DayMode::Join if self.refused_queries > 0 => {
                 let cause = self.refused.first().map(|r| r.cause.clone());
                 let outcome = cause
                     .as_ref()
                     .map_or(UnitOutcome::Failed, Cause::unit_outcome);
                 (outcome, cause)
             }
-            DayMode::Replace | DayMode::Merge => (UnitOutcome::Empty, None),
+            DayMode::Replace | DayMode::Merge | DayMode::Join => (UnitOutcome::Empty, None),
         }
     }
-}
-
-fn destination(error: &WriteError) -> Cause {
-    with_sources(error)
-}
-
-fn old_destination(error: &OldError) -> Cause {
-    with_sources(error)
-}
-
-/// Why a part of a day cannot join what is there.
-pub(super) fn other_plan() -> Cause {
-    Cause::new(
-        CauseKind::Destination,
-        "the unit that is there was written with another configuration, and only a part of the day is asked",
-    )
-    .with_hint("export the whole day to replace it, or --force to add to it")
-}
-
-/// A cause of the destination, with the text of what lies below.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> Cause {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(below) = source {
-        let text = below.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = below.source();
-    }
-    Cause::new(CauseKind::Destination, message)
 }
 
 /// The units of a lane that could not be read at all.

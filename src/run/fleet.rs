@@ -11,7 +11,7 @@ use super::bounds::Bounds;
 use super::day::unread_units;
 use super::lane::{LaneJob, export_lane};
 use super::pipeline::{PlannedLane, ReadyLane, RunContext};
-use super::scope::{DayMode, LaneScope};
+use super::scope::LaneScope;
 use super::tables::note_unread_table;
 use crate::commit::Lake;
 use crate::fetch::LaneBudget;
@@ -61,7 +61,7 @@ impl Holding {
             runs
         };
         let waiting = (rows.min(group) * 8 + waiting_runs * RUN_BYTES) / 1_024;
-        let added = scope.days.iter().filter(|(_, m)| *m == DayMode::Merge);
+        let added = scope.days.iter().filter(|(_, m)| m.adds());
         let added = added.count() as u64;
         let kib = days * (waiting + DAY_KIB) + added * ADDED_KIB;
         let files = added + if rows > group { days } else { added };

@@ -11,14 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::catalog::widen_catalog;
 use super::pipeline::RunContext;
-use super::scope::{DayMode, LaneScope};
+use super::scope::LaneScope;
 use super::sink::LaneSink;
 use super::unit::{Change, publish_unit};
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
 use crate::lake::layout;
-use crate::model::{Cause, CauseKind, Day, UnitOutcome};
+use crate::model::{Cause, Day, UnitOutcome};
 use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
 use crate::report::UnitReport;
@@ -78,8 +78,7 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
         None => tokio::select! {
             last = fetch_and_write(&job, &sink) => last,
             () = tokio::time::sleep(limit) => Err(
-                Cause::new(CauseKind::TimeLimit, format!("not finished within {} s", limit.as_secs()))
-                    .with_hint("raise limits.unit_timeout_secs, or export fewer days or metrics at once"),
+                Cause::time_limit(limit, "raise limits.unit_timeout_secs, or export fewer days or metrics at once"),
             ),
         },
     };
@@ -144,7 +143,7 @@ pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
 async fn old_units(job: &LaneJob) -> Result<HashMap<Day, PathBuf>, StoreError> {
     let mut old = HashMap::new();
     for (day, mode) in &job.scope.days {
-        if *mode == DayMode::Merge {
+        if mode.adds() {
             let key = layout::unit(layout::METRICS, *day, &job.plan.lane);
             let scratch = job.lake.staging();
             if let Some(path) = job.lake.store().open(&key, &scratch).await? {
@@ -173,8 +172,10 @@ async fn record(
     if !lake.lost().is_cancelled() {
         job.scope.records.write(&**lake.store()).await?;
     }
-    let finished =
-        |u: &UnitReport| !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden);
+    // Where something was refused, the next run asks for all of the day again, and pays for what was refused alone.
+    let finished = |u: &UnitReport| {
+        !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden) && u.refused_queries == 0
+    };
     if whole
         && units.iter().all(finished)
         && let Err(error) = job.spool.forget(&job.plan)
@@ -274,11 +275,8 @@ async fn fetch_and_write(
 /// A signal, or the loss of the lock.
 pub(super) async fn stopped(context: &RunContext, lake: &Lake) -> Cause {
     tokio::select! {
-        () = context.stop.cancelled() => Cause::new(CauseKind::Interrupted, "stopped by a signal"),
-        () = lake.lost().cancelled() => Cause::new(
-            CauseKind::Destination,
-            "another run took the destination's lock: nothing more is published",
-        ),
+        () = context.stop.cancelled() => Cause::stopped(),
+        () = lake.lost().cancelled() => Cause::lock_lost(),
     }
 }
 

@@ -59,11 +59,6 @@ impl OldRuns {
         self.facts.complete
     }
 
-    /// What it was meant to hold.
-    pub(super) fn plan_hash(&self) -> Option<&str> {
-        self.facts.plan_hash.as_deref()
-    }
-
     /// The next run with its key, left where it is.
     pub(super) fn peek(&mut self) -> Result<Option<Key>, OldError> {
         self.fill()?;

@@ -22,11 +22,11 @@ use super::tables::{
     PlannedTable, Surroundings, check_logs, export_tables, plan_tables, tables_of_account,
     unread_tables,
 };
-use crate::aws::{CallStats, LaneClient, Origin};
+use crate::aws::{CallStats, LaneClient, Origin, ServiceTime};
 use crate::commit::{Lake, LakeError};
 use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoice, point};
 use crate::fetch::{BatchStats, Spool, sweep_spool};
-use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, TimeWindow, iso_seconds};
+use crate::model::{AccountId, Cause, Dataset, Day, Lane, TimeWindow, iso_seconds};
 use crate::plan::{Cost, LanePlan};
 use crate::report::{
     AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts, counted,
@@ -43,10 +43,14 @@ pub struct RunContext {
     pub origin: Origin,
     /// For which time.
     pub range: Range,
+    /// Its end was given: run again, it asks for the same time, and answers are kept until they are in the lake.
+    pub is_backfill: bool,
     /// Only these lanes, each for its own time; all when none is named.
     pub lanes: Option<LaneChoice>,
     /// The clock, read once: seconds since the epoch.
     pub now: i64,
+    /// When it was read.
+    pub read_at: Instant,
     /// Replace better units with worse ones.
     pub force: bool,
     /// Where progress is shown.
@@ -56,6 +60,13 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// Seconds that this machine's clock is ahead of the service's, at least and at most: its answer came some time after ours was read.
+    pub(super) fn ahead_of(&self, service: ServiceTime) -> (i64, i64) {
+        let since = service.at.saturating_duration_since(self.read_at);
+        let at_least = self.now - service.date;
+        (at_least, at_least + since.as_secs().cast_signed())
+    }
+
     /// For which time a lane is asked.
     pub(super) fn range_of(&self, lane: &Lane) -> Range {
         let chosen = self.lanes.as_ref().and_then(|lanes| lanes.window(lane));
@@ -136,6 +147,12 @@ pub enum RunError {
     /// No usable base credentials.
     #[error("{0}")]
     Credentials(Cause),
+    /// This machine's clock is not the service's; nothing was asked.
+    #[error("this machine's clock is {} s {} of AWS's", seconds.unsigned_abs(), if *seconds > 0 { "ahead" } else { "behind" })]
+    Clock {
+        /// Seconds it is ahead.
+        seconds: i64,
+    },
     /// The plan costs more than allowed; nothing was spent.
     #[error("the plan costs ${dollars:.5}, more than the ${cap:.5} allowed")]
     OverBudget {
@@ -230,6 +247,7 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         .buffered(config.run.concurrency as usize)
         .collect()
         .await;
+    keep_half_open(&mut lanes, &mut tables);
     let ended = lanes.iter_mut().map(|l| {
         let account = l.lane.account.as_str();
         (account, &mut l.leave_out, l.ready.as_ref().err())
@@ -275,6 +293,26 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
         destination: place.store.describe(),
     };
     Ok((context, planned))
+}
+
+/// A region of which something can be read is not closed: what cannot be read of it is missed.
+fn keep_half_open(lanes: &mut [PlannedLane], tables: &mut [PlannedTable]) {
+    let of_regions = |t: &&PlannedTable| t.dataset != Dataset::Spend;
+    let ready_lanes = lanes
+        .iter()
+        .filter(|l| l.ready.is_ok() && l.discovery.calls > 0);
+    let ready_tables = tables.iter().filter(of_regions);
+    let ready_tables = ready_tables.filter(|t| t.ready.is_ok() && t.discovery.calls > 0);
+    let open: BTreeSet<Lane> = ready_lanes
+        .map(|l| l.lane.clone())
+        .chain(ready_tables.map(|t| t.lane.clone()))
+        .collect();
+    for lane in lanes {
+        lane.leave_out &= !open.contains(&lane.lane);
+    }
+    for table in tables {
+        table.leave_out &= !open.contains(&table.lane);
+    }
 }
 
 /// The main job: everything [`plan`] does, then fetch, normalize, write and publish every lane, and the report.
@@ -397,7 +435,7 @@ async fn export_into(
 
 /// What is to be said of the configuration as a whole.
 pub(super) fn remarks(config: &ExportConfig) -> Vec<String> {
-    let mut remarks = Vec::new();
+    let mut remarks = config.remarks.clone();
     if config.accounts.is_empty() {
         remarks.push(
             "no account is read: see the rules of [organization] with cwlake accounts".to_owned(),
@@ -519,7 +557,7 @@ impl Planned {
             },
             disabled_regions: Vec::new(),
             regions_guessed: None,
-            cause: Some(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
+            cause: Some(Cause::stopped()),
         };
         Self {
             cost: Cost::default(),

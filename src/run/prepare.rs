@@ -53,6 +53,8 @@ pub(super) struct UnplannedLane {
     reader: Reader,
     region: Region,
     by_itself: bool,
+    /// AWS itself says that the account has the region enabled.
+    is_enabled: bool,
 }
 
 impl UnplannedLane {
@@ -78,7 +80,7 @@ impl UnplannedLane {
 
     /// Whether nobody named its region, and it is closed to us.
     pub(super) async fn may_be_left_out(&self, cause: &Cause, lane: &Lane, place: &Place) -> bool {
-        self.by_itself && may_be_left_out(cause, lane, place).await
+        self.is_left_out_for(Some(cause)) && is_new_to_the_lake(lane, place).await
     }
 
     /// What is linked to its account is read through it.
@@ -88,7 +90,12 @@ impl UnplannedLane {
 
     /// Nobody named its region, and all of it is closed to us.
     pub(super) fn is_left_out_for(&self, cause: Option<&Cause>) -> bool {
-        self.by_itself && cause.is_some_and(|c| c.kind.is_about_a_region())
+        self.by_itself
+            && cause.is_some_and(|c| match c.kind {
+                // A session that a region refuses although it is enabled is no closed region.
+                CauseKind::RegionDisabled => !self.is_enabled,
+                kind => kind.is_about_a_region(),
+            })
     }
 
     pub(super) fn client(&self, config: &ExportConfig) -> LaneClient {
@@ -139,10 +146,15 @@ pub(super) async fn lanes_of(
         });
         if let (Ok(reader), None) = (entered.reader, cause) {
             let by_itself = entered.config.regions == RegionChoice::Auto;
+            let is_enabled = by_itself
+                && accounts
+                    .last()
+                    .is_some_and(|a: &AccountReport| a.regions_guessed.is_none());
             lanes.extend(regions.read.into_iter().map(|region| UnplannedLane {
                 reader: reader.clone(),
                 region,
                 by_itself,
+                is_enabled,
             }));
         }
     }
@@ -217,13 +229,13 @@ pub(super) async fn plan_one(
     let client = lane.client(&context.config);
     let account_name: Option<Arc<str>> = lane.reader.config().name.as_deref().map(Arc::from);
     let mut stats = CallStats::default();
-    let (by_itself, lane) = (lane.by_itself, lane.lane());
+    let (unplanned, lane) = (lane.clone(), lane.lane());
     let listing = Listing::Own;
     let name = account_name.as_deref();
     let planning = ready_lane(&lane, client, name, listing, place, context, &mut stats);
     let ready = within_limits(context, planning).await;
     let leave_out = match &ready {
-        Err(cause) if by_itself => may_be_left_out(cause, &lane, place).await,
+        Err(cause) => unplanned.may_be_left_out(cause, &lane, place).await,
         _ => false,
     };
     PlannedLane {
@@ -236,15 +248,10 @@ pub(super) async fn plan_one(
     }
 }
 
-/// A region that nobody named is left out when all of it is closed to us. One that cannot be reached today, and was read before, is missed.
-async fn may_be_left_out(cause: &Cause, lane: &Lane, place: &Place) -> bool {
-    if cause.kind != CauseKind::Unreachable {
-        return cause.kind.is_about_a_region();
-    }
-    match place.known_lanes().await {
-        Ok(known) => !known.contains(lane),
-        Err(_) => false,
-    }
+/// A region that was read before and is closed today is missed, whatever closed it.
+async fn is_new_to_the_lake(lane: &Lane, place: &Place) -> bool {
+    let known = place.known_lanes().await;
+    known.is_ok_and(|known| !known.contains(lane))
 }
 
 pub(super) async fn within_limits<T>(
@@ -273,7 +280,11 @@ pub(super) async fn ready_lane(
     stats: &mut CallStats,
 ) -> Result<ReadyLane, Cause> {
     let (config, store) = (&context.config, &*place.store);
-    let spool = Spool::of_lane(&place.scratch.spool(), lane);
+    let spool = if context.is_backfill {
+        Spool::of_lane(&place.scratch.spool(), lane)
+    } else {
+        Spool::none()
+    };
     let resuming = !spool.is_empty();
     let subject = Subject::metrics(config, account_name);
     let scope = lane_scope(context, store, lane, &subject, resuming).await?;

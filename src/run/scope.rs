@@ -6,7 +6,7 @@ use super::pipeline::RunContext;
 use crate::commit::{Committed, LaneRecords, old_file};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
 use crate::lake::layout;
-use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, TimeWindow};
+use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
 use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
 use crate::store::{Store, StoreError};
@@ -85,8 +85,8 @@ pub(super) enum DayMode {
     Merge,
     /// It is in the lake, whole and settled: nothing is asked.
     Held,
-    /// A part of it is asked, and what is there was written with another configuration.
-    OtherPlan,
+    /// All of it is asked, and what is there has rows that are no longer asked for: they stay.
+    Join,
     /// CloudWatch no longer has all of it, or it has not begun.
     Gone,
 }
@@ -94,7 +94,12 @@ pub(super) enum DayMode {
 impl DayMode {
     /// Whether points of the day are wanted.
     pub(super) fn is_asked(self) -> bool {
-        matches!(self, Self::Replace | Self::Merge)
+        matches!(self, Self::Replace | Self::Merge | Self::Join)
+    }
+
+    /// Whether the new file has the rows of the old one as well.
+    pub(super) fn adds(self) -> bool {
+        matches!(self, Self::Merge | Self::Join)
     }
 }
 
@@ -105,6 +110,32 @@ impl LaneScope {
         self.windows
             .values()
             .fold(nothing, |hull, (w, _)| hull.hull(*w))
+    }
+
+    /// The time of a day in which something was refused before, and that is not asked now.
+    pub(super) fn still_refused(&self, day: Day) -> BTreeMap<String, Spans> {
+        let before = self.records.committed(day).into_iter();
+        let beside = |(part, spans): (&String, &Spans)| {
+            let left = match self.windows.get(part) {
+                Some((asked, _)) => spans.without(*asked),
+                None => spans.clone(),
+            };
+            (!left.is_empty()).then(|| (part.clone(), left))
+        };
+        before.flat_map(|c| &c.refused).filter_map(beside).collect()
+    }
+
+    /// Whether nothing of what is there was refused, as far as it stays; `old` says so of its file.
+    pub(super) fn was_complete(&self, day: Day, mode: DayMode, old: bool) -> bool {
+        let before = self.records.committed(day);
+        match mode {
+            DayMode::Merge if before.is_some_and(|c| !c.refused.is_empty()) => {
+                self.still_refused(day).is_empty()
+            }
+            DayMode::Merge => old,
+            // A whole reading says by itself whether the day is complete.
+            _ => true,
+        }
     }
 }
 
@@ -257,14 +288,17 @@ fn mode(context: &RunContext, scope: &LaneScope, day: Day) -> DayMode {
         end: day.end().min(context.now),
     };
     let whole = |namespace: &String| asked(namespace).intersection(known) == known;
-    if scope.delays.keys().all(whole) {
-        return DayMode::Replace;
+    if !scope.delays.keys().all(whole) {
+        return DayMode::Merge;
     }
-    let other = |c: &Committed| c.plan_hash != scope.plan_hash && !c.files.is_empty();
-    if !context.force && scope.records.committed(day).is_some_and(other) {
-        DayMode::OtherPlan
+    // What is no longer asked for stays where it is.
+    let has_others =
+        |c: &Committed| !c.files.is_empty() && (c.joined || c.plan_hash != scope.plan_hash);
+    let before = scope.records.committed(day).filter(|_| !context.force);
+    if before.is_some_and(has_others) {
+        DayMode::Join
     } else {
-        DayMode::Merge
+        DayMode::Replace
     }
 }
 
@@ -298,40 +332,41 @@ async fn first_known(
     Ok(None)
 }
 
-/// From where `--since last` asks in a namespace: the first second from day `first` on that is not covered, less the overlap. A day that
-/// was meant to hold something else begins anew, unless it is whole.
+/// From where `--since last` asks in a namespace: the first second from day `first` on that is not covered, less the overlap. What no run has
+/// asked for yet is asked from today on.
 fn since(scope: &LaneScope, namespace: &str, first: Day, now: i64) -> Since {
-    let gap_of = |day: Day| {
-        let Some(committed) = scope.records.committed(day) else {
-            return day.start();
-        };
-        if committed.plan_hash != scope.plan_hash {
-            // What was meant to be in it is, or all of it is asked anew, in every namespace.
-            let own = committed.covered.keys().map(String::as_str);
-            let whole = committed.complete && committed.covers_day(day, own);
-            return if whole { day.end() } else { day.start() };
-        }
-        let covered = committed.covered.get(namespace);
-        let gap = covered.map_or(day.start(), |s| s.first_missing(day.start()));
-        gap.min(day.end())
-    };
+    let covered = |day: Day| scope.records.committed(day).map(|c| &c.covered);
     let days = TimeWindow {
         start: first.start(),
         end: now.max(first.end()),
     };
+    let known = || days.touched_days().filter_map(covered);
+    let is_new = known().any(|c| !c.is_empty()) && !known().any(|c| c.contains_key(namespace));
+    if is_new {
+        let today = Day::containing(now).start();
+        return Since {
+            gap: today,
+            back: today,
+        };
+    }
+    let begins = |day: &Day| covered(*day).is_some_and(|c| c.contains_key(namespace));
+    let begun = days.touched_days().find(begins).unwrap_or(first);
+    let gap_of = |day: Day| {
+        let spans = covered(day).and_then(|c| c.get(namespace));
+        let gap = spans.map_or(day.start(), |s| s.first_missing(day.start()));
+        let record = scope.records.committed(day);
+        let refused = record.and_then(|c| c.refused_since(namespace, now));
+        gap.min(refused.unwrap_or(gap)).min(day.end())
+    };
     let start = days
         .touched_days()
+        .filter(|day| *day >= begun)
         .map(|day| (gap_of(day), day.end()))
         .find_map(|(gap, end)| (gap < end).then_some(gap))
         .unwrap_or(days.end);
-    // Not into a day that no run has begun, nor into one of another configuration.
+    // Not into a day that no run has begun.
     let back = start - OVERLAP;
-    let joins = |c: &Committed| c.plan_hash == scope.plan_hash;
-    if scope
-        .records
-        .committed(Day::containing(back))
-        .is_some_and(joins)
-    {
+    if covered(Day::containing(back)).is_some_and(|c| c.contains_key(namespace)) {
         Since { gap: start, back }
     } else {
         let back = Day::containing(start).start().max(back);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::day::{DayBook, Reading, SealedDay, other_plan, with_sources};
+use super::day::{DayBook, Reading, SealedDay};
 use super::old::OldRuns;
 use super::pipeline::RunContext;
 use super::scope::LaneScope;
@@ -51,14 +51,13 @@ impl LaneSink {
             let staged = layout::staged(staging, layout::METRICS, *day, &plan.lane);
             let rows = MetricRows::new(plan.lane.clone(), account_name.cloned());
             let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
-                // The manifest knows most of these before anything is asked; this is for a file it does not know.
-                Ok(Some(runs)) if !context.force && runs.plan_hash() != Some(&*plan_hash) => {
-                    (None, Some(other_plan()))
-                }
                 Ok(runs) => (runs, None),
-                Err(error) => (None, Some(with_sources(&error))),
+                Err(error) => (None, Some(Cause::of_destination(&error))),
             };
-            let mut book = DayBook::new(*day, *mode, &plan_hash, staged, rows, runs);
+            let old_complete = runs.as_ref().is_none_or(OldRuns::is_complete);
+            let complete = scope.was_complete(*day, *mode, old_complete);
+            let old = (runs, complete);
+            let mut book = DayBook::new(*day, *mode, &plan_hash, staged, rows, old);
             if let Some(cause) = failure {
                 book.fail(&cause);
             }
@@ -122,7 +121,10 @@ impl LaneSink {
                             statistic: plan.series[series].asks[ask].statistic.to_string(),
                             cause,
                         };
-                        self.touched(batch.span, |book| book.refuse(&refused));
+                        let namespace = plan.series[series].series.metric.namespace();
+                        self.touched(batch.span, |book| {
+                            book.refuse(namespace, batch.span, &refused);
+                        });
                     }
                     QueryOutcome::Failed(cause) => {
                         self.touched(batch.span, |book| book.fail(&cause));

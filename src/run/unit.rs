@@ -54,8 +54,7 @@ pub(super) async fn publish_unit(
             unit.complete = false;
             return (unit, Change::None);
         }
-        DayMode::OtherPlan => return (unit, Change::None),
-        DayMode::Replace | DayMode::Merge => {}
+        DayMode::Replace | DayMode::Merge | DayMode::Join => {}
     }
     // What is there stays, whatever was forced, when the run was refused or failed: only a file or a true nothing may take its place.
     if sealed.staged.is_none() && unit.outcome != UnitOutcome::Empty {
@@ -99,11 +98,6 @@ async fn place(
     let key = layout::unit(scope.dataset, sealed.day, lane);
     let before = scope.records.committed(sealed.day);
     let old = old_file(&**store, &key).await?;
-    if !context.force
-        && let (Some(_), Some(cause)) = (&old, dropped_namespaces(scope, before))
-    {
-        return Err(cause);
-    }
     let same_plan = before.filter(|c| c.plan_hash == scope.plan_hash);
     let record = same_plan.and_then(|c| {
         let covers = |(namespace, new): (&String, &Spans)| {
@@ -118,7 +112,7 @@ async fn place(
             covers_new: sealed.covered.iter().all(covers),
         })
     });
-    let adds = sealed.mode == DayMode::Merge;
+    let adds = sealed.mode.adds();
     let decision = decide(old.as_ref(), record, sealed.new_file(), adds, context.force);
     match decision {
         Decision::Keep(kept) => {
@@ -169,6 +163,7 @@ async fn place(
             store.delete(&file.name).await?;
         }
     }
+    unit.complete &= record.complete;
     unit.provisional = !record.covers_day(sealed.day, scope.delays.keys().map(String::as_str));
     if let (Some(file), Some(_)) = (record.files.first(), &sealed.staged) {
         unit.outcome = UnitOutcome::Written;
@@ -180,44 +175,14 @@ async fn place(
     Ok(Change::Commit(record))
 }
 
-/// A unit of another configuration holds namespaces that this one does not know: to replace it would lose them without a word.
-fn dropped_namespaces(scope: &LaneScope, before: Option<&Committed>) -> Option<Cause> {
-    let before = before.filter(|c| c.plan_hash != scope.plan_hash)?;
-    let known = &scope.delays;
-    let dropped: Vec<&str> = before
-        .covered
-        .keys()
-        .filter(|namespace| !known.contains_key(*namespace))
-        .map(String::as_str)
-        .collect();
-    if dropped.is_empty() {
-        return None;
-    }
-    let text = format!(
-        "kept the unit that is there: it has {}, which this configuration does not ask for",
-        dropped.join(", ")
-    );
-    Some(
-        Cause::new(CauseKind::Destination, text)
-            .with_hint("--force replaces it; two configurations need a lake each"),
-    )
-}
-
 /// Publishing goes on for a moment after a signal, and stops when the lock is lost.
 async fn guarded(
     work: impl Future<Output = Result<(), StoreError>>,
     lake: &Lake,
     stop: &CancellationToken,
 ) -> Result<(), Cause> {
-    let lost = || {
-        Cause::new(
-            CauseKind::Destination,
-            "another run took the destination's lock: nothing more is published",
-        )
-        .with_hint("run again when the other run has ended")
-    };
     if lake.lost().is_cancelled() {
-        return Err(lost());
+        return Err(Cause::lock_lost());
     }
     let late = async {
         stop.cancelled().await;
@@ -225,17 +190,15 @@ async fn guarded(
     };
     tokio::select! {
         done = work => Ok(done?),
-        () = lake.lost().cancelled() => Err(lost()),
-        () = late => Err(Cause::new(CauseKind::Interrupted, "stopped by a signal")),
+        () = lake.lost().cancelled() => Err(Cause::lock_lost()),
+        () = late => Err(Cause::stopped()),
     }
 }
 
 fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitReport) -> Committed {
-    let before = scope
-        .records
-        .committed(sealed.day)
-        .filter(|c| c.plan_hash == scope.plan_hash);
-    let adds = sealed.mode == DayMode::Merge || unit.unchanged;
+    let before = scope.records.committed(sealed.day);
+    let same_plan = before.is_none_or(|c| c.plan_hash == scope.plan_hash);
+    let adds = sealed.mode.adds() || unit.unchanged;
     let mut covered = sealed.covered.clone();
     let mut refused = unit.refused_queries;
     if let (true, Some(before)) = (adds, before) {
@@ -246,7 +209,22 @@ fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitRepor
     if let (DayMode::Merge, Some(before)) = (sealed.mode, before) {
         refused += before.refused_queries;
     }
-    covered.retain(|_, spans| !spans.windows().is_empty());
+    // What was not asked this time is known not to be answered.
+    for part in scope.delays.keys() {
+        covered.entry(part.clone()).or_default();
+    }
+    let mut refused_time = scope.still_refused(sealed.day);
+    for (part, spans) in &sealed.refused {
+        refused_time.entry(part.clone()).or_default().add_all(spans);
+    }
+    let refused_at = if sealed.refused.is_empty() {
+        before.and_then(|c| c.refused_at)
+    } else {
+        jiff::Timestamp::from_second(sealed.read_at).ok()
+    };
+    if refused_time.is_empty() {
+        refused = unit.refused_queries;
+    }
     let file = sealed.staged.as_ref().map(|staged| FileRecord {
         name: key.to_owned(),
         rows: staged.rows,
@@ -265,16 +243,19 @@ fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitRepor
         series_asked: unit.series_asked,
         series_returned: unit.series_returned,
         refused_queries: refused,
-        complete: sealed.complete,
+        complete: sealed.complete && refused_time.is_empty(),
         covered,
+        refused_at: refused_at.filter(|_| !refused_time.is_empty()),
+        refused: refused_time,
         settled: false,
+        joined: adds && before.is_some_and(|c| !c.files.is_empty() && (c.joined || !same_plan)),
         plan_hash: scope.plan_hash.clone(),
         schema_version: SCHEMA_VERSION,
     };
     let parts = scope.delays.keys().map(String::as_str);
     // A day that was added to piece by piece was settled only if each piece was: a whole reading says so.
     record.settled =
-        sealed.mode == DayMode::Replace && record.is_settled(sealed.day, sealed.read_at, parts);
+        sealed.mode != DayMode::Merge && record.is_settled(sealed.day, sealed.read_at, parts);
     record
 }
 
@@ -313,7 +294,7 @@ async fn adopt(
         Ok(read) => read,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
-    let (bytes, sha256, first, last, series) = read.map_err(|e| super::day::with_sources(&e))?;
+    let (bytes, sha256, first, last, series) = read.map_err(|e| Cause::of_destination(&e))?;
     tracing::info!(%lane, day = %sealed.day, "a file without a record is recorded");
     Ok(Committed {
         outcome: UnitOutcome::Written,
@@ -330,7 +311,10 @@ async fn adopt(
         refused_queries: 0,
         complete: facts.complete,
         covered: std::collections::BTreeMap::new(),
+        refused: std::collections::BTreeMap::new(),
+        refused_at: None,
         settled: false,
+        joined: false,
         plan_hash: facts.plan_hash.unwrap_or_default(),
         schema_version: SCHEMA_VERSION,
     })

@@ -11,7 +11,7 @@ use super::place::Place;
 use crate::commit::{Committed, LaneRecords};
 use crate::config::point;
 use crate::lake::layout;
-use crate::model::{Day, Lane, Spans, TimeWindow};
+use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
 use crate::normalize::TableCheck;
 use crate::report::{grouped, printable};
 use crate::store::{Store, StoreError};
@@ -224,7 +224,7 @@ async fn verify_file(
         match result {
             Ok((rows, bytes)) => (rows, bytes, faults),
             Err(error) => {
-                faults.push(super::day::with_sources(&error).message);
+                faults.push(Cause::of_destination(&error).message);
                 (0, 0, faults)
             }
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
@@ -50,6 +51,26 @@ pub struct S3Store {
     pub(super) client: StorageClient,
     pub(super) settings: Arc<S3Destination>,
     pieces: Arc<Semaphore>,
+}
+
+/// Passes on a PUT that made an object: something between us and S3 may say yes by itself.
+///
+/// # Errors
+/// An error that is tried again.
+#[expect(clippy::result_large_err, reason = "the SDK's own error")]
+fn stored(answer: PutObjectOutput) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+    let has_tag = answer.e_tag.is_some();
+    tagged(answer, has_tag)
+}
+
+#[expect(clippy::result_large_err, reason = "the SDK's own error")]
+fn tagged<T, E>(answer: T, has_tag: bool) -> Result<T, SdkError<E>> {
+    if has_tag {
+        Ok(answer)
+    } else {
+        let text = "the answer says success and names no object";
+        Err(SdkError::construction_failure(text))
+    }
 }
 
 impl S3Store {
@@ -145,12 +166,13 @@ impl S3Store {
             .checksums
             .then(|| base64_of_hex(&staged.sha256));
         self.client
-            .call(&doing, || {
-                self.put_request(key, body.clone())
+            .call(&doing, async || {
+                let request = self
+                    .put_request(key, body.clone())
                     .set_storage_class(self.storage_class())
                     .set_checksum_sha256(checksum.clone())
-                    .metadata(SHA256, &staged.sha256)
-                    .send()
+                    .metadata(SHA256, &staged.sha256);
+                stored(request.send().await?)
             })
             .await
             .map_err(|(cause, _)| self.error(&doing, cause))?;
@@ -240,8 +262,9 @@ impl S3Store {
         let number = i32::try_from(n + 1).unwrap_or(i32::MAX);
         let part = self
             .client
-            .call(&doing, || {
-                self.client
+            .call(&doing, async || {
+                let request = self
+                    .client
                     .s3()
                     .upload_part()
                     .bucket(&self.settings.bucket)
@@ -252,8 +275,10 @@ impl S3Store {
                     .set_checksum_algorithm(
                         self.settings.checksums.then_some(ChecksumAlgorithm::Crc32),
                     )
-                    .body(ByteStream::from(body.clone()))
-                    .send()
+                    .body(ByteStream::from(body.clone()));
+                let part = request.send().await?;
+                let has_tag = part.e_tag.is_some();
+                tagged(part, has_tag)
             })
             .await
             .map_err(|(cause, _)| self.error(&doing, cause))?;
@@ -470,7 +495,9 @@ impl Store for S3Store {
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         let doing = self.doing("writing", key);
         self.client
-            .call(&doing, || self.put_request(key, body.clone()).send())
+            .call(&doing, async || {
+                stored(self.put_request(key, body.clone()).send().await?)
+            })
             .await
             .map_err(|(cause, _)| self.error(&doing, cause))?;
         Ok(())

@@ -80,7 +80,7 @@ fn stages_do_not_know_each_other() {
                     | ("fetch", "plan")
                     | ("commit", "write" | "store")
                     | ("store", "write")
-            ) || path.starts_with("store/s3") && *other == "accounts";
+            ) || path.starts_with("store/s3") && *other == "aws";
             assert!(
                 allowed || !text.contains(&format!("crate::{other}")),
                 "src/{path} uses {other}"

@@ -303,35 +303,63 @@ async fn a_unit_of_which_everything_is_refused_is_neither_empty_nor_written() {
 }
 
 #[cfg(feature = "ec2")]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_region_found_by_itself_is_skipped_whatever_its_error_is_called() {
-    let config = CONFIG.replace(
+const REFUSED_REGION: [&str; 5] = [
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "RegionDisabledException",
+    "OptInRequired",
+];
+
+#[cfg(feature = "ec2")]
+fn every_region() -> String {
+    CONFIG.replace(
         "regions = [\"us-east-1\", \"eu-west-1\"]",
         "regions = \"auto\"",
-    );
-    for code in [
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "AuthFailure",
-        "RegionDisabledException",
-        "OptInRequired",
-    ] {
+    )
+}
+
+#[cfg(feature = "ec2")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_may_be_disabled_is_skipped_whatever_its_error_is_called() {
+    for code in REFUSED_REGION {
+        // Who may not ask which regions are enabled tries them all.
         let fault = format!(
-            "[[fault]]\noperation = \"ListMetrics\"\nregion = \"eu-west-1\"\nkind = \"error\"\nstatus = 403\ncode = \"{code}\"\n"
+            "[[fault]]\noperation = \"DescribeRegions\"\nkind = \"error\"\nstatus = 403\ncode = \"UnauthorizedOperation\"\n\
+             [[fault]]\noperation = \"ListMetrics\"\nregion = \"eu-west-1\"\nkind = \"error\"\nstatus = 403\ncode = \"{code}\"\n"
         );
-        let lab = Lab::new(world(&fault)).await.with_config(&config);
+        let lab = Lab::new(world(&fault)).await.with_config(&every_region());
         let report = lab.export().await;
         assert_eq!(report.exit_code(), 0, "{code}: {}", report.text());
-        assert_eq!(
-            (report.totals.written, report.totals.skipped),
-            (2, 2),
-            "{code}"
-        );
+        assert_eq!(report.totals.written, 2, "{code}");
+        let closed = |u: &&cwlake::report::UnitReport| u.region == "eu-west-1";
+        let mut units = report.units.iter().filter(closed);
         assert!(
-            report.text().contains("skipped eu-west-1 in 2 accounts"),
+            units.all(|u| u.outcome == UnitOutcome::Skipped),
             "{}",
             report.text()
         );
+    }
+}
+
+#[cfg(feature = "ec2")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enabled_region_that_refuses_a_session_is_missed_unless_a_fresh_one_will_do() {
+    for code in REFUSED_REGION {
+        for (times, missed) in [("times = 2\n", 0), ("", 2)] {
+            let fault = format!(
+                "[[fault]]\noperation = \"ListMetrics\"\nregion = \"eu-west-1\"\nkind = \"error\"\nstatus = 403\ncode = \"{code}\"\n{times}"
+            );
+            let lab = Lab::new(world(&fault)).await.with_config(&every_region());
+            let report = lab.export().await;
+            assert_eq!(
+                (report.totals.written, report.totals.failed),
+                (4 - missed, missed),
+                "{code}: {}",
+                report.text()
+            );
+            assert_eq!(report.exit_code(), if missed > 0 { 3 } else { 0 }, "{code}");
+        }
     }
 }
 

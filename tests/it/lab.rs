@@ -115,6 +115,7 @@ impl Lab {
         std::fs::write(&path, &self.config).expect("written");
         let config =
             load(&path, overrides, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+        let is_backfill = range.to.is_some();
         let range = resolve_range(range, config.run.lookback_days, now).expect("a range");
         RunContext {
             config: Arc::new(config),
@@ -123,8 +124,10 @@ impl Lab {
                 access_key_id: CALLER.to_owned(),
             },
             range,
+            is_backfill,
             lanes: None,
             now,
+            read_at: std::time::Instant::now(),
             force: self.force,
             progress: Progress::quiet(),
             stop: self.stop.clone(),

@@ -133,65 +133,69 @@ async fn settled_days_are_not_asked_again_and_gone_files_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_configuration_is_read_anew_and_says_what_it_kept() {
+async fn what_is_no_longer_asked_stays_and_what_is_new_joins_it() {
     let lab = small_lab("").await;
     let range = dates("2026-11-15", "2026-11-17");
-    run_at(&lab, &range, NOW).await;
-    let tree = lab.tree();
-    let narrower = SMALL_CONFIG.replace("\"Average\", \"Sum\", \"p90\"", "\"Average\"");
-    let lab = lab.with_config(&narrower);
-    let report = run_at(&lab, &range, NOW).await;
-    assert_eq!((report.exit_code(), report.totals.skipped), (3, 2));
-    let cause = report.units[0].cause.as_ref().expect("a cause");
-    assert!(
-        cause.message.contains("written with another configuration"),
-        "{cause}"
-    );
-    assert_eq!(lab.tree(), tree);
+    let first = run_at(&lab, &range, NOW).await;
     let wider = SMALL_CONFIG.replace(
         "\"Average\", \"Sum\", \"p90\"",
         "\"Average\", \"Sum\", \"p90\", \"p99\"",
     );
+    let narrower = SMALL_CONFIG.replace("\"Average\", \"Sum\", \"p90\"", "\"Average\"");
+    let lab = lab.with_config(&narrower);
+    let report = run_at(&lab, &range, NOW).await;
+    assert_eq!((report.exit_code(), report.totals.written), (0, 2));
+    assert_eq!(report.totals.rows, first.totals.rows, "nothing is lost");
+    // Joined once, settled: nothing is asked again.
+    let again = run_at(&lab, &range, NOW).await;
+    assert_eq!((again.exit_code(), again.totals.skipped), (0, 2));
     let lab = lab.with_config(&wider);
     let report = run_at(&lab, &range, NOW).await;
+    assert_eq!((report.exit_code(), report.totals.written), (0, 2));
+    let fresh = small_lab("").await.with_config(&wider);
+    let whole = run_at(&fresh, &range, NOW).await;
+    assert_eq!(report.totals.rows, whole.totals.rows);
     assert_eq!(
-        (report.totals.written, report.totals.unchanged),
-        (2, 0),
-        "{}",
-        report.text()
+        lab.tree(),
+        fresh.tree(),
+        "joined or read at once: the same bytes"
     );
     verified(&lab).await;
+    // Forced, a unit holds what is asked for and nothing else.
+    let mut lab = lab.with_config(&narrower);
+    lab.force = true;
+    let forced = run_at(&lab, &range, NOW).await;
+    let fresh = small_lab("").await.with_config(&narrower);
+    run_at(&fresh, &range, NOW).await;
+    assert!(forced.totals.rows < first.totals.rows);
+    assert_eq!(lab.tree(), fresh.tree());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_configuration_never_drops_a_namespace_or_mixes_with_a_part_of_a_day() {
+async fn another_configuration_drops_no_namespace_and_joins_a_part_of_a_day() {
     let lab = small_lab("").await;
-    run_at(&lab, &RangeRequest::default(), NOW).await;
-    let tree = lab.tree();
-    // More rows, and one namespace less: two teams that share a lake by mistake, say.
+    let before = run_at(&lab, &RangeRequest::default(), NOW).await;
+    // More statistics, and one namespace less: two teams that share a lake by mistake, say.
     let table = SMALL_CONFIG.rfind("[[metrics]]").expect("a second table");
     let other = SMALL_CONFIG[..table].replace(
         "\"Average\", \"Sum\"",
         "\"Average\", \"Sum\", \"p1\", \"p2\"",
     );
     let lab = lab.with_config(&other);
-    let report = run_at(&lab, &RangeRequest::default(), NOW).await;
-    let cause = report.units[0].cause.as_ref().expect("a cause");
-    assert_eq!(report.exit_code(), 3);
-    assert!(
-        cause.message.contains("it has AWS/ApplicationELB"),
-        "{cause}"
-    );
     let part = dates("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z");
+    let joined = run_at(&lab, &part, NOW).await;
+    assert_eq!(joined.exit_code(), 0, "{}", joined.text());
+    assert!(joined.totals.rows > before.totals.rows);
+    let whole = run_at(&lab, &RangeRequest::default(), NOW).await;
+    assert_eq!(whole.exit_code(), 0, "{}", whole.text());
+    assert!(whole.totals.rows > joined.totals.rows);
     for manifest in [true, false] {
         if !manifest {
             std::fs::remove_dir_all(lab.lake().join("_cwlake/manifest")).expect("removed");
         }
         let report = run_at(&lab, &part, NOW).await;
-        let cause = report.units[0].cause.as_ref().expect("a cause");
-        assert_eq!(report.exit_code(), 3);
-        assert!(cause.message.contains("another configuration"), "{cause}");
-        assert_eq!(lab.tree(), tree);
+        assert_eq!(report.exit_code(), 0, "{}", report.text());
+        assert_eq!(report.totals.rows, whole.totals.rows);
     }
 }
 

@@ -120,10 +120,9 @@ async fn identity(
 ) -> Option<String> {
     let config = &context.config;
     let answer = caller(base, config.run.sts_region.as_ref(), config.limits.attempts).await;
-    let is_skewed = answer
-        .clock_ahead
-        .is_some_and(|ahead| ahead.abs() >= CLOCK_FAILS);
-    report.checks.extend(answer.clock_ahead.map(clock));
+    let ahead = answer.time.map(|time| context.ahead_of(time).1);
+    let is_skewed = ahead.is_some_and(|ahead| ahead.abs() >= CLOCK_FAILS);
+    report.checks.extend(ahead.map(clock));
     match answer.caller {
         Ok(who) => {
             let detail = format!("{} (asked in {})", who.arn, who.region);

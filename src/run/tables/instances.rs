@@ -10,15 +10,59 @@ use super::{Surroundings, TableDone};
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::LaneRecords;
 use crate::lake::layout;
-use crate::model::{Cause, Day, Instance, Lane};
+use crate::model::{Cause, Day, Dimension, Instance, Lane};
 use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
 use crate::plan::Scope;
+use crate::run::pipeline::RunContext;
+use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope};
+#[cfg(feature = "ec2")]
+use crate::store::Store;
 
 const TABLE: Table = Table {
     schema: instances_schema,
     sort: &INSTANCES_SORT,
 };
+
+/// Askings after the first when every instance came without tags.
+#[cfg(feature = "ec2")]
+const ASK_AGAIN: u32 = 2;
+
+/// Time before each of them.
+#[cfg(feature = "ec2")]
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Days before today that are looked at for tags.
+#[cfg(feature = "ec2")]
+const KNOWN_DAYS: i64 = 7;
+
+/// The tags of instances by id, from the last day of which an inventory has any.
+#[cfg(feature = "ec2")]
+async fn known_tags(
+    store: &dyn Store,
+    lane: &Lane,
+    today: Day,
+) -> Result<BTreeMap<String, Vec<Dimension>>, Cause> {
+    for back in 0..=KNOWN_DAYS {
+        let key = layout::unit(layout::INSTANCES, today.plus(-back), lane);
+        let mut known = BTreeMap::new();
+        each_batch(store, &key, BROKEN, |batch| {
+            decode_instances(batch, &mut known)
+        })
+        .await?;
+        let tagged = known
+            .into_values()
+            .filter(|i: &Instance| !i.tags.is_empty());
+        let tags: BTreeMap<_, _> = tagged.map(|i| (i.id, i.tags)).collect();
+        if !tags.is_empty() {
+            return Ok(tags);
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+/// What to do about an inventory that cannot be read.
+const BROKEN: &str = "--force replaces the day's inventory with what is there now";
 
 /// The inventory, found and not yet written.
 #[derive(Debug)]
@@ -27,17 +71,52 @@ pub(in crate::run) struct InstancesJob {
 }
 
 impl InstancesJob {
-    /// Describes the instances of a lane.
+    /// Describes the instances of a lane. Where every instance has lost all its tags at once, that is asked again, and what is known of them
+    /// stays: EC2 leaves tags out at times, and nobody takes all of them off.
     #[cfg(feature = "ec2")]
-    pub(super) async fn plan(client: LaneClient, stats: &mut CallStats) -> Result<Self, Cause> {
-        let found = crate::fetch::inventory(&client, stats).await?;
+    pub(super) async fn plan(
+        client: LaneClient,
+        place: &Place,
+        context: &RunContext,
+        stats: &mut CallStats,
+    ) -> Result<Self, Cause> {
+        let mut found = crate::fetch::inventory(&client, stats).await?;
+        let has_tags = |all: &[Instance]| all.iter().any(|i| !i.tags.is_empty());
+        if found.is_empty() || has_tags(&found) || context.force {
+            return Ok(Self { found });
+        }
+        let known = known_tags(&*place.store, client.lane(), Day::containing(context.now)).await?;
+        let lost = |all: &[Instance]| {
+            let is_known = |i: &Instance| known.contains_key(&i.id);
+            !has_tags(all) && all.iter().any(is_known)
+        };
+        for _ in 0..ASK_AGAIN {
+            if !lost(&found) {
+                return Ok(Self { found });
+            }
+            tokio::time::sleep(PAUSE).await;
+            found = crate::fetch::inventory(&client, stats).await?;
+        }
+        if lost(&found) {
+            tracing::warn!(lane = %client.lane(), "every instance came without tags: the known ones are kept");
+            for instance in &mut found {
+                if let Some(tags) = known.get(&instance.id) {
+                    instance.tags.clone_from(tags);
+                }
+            }
+        }
         Ok(Self { found })
     }
 
     /// This build cannot.
     #[cfg(not(feature = "ec2"))]
     #[expect(clippy::unused_async, reason = "with EC2 it calls")]
-    pub(super) async fn plan(_: LaneClient, _: &mut CallStats) -> Result<Self, Cause> {
+    pub(super) async fn plan(
+        _: LaneClient,
+        _: &Place,
+        _: &RunContext,
+        _: &mut CallStats,
+    ) -> Result<Self, Cause> {
         let text = "this build cannot describe instances (feature 'ec2' is off)";
         Err(Cause::new(crate::model::CauseKind::Other, text))
     }
@@ -80,8 +159,10 @@ impl InstancesJob {
             self.found.into_iter().map(|i| (i.id.clone(), i)).collect();
         if !around.context.force {
             let key = layout::unit(layout::INSTANCES, day, lane);
-            let hint = "--force replaces the day's inventory with what is there now";
-            each_batch(store, &key, hint, |batch| decode_instances(batch, &mut all)).await?;
+            each_batch(store, &key, BROKEN, |batch| {
+                decode_instances(batch, &mut all)
+            })
+            .await?;
         }
         let (of_lane, name) = (lane.clone(), around.account_name.clone());
         let staged = stage(around, scope, (day, lane), &TABLE, move || {
@@ -94,6 +175,7 @@ impl InstancesJob {
             mode: DayMode::Merge,
             complete: true,
             covered: BTreeMap::new(),
+            refused: BTreeMap::new(),
             report: read_unit(scope, (day, lane), staged.as_ref(), around.context.now),
             staged,
         })

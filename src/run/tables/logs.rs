@@ -21,13 +21,12 @@ use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
 };
 use crate::normalize::{SCHEMA_VERSION, decode_logs};
-use crate::report::UnitReport;
-use crate::run::day::{other_plan, with_sources};
+use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
 use crate::run::lane::{blocking, stopped};
 use crate::run::pipeline::RunContext;
 use crate::run::place::Place;
 use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
-use crate::write::{EventSorter, WriteError, read_facts, read_rows};
+use crate::write::{EventSorter, WriteError, read_rows};
 
 /// The one part of a unit of logs: all groups are read for the same time.
 const PART: &str = "logs";
@@ -298,10 +297,12 @@ impl LogsJob {
             }
         }
         let sorter = Arc::new(Mutex::new(sorter));
-        let failures = self.read(around, round, &sorter, calls).await;
-        for (window, cause) in failures {
-            for day in window.touched_days() {
-                made.failed.entry(day).or_insert_with(|| cause.clone());
+        for (task, ended) in self.read(around, round, &sorter, calls).await {
+            made.take(&task, ended);
+        }
+        for group in std::mem::take(&mut made.without_stream) {
+            if self.has_vanished(&group, calls).await {
+                made.vanished.push((round, group));
             }
         }
         let Some(sorter) = Arc::into_inner(sorter) else {
@@ -320,6 +321,11 @@ impl LogsJob {
                 .map(|(day, _)| *day)
                 .filter(|day| !made.failed.contains_key(day))
                 .collect(),
+            incomplete: made
+                .refused
+                .iter()
+                .flat_map(|(window, _)| window.touched_days())
+                .collect(),
         };
         let written = blocking(&around.bounds.encoders, move || {
             let sorted = sorter.finish().map_err(|source| WriteError::Io {
@@ -330,20 +336,20 @@ impl LogsJob {
         });
         match written.await {
             Ok(files) => made.files = files,
-            Err(error) => made.fail_all(days, &with_sources(&error)),
+            Err(error) => made.fail_all(days, &Cause::of_destination(&error)),
         }
         made
     }
 
-    /// The events that are there and stay: of a day that is read in part; and of a whole day too, as far as the same was asked for, since a group
-    /// that was deleted or keeps its events for a short time no longer gives what an earlier run has read.
+    /// The events that are there stay, unless forced: a group that was deleted, or keeps its events for a short time, no longer gives what an
+    /// earlier run has read, and what is no longer asked for stays where it is.
     async fn old_events(
         &self,
         around: &Surroundings,
         lane: &Lane,
         (day, mode): (Day, DayMode),
     ) -> Result<Option<OldEvents>, Cause> {
-        let is_whole = mode == DayMode::Replace;
+        let is_whole = mode != DayMode::Merge;
         if is_whole && around.context.force {
             return Ok(None);
         }
@@ -352,20 +358,11 @@ impl LogsJob {
         let Some(path) = around.lake.store().open(&key, &scratch).await? else {
             return Ok(None);
         };
-        let facts = match read_facts(&path) {
+        let rows = match read_rows(&path) {
             // What is broken is replaced by a whole day.
             Err(_) if is_whole => return Ok(None),
-            facts => facts.map_err(|e| with_sources(&e))?,
+            rows => rows.map_err(|e| Cause::of_destination(&e))?,
         };
-        if facts.plan_hash.as_ref() != Some(&self.scope.plan_hash) {
-            return if is_whole {
-                Ok(None)
-            } else {
-                let text = "the events that are there were selected otherwise, and only a part of the day is asked";
-                Err(Cause::new(CauseKind::Destination, text).with_hint("export the whole day"))
-            };
-        }
-        let rows = read_rows(&path).map_err(|e| with_sources(&e))?;
         let events = rows.flat_map(|batch| {
             let decoded = batch
                 .map_err(std::io::Error::other)
@@ -378,39 +375,44 @@ impl LogsJob {
         Ok(Some(Box::new(events)))
     }
 
-    /// Reads every window of a round into `sorter`; returns those that failed.
+    /// Reads every window of a round into `sorter`, and says how each ended, in the order of the windows.
     async fn read(
         &self,
         around: &Surroundings,
         round: TimeWindow,
         sorter: &Arc<Mutex<EventSorter>>,
         calls: &mut CallStats,
-    ) -> Vec<(TimeWindow, Cause)> {
-        let results: Vec<(TimeWindow, Result<(), Cause>, CallStats)> =
-            stream::iter(self.tasks(round))
-                .map(|task| {
-                    let sorter = Arc::clone(sorter);
-                    async move {
-                        let mut stats = CallStats::default();
-                        let read = self.read_window(around, &task, &sorter, &mut stats);
-                        let read = tokio::select! {
-                            read = read => read,
-                            cause = stopped(&around.context, &around.lake) => Err(cause),
-                        };
-                        (task.window, read, stats)
-                    }
-                })
-                .buffer_unordered(WINDOWS_AT_ONCE)
-                .collect()
-                .await;
-        let mut failures = Vec::new();
-        for (window, read, stats) in results {
+    ) -> Vec<(Task, Result<(), Cause>)> {
+        let results: Vec<(Task, Result<(), Cause>, CallStats)> = stream::iter(self.tasks(round))
+            .map(|task| {
+                let sorter = Arc::clone(sorter);
+                async move {
+                    let mut stats = CallStats::default();
+                    let read = self.read_window(around, &task, &sorter, &mut stats);
+                    let read = tokio::select! {
+                        read = read => read,
+                        cause = stopped(&around.context, &around.lake) => Err(cause),
+                    };
+                    (task, read, stats)
+                }
+            })
+            .buffer_unordered(WINDOWS_AT_ONCE)
+            .collect()
+            .await;
+        let mut ended = Vec::new();
+        for (task, read, stats) in results {
             calls.add(stats);
-            failures.extend(read.err().map(|cause| (window, cause)));
+            ended.push((task, read));
         }
-        // Whichever came first: the same cause is told of a day, whatever the order they ended in.
-        failures.sort_by_key(|(window, _)| window.start);
-        failures
+        // Whichever came first: the same is told of a day, whatever the order they ended in.
+        ended.sort_by(|(a, _), (b, _)| (a.window.start, &a.group).cmp(&(b.window.start, &b.group)));
+        ended
+    }
+
+    /// Whether a group is gone: that a stream is not found is answered in the same words.
+    async fn has_vanished(&self, group: &Arc<str>, calls: &mut CallStats) -> bool {
+        let listed = log_groups(&self.client, group, calls).await;
+        listed.is_ok_and(|groups| groups.iter().all(|g| g.name != **group))
     }
 
     async fn read_window(
@@ -431,7 +433,7 @@ impl LogsJob {
             let written = blocking(&around.bounds.encoders, move || spill.write()).await;
             written.map_err(|source| {
                 let path = around.lake.staging();
-                with_sources(&WriteError::Io { path, source })
+                Cause::of_destination(&WriteError::Io { path, source })
             })
         };
         let requests = &around.bounds.requests;
@@ -444,24 +446,18 @@ impl LogsJob {
             stats,
             take,
         );
-        match (read.await, &task.query) {
-            // The stream is in others of the groups, or in none: that is told when no group has it.
-            (Err(cause), query) if stream_of(query).is_some() && is_missing(&cause) => Ok(()),
-            (Err(cause), _) => Err(Cause {
-                message: format!("{} ({})", cause.message, task.group),
-                ..cause
-            }),
-            (Ok(()), query) => {
-                if let Some(stream) = stream_of(query) {
-                    let mut found = around
-                        .streams
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    found.insert(stream.to_owned());
-                }
-                Ok(())
-            }
+        read.await.map_err(|cause| Cause {
+            message: format!("{} ({})", cause.message, task.group),
+            ..cause
+        })?;
+        if let Some(stream) = stream_of(&task.query) {
+            let mut found = around
+                .streams
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            found.insert(stream.to_owned());
         }
+        Ok(())
     }
 
     /// Why a day is not whole: a group no longer keeps all of it, and no run has read it while it did.
@@ -509,15 +505,16 @@ impl LogsJob {
                     report.first_ts = span.map(|(first, _)| iso_seconds(first.div_euclid(1_000)));
                     report.last_ts = span.map(|(_, last)| iso_seconds(last.div_euclid(1_000)));
                     report.series_asked = self.groups.len() as u64;
-                    let gone = self.gone(day, report.outcome);
-                    report.complete = gone.is_none();
-                    report.cause = gone;
+                    report.cause = self.gone(day, report.outcome);
+                    read.tell(day, &mut report);
+                    report.complete = report.cause.is_none() && report.refused_queries == 0;
                     NewUnit {
                         day,
                         mode,
                         staged,
                         complete: report.complete,
                         covered: covered.clone(),
+                        refused: read.refused_time(day),
                         report,
                     }
                 }
@@ -532,9 +529,81 @@ impl LogsJob {
 struct Round {
     files: BTreeMap<Day, DayFile>,
     failed: BTreeMap<Day, Cause>,
+    /// Groups that were refused by themselves, each for its window.
+    refused: Vec<(TimeWindow, RefusedQuery)>,
+    /// Groups that do not have a stream that is named: it is in others of the groups, or in none, which is told when no group has it.
+    without_stream: BTreeSet<Arc<str>>,
+    /// Groups that are gone since they were listed, each for its window.
+    vanished: Vec<(TimeWindow, Arc<str>)>,
 }
 
 impl Round {
+    /// What the end of one chain of requests means for the others.
+    fn take(&mut self, task: &Task, ended: Result<(), Cause>) {
+        let Err(cause) = ended else { return };
+        let is_missing = cause.is("ResourceNotFoundException");
+        if is_missing && stream_of(&task.query).is_some() {
+            self.without_stream.insert(Arc::clone(&task.group));
+        } else if is_missing {
+            self.vanished.push((task.window, Arc::clone(&task.group)));
+        } else if is_of_one_group(&cause) {
+            let refused = RefusedQuery {
+                series: task.group.to_string(),
+                statistic: "events of".to_owned(),
+                cause,
+            };
+            self.refused.push((task.window, refused));
+        } else {
+            for day in task.window.touched_days() {
+                self.failed.entry(day).or_insert_with(|| cause.clone());
+            }
+        }
+    }
+
+    /// The time of a day in which some group was refused.
+    fn refused_time(&self, day: Day) -> BTreeMap<String, Spans> {
+        let mut spans = Spans::default();
+        for (window, _) in &self.refused {
+            spans.add(window.intersection(day.window()));
+        }
+        let part = (!spans.is_empty()).then(|| (PART.to_owned(), spans));
+        part.into_iter().collect()
+    }
+
+    /// Adds to the report of a day what some of its groups did not answer.
+    fn tell(&self, day: Day, report: &mut UnitReport) {
+        let touches = |w: TimeWindow| !w.intersection(day.window()).is_empty();
+        let vanished: BTreeSet<&str> = self
+            .vanished
+            .iter()
+            .filter(|(w, _)| touches(*w))
+            .map(|(_, group)| &**group)
+            .collect();
+        report
+            .messages
+            .extend(vanished.into_iter().map(|group| MessageReport {
+                code: "ResourceNotFoundException".to_owned(),
+                text: "the log group was deleted after it was listed".to_owned(),
+                queries: 1,
+                example: Some(group.to_owned()),
+            }));
+        for (window, refused) in &self.refused {
+            let is_told = |r: &RefusedQuery| r.series == refused.series;
+            if !touches(*window) || report.refused.iter().any(is_told) {
+                continue;
+            }
+            report.refused_queries += 1;
+            if report.refused.len() < LISTED_REFUSALS {
+                report.refused.push(refused.clone());
+            }
+        }
+        // Nothing there because everything was refused is not "empty".
+        if let (UnitOutcome::Empty, Some(refused)) = (report.outcome, report.refused.first()) {
+            report.outcome = refused.cause.unit_outcome();
+            report.cause = Some(refused.cause.clone());
+        }
+    }
+
     fn fail_all(&mut self, days: &[(Day, DayMode)], cause: &Cause) {
         for (day, _) in days {
             self.failed.entry(*day).or_insert_with(|| cause.clone());
@@ -606,8 +675,16 @@ fn bytes_a_day(group: &LogGroup, now: i64) -> u64 {
     group.stored_bytes / u64::try_from(kept).unwrap_or(1).max(1)
 }
 
-fn is_missing(cause: &Cause) -> bool {
-    cause.message.contains("ResourceNotFoundException") && cause.message.contains("log stream")
+/// Whether a refusal speaks of one group among others, and not of the lane: its policy, its key, its class, or a fault that stays.
+fn is_of_one_group(cause: &Cause) -> bool {
+    matches!(
+        cause.kind,
+        CauseKind::AccessDenied
+            | CauseKind::PolicyDenied
+            | CauseKind::Validation
+            | CauseKind::Protocol
+            | CauseKind::Other
+    )
 }
 
 /// A day that is not asked for.
@@ -615,7 +692,6 @@ fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
     let mut report = UnitReport::of_table(layout::LOGS, day, lane, now);
     (report.outcome, report.cause) = match mode {
         DayMode::Held => (UnitOutcome::Skipped, None),
-        DayMode::OtherPlan => (UnitOutcome::Failed, Some(other_plan())),
         _ => {
             let text = if day.start() >= now {
                 "the day has not begun".to_owned()

@@ -138,7 +138,7 @@ async fn plan_table(
     let planning = async {
         Ok(match dataset {
             Dataset::Instances => {
-                ReadyTable::Instances(InstancesJob::plan(client, &mut stats).await?)
+                ReadyTable::Instances(InstancesJob::plan(client, place, context, &mut stats).await?)
             }
             Dataset::Logs => {
                 let job = LogsJob::plan(client, name, place, context, &mut stats).await?;

@@ -8,7 +8,7 @@ use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
 use crate::normalize::{ArrowError, DecodeError, RecordBatch, SCHEMA_VERSION, SchemaRef};
 use crate::report::UnitReport;
-use crate::run::day::{SealedDay, with_sources};
+use crate::run::day::SealedDay;
 use crate::run::lane::blocking;
 use crate::run::scope::{DayMode, LaneScope};
 use crate::run::unit::{Change, publish_unit};
@@ -23,6 +23,8 @@ pub(super) struct NewUnit {
     pub(super) staged: Option<Staged>,
     pub(super) complete: bool,
     pub(super) covered: BTreeMap<String, Spans>,
+    /// The part of that in which something was refused by itself.
+    pub(super) refused: BTreeMap<String, Spans>,
     pub(super) report: UnitReport,
 }
 
@@ -35,6 +37,7 @@ impl NewUnit {
             staged: None,
             complete: false,
             covered: BTreeMap::new(),
+            refused: BTreeMap::new(),
             report,
         }
     }
@@ -72,6 +75,7 @@ pub(super) async fn publish_all(
             staged: unit.staged,
             complete: unit.complete,
             covered: unit.covered,
+            refused: unit.refused,
             read_at: around.context.now,
             report: unit.report,
         };
@@ -118,7 +122,7 @@ pub(super) async fn stage(
         file.write(&batch)?;
         file.finish(true).map(Some)
     });
-    written.await.map_err(|error| with_sources(&error))
+    written.await.map_err(|error| Cause::of_destination(&error))
 }
 
 /// How a table's files are written.
@@ -138,7 +142,7 @@ pub(in crate::run) async fn each_batch(
         return Ok(());
     };
     let broken = |error: &dyn std::error::Error| {
-        let cause = with_sources(error);
+        let cause = Cause::of_destination(error);
         Cause {
             message: format!("reading {key}: {}", cause.message),
             ..cause

@@ -280,7 +280,7 @@ impl SpendJob {
         let mut stats = BatchStats::default();
         for n in 0..self.plan.batches.len() {
             if around.context.stop.is_cancelled() {
-                let cause = Cause::new(CauseKind::Interrupted, "stopped by a signal");
+                let cause = Cause::stopped();
                 return (Err(cause), stats);
             }
             asker.admit(n, now).await;
@@ -475,6 +475,7 @@ async fn make(
         mode: DayMode::Merge,
         complete: true,
         covered: BTreeMap::new(),
+        refused: BTreeMap::new(),
         report: of_month(
             read_unit(scope, unit, Option::as_ref(&staged), now),
             first,

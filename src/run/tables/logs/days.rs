@@ -30,6 +30,8 @@ pub(super) struct DayWriter {
     pub(super) account_name: Option<Arc<str>>,
     pub(super) plan_hash: String,
     pub(super) wanted: BTreeSet<Day>,
+    /// Days of which some group was refused.
+    pub(super) incomplete: BTreeSet<Day>,
 }
 
 /// A day's file while events are added.
@@ -99,7 +101,7 @@ impl DayWriter {
         if let Some(mut open) = open {
             open.flush(self)?;
             let file = DayFile {
-                staged: open.file.finish(true)?,
+                staged: open.file.finish(!self.incomplete.contains(&open.day))?,
                 first: open.first,
                 last: open.last,
             };
