@@ -35,9 +35,11 @@ pub mod demo;
 pub mod discover;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod exit;
 pub mod fetch;
 pub mod iam;
 pub mod init;
+pub mod inspect;
 pub mod lake;
 pub mod model;
 pub mod normalize;

@@ -8,17 +8,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use cwlake::cli::{Cli, LogFormatArg};
-use cwlake::commit::LakeError;
-use cwlake::config::{ConfigError, RangeError};
-use cwlake::ddl::DdlError;
-use cwlake::iam::{GrantsError, PrincipalError};
-use cwlake::init::InitError;
-use cwlake::model::{Cause, CauseKind};
-use cwlake::run::RunError;
-use cwlake::store::{StoreError, StoreErrorKind};
+use cwlake::exit;
 use cwlake::telemetry::{LogFormat, start_logs};
-
-use commands::Usage;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,10 +21,10 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            if let Some(hint) = hint(&error) {
+            if let Some(hint) = exit::hint(&error) {
                 let _ = writeln!(std::io::stderr(), "  = {hint}");
             }
-            ExitCode::from(exit_code(&error))
+            ExitCode::from(exit::code(&error))
         }
     }
 }
@@ -46,122 +37,4 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("starting the runtime")
-}
-
-fn exit_code(error: &anyhow::Error) -> u8 {
-    if is_usage(error) {
-        return 2;
-    }
-    if let Some(cause) = error.downcast_ref::<Cause>() {
-        return exit_code_of(cause);
-    }
-    match error.downcast_ref::<RunError>() {
-        Some(
-            RunError::Lake(LakeError::NotWritable { .. })
-            | RunError::Config(_)
-            | RunError::Clock { .. },
-        ) => 2,
-        Some(
-            RunError::Lake(LakeError::Unavailable { .. })
-            | RunError::Report(_)
-            | RunError::Unreadable(_),
-        ) => 5,
-        Some(RunError::Lake(LakeError::Locked(_))) => 7,
-        Some(RunError::Credentials(_)) => 6,
-        Some(RunError::Organization(cause)) => exit_code_of(cause),
-        Some(RunError::OverBudget { .. }) => 8,
-        Some(RunError::Stopped(signal)) => {
-            if *signal == "SIGTERM" {
-                143
-            } else {
-                130
-            }
-        }
-        Some(RunError::Store(error)) => match error.kind {
-            StoreErrorKind::Refused => 2,
-            StoreErrorKind::Temporary => 5,
-        },
-        None => 1,
-    }
-}
-
-/// What was typed or written is wrong.
-fn is_usage(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>()
-        || error.is::<RangeError>()
-        || error.is::<PrincipalError>()
-        || error.is::<GrantsError>()
-        || error.is::<DdlError>()
-        || error.is::<Usage>()
-        || matches!(
-            error.downcast_ref(),
-            Some(
-                InitError::Exists(_)
-                    | InitError::NoFile
-                    | InitError::Io(..)
-                    | InitError::Ids(..)
-                    | InitError::Config(_)
-            )
-        )
-}
-
-/// A call that everything else waits for.
-fn exit_code_of(cause: &Cause) -> u8 {
-    match cause.kind {
-        CauseKind::NoCredentials | CauseKind::ExpiredToken => 6,
-        kind if kind.is_retryable() => 5,
-        _ => 2,
-    }
-}
-
-fn hint(error: &anyhow::Error) -> Option<String> {
-    if let Some(cause) = error.downcast_ref::<Cause>() {
-        return cause.hint.clone();
-    }
-    match error.downcast_ref() {
-        Some(InitError::Exists(_)) => {
-            return Some(
-                "--config names another file; --missing-ids adds external ids to this one"
-                    .to_owned(),
-            );
-        }
-        Some(InitError::Io(..)) => {
-            return Some(
-                "--config names the file; its folder must be there, and writable".to_owned(),
-            );
-        }
-        Some(InitError::NoFile) => {
-            return Some("add external_ids = \"external-ids.toml\" under [defaults]".to_owned());
-        }
-        _ => {}
-    }
-    let own = |source: &StoreError, otherwise: &str| {
-        let hint = source.hint.clone();
-        Some(hint.unwrap_or_else(|| otherwise.to_owned()))
-    };
-    match error.downcast_ref::<RunError>()? {
-        RunError::Credentials(cause)
-        | RunError::Organization(cause)
-        | RunError::Unreadable(cause) => cause.hint.clone(),
-        RunError::Clock { .. } => Some(
-            "set the machine's clock, for example by NTP: days would be called whole that are not over, and nothing was asked".to_owned(),
-        ),
-        RunError::OverBudget { .. } => Some(
-            "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
-                .to_owned(),
-        ),
-        RunError::Lake(LakeError::NotWritable { source, .. }) => own(
-            source,
-            "nothing was asked of CloudWatch; check destination.url, its permissions and its disk",
-        ),
-        RunError::Lake(LakeError::Unavailable { source, .. }) => {
-            own(source, "nothing was asked of CloudWatch; try again later")
-        }
-        RunError::Lake(LakeError::Locked(_)) => {
-            Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
-        }
-        RunError::Report(source) => own(source, "the data is in place, run again to get a report"),
-        RunError::Stopped(_) | RunError::Config(_) => None,
-        RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
-    }
 }

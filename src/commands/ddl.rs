@@ -3,10 +3,11 @@
 use cwlake::cli::{DdlArgs, EngineArg};
 use cwlake::config::ExportConfig;
 use cwlake::ddl::{Engine, Names, glue_tables, statements};
+use cwlake::exit::Usage;
 use cwlake::model::Day;
 use serde_json::json;
 
-use super::{Usage, load_config, print_result};
+use super::{load_config, print_result};
 
 pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
     let engine = match args.engine {

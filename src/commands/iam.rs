@@ -1,6 +1,7 @@
 //! `iam`.
 
 use cwlake::cli::{IamArgs, IamFormat, IamPart};
+use cwlake::exit::Usage;
 use cwlake::iam::{
     AlarmThreshold, BillingAlarm, Grants, GrantsError, OrgId, Principal, reader_module,
     reader_template, writer_module, writer_template,
@@ -8,7 +9,7 @@ use cwlake::iam::{
 use cwlake::model::AccountId;
 use serde_json::json;
 
-use super::{Usage, load_config, print};
+use super::{load_config, print};
 
 pub(super) fn iam(args: &IamArgs) -> anyhow::Result<u8> {
     let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;

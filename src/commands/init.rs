@@ -3,12 +3,13 @@
 use anyhow::Context;
 use cwlake::cli::InitArgs;
 use cwlake::config::{Environment, Overrides, load, presets};
+use cwlake::exit::Usage;
 use cwlake::init::{EXTERNAL_IDS, InitError, Start, add_missing_ids, write_config};
 use cwlake::model::AccountId;
 use cwlake::telemetry::Progress;
 use serde_json::json;
 
-use super::{Usage, context_of, print_result};
+use super::{context_of, print_result};
 
 pub(super) async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
     let mut written = Vec::new();
@@ -104,7 +105,7 @@ async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(Str
     let config = load(&args.config, &overrides, &Environment::of_process())?;
     let path = config.external_ids_file.clone().ok_or(InitError::NoFile)?;
     let context = context_of(config, progress);
-    let list = cwlake::run::accounts(&context).await?;
+    let list = cwlake::inspect::accounts(&context).await?;
     context.progress.finish();
     let own = |id: &AccountId| context.config.has_own_external_id(id);
     let accounts: Vec<AccountId> = list

@@ -19,17 +19,13 @@ use cwlake::config::{
     ConfigError, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError, RangeRequest,
     load, oldest_day, presets, resolve_range,
 };
+use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
 use cwlake::report::plan_text;
 use cwlake::run::{LaneChoice, RunContext};
 use cwlake::telemetry::{Progress, stop_on_signals};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-
-/// A flag that is wrong in a way the parser does not see.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(String);
 
 /// Runs what was typed; returns the exit code.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
@@ -131,7 +127,7 @@ async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
         let today = Day::containing(context.now);
         context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
     }
-    let report = cwlake::run::status(&context).await?;
+    let report = cwlake::inspect::status(&context).await?;
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
@@ -142,7 +138,7 @@ async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context(&args.config, None, &args.range, false, progress)?;
     let dated = args.range.date.is_some() || args.range.from.is_some();
     let range = dated.then(|| context.range.window());
-    let report = cwlake::run::verify(&context, range).await?;
+    let report = cwlake::inspect::verify(&context, range).await?;
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
@@ -192,7 +188,7 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
 
 async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context_of(load_config(&args.config, None)?, progress);
-    let report = cwlake::run::doctor(&context).await?;
+    let report = cwlake::inspect::doctor(&context).await?;
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     print_result(args.json, &report, || report.text(colour))?;
     Ok(report.exit_code())
@@ -200,7 +196,7 @@ async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
 
 async fn accounts(args: &AccountsArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context_of(load_config(&args.config, None)?, progress);
-    let list = cwlake::run::accounts(&context).await?;
+    let list = cwlake::inspect::accounts(&context).await?;
     context.progress.finish();
     print_result(args.json, &list, || list.text())?;
     Ok(list.exit_code())
@@ -213,7 +209,7 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
     };
     let config = load(&args.config.config, &overrides, &Environment::of_process())?;
     let context = context_of(config, progress);
-    let report = cwlake::run::discover(&context, args.series).await?;
+    let report = cwlake::inspect::discover(&context, args.series).await?;
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
@@ -368,8 +364,11 @@ fn clock_of(given: Option<&str>) -> Result<i64, RangeError> {
     Ok(instant.as_second())
 }
 
+/// The time now; tests give another.
 fn clock() -> i64 {
-    jiff::Timestamp::now().as_second()
+    let given = std::env::var("CWLAKE_NOW").ok();
+    let given = given.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    given.unwrap_or_else(jiff::Timestamp::now).as_second()
 }
 
 /// The result as JSON or as text.

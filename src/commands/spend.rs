@@ -1,13 +1,14 @@
 //! `spend`.
 
 use cwlake::cli::SpendArgs;
+use cwlake::exit::Usage;
 use cwlake::model::{DAY_SECONDS, Day};
 use cwlake::run::{RunContext, alert_as_file, spend, spend_with_alerts};
 use cwlake::spend::spend_text;
 use cwlake::telemetry::Progress;
 use serde_json::json;
 
-use super::{Usage, clock_of, context_of, load_config, print_result};
+use super::{clock_of, context_of, load_config, print_result};
 
 pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<u8> {
     let now = clock_of(args.now.as_deref())?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::lake::layout;
+use crate::lake::{format, layout};
 
 use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
 
@@ -21,6 +21,14 @@ pub enum LakeError {
         root: String,
         /// Why.
         source: StoreError,
+    },
+    /// It is a lake of a layout that is not known here.
+    #[error("the destination {root} is no lake for this cwlake: {why}")]
+    Unknown {
+        /// The lake's root.
+        root: String,
+        /// Why not.
+        why: String,
     },
     /// It cannot be written to now.
     #[error("the destination {root} cannot be used now")]
@@ -125,17 +133,32 @@ impl Lake {
             run_id: run_id.to_owned(),
             lock,
         };
-        match lake.prepare().await {
+        let known = match lake.store.get(layout::FORMAT).await {
+            Ok(Some(marker)) => match format::check(&marker) {
+                Ok(()) => Ok(false),
+                Err(why) => Err(LakeError::Unknown {
+                    root: root.clone(),
+                    why,
+                }),
+            },
+            Ok(None) => Ok(true),
+            Err(source) => Err(refused(source)),
+        };
+        let prepared = match known {
+            Ok(is_new) => lake.prepare(is_new).await.map_err(refused),
+            Err(error) => Err(error),
+        };
+        match prepared {
             Ok(()) => Ok(lake),
-            Err(source) => {
-                let error = refused(source);
+            Err(error) => {
                 lake.lock.release().await;
                 Err(error)
             }
         }
     }
 
-    async fn prepare(&self) -> Result<(), StoreError> {
+    /// `is_new` says that the lake has no marker yet.
+    async fn prepare(&self, is_new: bool) -> Result<(), StoreError> {
         self.store.sweep().await?;
         self.empty_staging()?;
         let staging = self.staging();
@@ -145,7 +168,13 @@ impl Lake {
             .and_then(|()| std::fs::write(&probe, b"cwlake"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|e| StoreError::io("writing to", &staging, &e))?;
-        self.store.prove_writable(layout::METRICS).await
+        self.store.prove_writable(layout::METRICS).await?;
+        if is_new {
+            self.store
+                .put(layout::FORMAT, format::marker().into())
+                .await?;
+        }
+        Ok(())
     }
 
     fn empty_staging(&self) -> Result<(), StoreError> {

@@ -12,6 +12,9 @@ pub const CONTROL_FOLDER: &str = "_cwlake";
 /// The lock.
 pub const LOCK: &str = "_cwlake/lock";
 
+/// Which layout the lake has.
+pub const FORMAT: &str = "_cwlake/format.json";
+
 /// The table of metric points.
 pub const METRICS: &str = "metrics";
 

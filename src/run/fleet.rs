@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
-use super::bounds::Bounds;
-use super::day::unread_units;
-use super::lane::{LaneJob, export_lane};
-use super::pipeline::{PlannedLane, ReadyLane, RunContext};
-use super::scope::LaneScope;
-use super::tables::note_unread_table;
 use crate::commit::Lake;
 use crate::fetch::LaneBudget;
 use crate::lake::layout;
 use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
 use crate::plan::LanePlan;
 use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
+use crate::run::given::bounds::Bounds;
+use crate::run::given::context::RunContext;
+use crate::run::metrics::planned::{PlannedLane, ReadyLane};
+use crate::run::metrics::read::{LaneJob, export_lane};
+use crate::run::tables::publish::note_unread_units;
+use crate::run::unit::scope::LaneScope;
+use crate::run::unit::unread::unread_units;
 use crate::write::ROW_GROUP_ROWS;
 
 /// Lanes at work for each request that may be in flight: with the quota as the limit a lane mostly waits, and as many as there are should
@@ -74,7 +74,7 @@ impl Holding {
 }
 
 /// Lanes side by side, within the bounds on requests in flight and on rows that wait.
-pub(super) async fn export_lanes(
+pub(crate) async fn export_lanes(
     context: &RunContext,
     lake: &Arc<Lake>,
     bounds: &Bounds,
@@ -166,8 +166,8 @@ pub(super) async fn export_lanes(
 
 /// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
 /// of the units that need one.
-pub(super) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    note_unread_table(lake, layout::METRICS, lane, &context.days_of(lane), cause).await;
+pub(crate) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
+    note_unread_units(lake, layout::METRICS, lane, &context.days_of(lane), cause).await;
 }
 
 /// A lane that was not read, with a unit a day that says why.
@@ -191,7 +191,7 @@ fn unread_lane(
 }
 
 /// The lanes of an account that could not be entered, as far as its regions are known.
-pub(super) fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
+pub(crate) fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
     let Some(id) = AccountId::parse(&account.account_id) else {
         return Vec::new();
     };

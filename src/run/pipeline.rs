@@ -4,182 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::entered_accounts_by;
-use super::bounds::Bounds;
-use super::choice::LaneChoice;
-use super::day::unread_units;
-use super::fleet::{export_lanes, lanes_of_account, note_unread};
-use super::linked::{follow_links, plan_linked, wanted_and_monitoring};
-use super::place::Place;
-use super::prepare::plan_one;
-use super::scope::LaneScope;
-use super::spend::alert_after_export;
-use super::tables::{
-    PlannedTable, Surroundings, check_logs, export_tables, plan_tables, tables_of_account,
-    unread_tables,
+use crate::commit::Lake;
+use crate::config::{AccountConfig, Range, RegionChoice, point};
+use crate::fetch::sweep_spool;
+use crate::model::{AccountId, Cause, Dataset, Lane, TimeWindow, iso_seconds};
+use crate::plan::Cost;
+use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
+use crate::run::enter::accounts::entered_accounts_by;
+use crate::run::fleet::{export_lanes, lanes_of_account, note_unread};
+use crate::run::given::bounds::Bounds;
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
+use crate::run::given::place::Place;
+use crate::run::given::remarks::{remarks, unmatched};
+use crate::run::metrics::linked::{follow_links, plan_linked, wanted_and_monitoring};
+use crate::run::metrics::plan::plan_one;
+use crate::run::metrics::planned::PlannedLane;
+use crate::run::spend::alert_after_export;
+use crate::run::tables::log_names::check_logs;
+use crate::run::tables::{
+    PlannedTable, Surroundings, export_tables, plan_tables, tables_of_account, unread_tables,
 };
-use crate::aws::{CallStats, LaneClient, Origin, ServiceTime};
-use crate::commit::{Lake, LakeError};
-use crate::config::{AccountConfig, ConfigError, ExportConfig, Range, RegionChoice, point};
-use crate::fetch::{BatchStats, Spool, sweep_spool};
-use crate::model::{AccountId, Cause, Dataset, Day, Lane, TimeWindow, iso_seconds};
-use crate::plan::{Cost, LanePlan};
-use crate::report::{
-    AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts, counted,
-};
-use crate::store::{Store, StoreError};
-use crate::telemetry::Progress;
-
-/// What a run is given besides its configuration.
-#[derive(Clone, Debug)]
-pub struct RunContext {
-    /// What to do.
-    pub config: Arc<ExportConfig>,
-    /// With whose credentials.
-    pub origin: Origin,
-    /// For which time.
-    pub range: Range,
-    /// Its end was given: run again, it asks for the same time, and answers are kept until they are in the lake.
-    pub is_backfill: bool,
-    /// Only these lanes, each for its own time; all when none is named.
-    pub lanes: Option<LaneChoice>,
-    /// The clock, read once: seconds since the epoch.
-    pub now: i64,
-    /// When it was read.
-    pub read_at: Instant,
-    /// Replace better units with worse ones.
-    pub force: bool,
-    /// Where progress is shown.
-    pub progress: Progress,
-    /// Cancelled by a signal: no new work, nothing half-done is published.
-    pub stop: CancellationToken,
-}
-
-impl RunContext {
-    /// Seconds that this machine's clock is ahead of the service's, at least and at most: its answer came some time after ours was read.
-    pub(super) fn ahead_of(&self, service: ServiceTime) -> (i64, i64) {
-        let since = service.at.saturating_duration_since(self.read_at);
-        let at_least = self.now - service.date;
-        (at_least, at_least + since.as_secs().cast_signed())
-    }
-
-    /// For which time a lane is asked.
-    pub(super) fn range_of(&self, lane: &Lane) -> Range {
-        let chosen = self.lanes.as_ref().and_then(|lanes| lanes.window(lane));
-        chosen.map_or(self.range, Range::Window)
-    }
-
-    /// The days of a lane that was not read.
-    pub(super) fn days_of(&self, lane: &Lane) -> Vec<Day> {
-        self.days_in(self.range_of(lane))
-    }
-
-    fn days_in(&self, range: Range) -> Vec<Day> {
-        match range {
-            Range::Window(window) => window.touched_days().collect(),
-            // What it would have been is in a manifest that was not read either.
-            Range::SinceLast { .. } => vec![Day::containing(self.now)],
-        }
-    }
-
-    /// For which time a table beside metrics is asked in a lane.
-    pub(super) fn table_range(&self, dataset: Dataset, lane: &Lane) -> Range {
-        let lanes = self.lanes.as_ref();
-        let chosen = lanes.and_then(|lanes| lanes.table_window(dataset, lane));
-        chosen.map_or(self.range, Range::Window)
-    }
-
-    /// The days of it.
-    pub(super) fn table_days(&self, dataset: Dataset, lane: &Lane) -> Vec<Day> {
-        self.days_in(self.table_range(dataset, lane))
-    }
-
-    /// Whether a table beside metrics is asked for in a lane.
-    pub(super) fn wants_table(&self, dataset: Dataset, lane: &Lane) -> bool {
-        let spends = || {
-            let spend = self.config.spend.as_ref();
-            dataset != Dataset::Spend || spend.is_some_and(|s| s.reads(&lane.account))
-        };
-        let lanes = self.lanes.as_ref();
-        self.config.exports(dataset)
-            && self.is_asked(lane)
-            && lanes.is_none_or(|l| l.table_window(dataset, lane).is_some())
-            && spends()
-    }
-
-    pub(super) fn wants_account(&self, account: &AccountConfig) -> bool {
-        let lanes = self.lanes.as_ref();
-        // What is linked to it may be wanted although it is not.
-        account.linked_accounts || lanes.is_none_or(|l| l.has_account(&account.id))
-    }
-
-    pub(super) fn wants(&self, lane: &Lane) -> bool {
-        self.config.exports(Dataset::Metrics)
-            && self.is_asked(lane)
-            && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
-    }
-
-    /// The same for a lane that is read through another.
-    pub(super) fn wants_linked(&self, lane: &Lane, through: &Lane) -> bool {
-        let lanes = self.lanes.as_ref();
-        // Who is read directly was not missed when a link could not be listed.
-        let behind = || !self.config.accounts.iter().any(|a| a.id == lane.account);
-        self.is_asked(lane)
-            && self.config.wants_linked(lane)
-            && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through) && behind())
-    }
-
-    pub(super) fn is_asked(&self, lane: &Lane) -> bool {
-        self.config.is_about(&lane.account) && self.config.reads(&lane.region)
-    }
-}
-
-/// A run that could not come to a report.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The destination cannot be used; nothing was called.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// No usable base credentials.
-    #[error("{0}")]
-    Credentials(Cause),
-    /// This machine's clock is not the service's; nothing was asked.
-    #[error("this machine's clock is {} s {} of AWS's", seconds.unsigned_abs(), if *seconds > 0 { "ahead" } else { "behind" })]
-    Clock {
-        /// Seconds it is ahead.
-        seconds: i64,
-    },
-    /// The plan costs more than allowed; nothing was spent.
-    #[error("the plan costs ${dollars:.5}, more than the ${cap:.5} allowed")]
-    OverBudget {
-        /// What it costs.
-        dollars: f64,
-        /// What is allowed.
-        cap: f64,
-    },
-    /// The report could not be written; the data is in place.
-    #[error("writing the run report: {0}")]
-    Report(StoreError),
-    /// A signal came before the destination was ours.
-    #[error("stopped by {0} before anything was asked")]
-    Stopped(&'static str),
-    /// What the lake knows about itself could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What the lake has cannot be read.
-    #[error("{0}")]
-    Unreadable(Cause),
-    /// The accounts of the organization are not known.
-    #[error("{0}")]
-    Organization(Cause),
-    /// The configuration names what does not exist.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-}
+use crate::run::unit::unread::unread_units;
+use crate::store::Store;
 
 /// Everything that is known before the first paid call.
 #[derive(Debug)]
@@ -194,35 +44,6 @@ pub struct Planned {
     pub tables: Vec<PlannedTable>,
     /// The lake's root.
     destination: String,
-}
-
-/// A lane that can be asked.
-#[derive(Debug)]
-pub struct ReadyLane {
-    pub(super) client: LaneClient,
-    pub(super) scope: LaneScope,
-    pub(super) spool: Spool,
-    /// What it will be asked.
-    pub plan: Arc<LanePlan>,
-    /// Series that each selection wants of it, by the selection's place; those that were not listed are not here.
-    pub matched: BTreeMap<usize, u64>,
-}
-
-/// One lane, planned.
-#[derive(Debug)]
-pub struct PlannedLane {
-    /// Which.
-    pub lane: Lane,
-    /// Alias of its account.
-    pub account_name: Option<Arc<str>>,
-    /// The monitoring account it is read through.
-    pub through: Option<AccountId>,
-    /// What finding its series took.
-    pub discovery: CallStats,
-    /// Its client and plan, or why there is none.
-    pub ready: Result<ReadyLane, Cause>,
-    /// Nobody named its region, and it is closed to us: skipped, not failed.
-    pub leave_out: bool,
 }
 
 /// Enters every account, discovers and plans every lane. Spends nothing but free calls, writes nothing. Returns the plan with the run it is
@@ -433,24 +254,6 @@ async fn export_into(
     Ok(report)
 }
 
-/// What is to be said of the configuration as a whole.
-pub(super) fn remarks(config: &ExportConfig) -> Vec<String> {
-    let mut remarks = config.remarks.clone();
-    if config.accounts.is_empty() {
-        remarks.push(
-            "no account is read: see the rules of [organization] with cwlake accounts".to_owned(),
-        );
-    }
-    let lacking = config.accounts_without_id();
-    if let Some(first) = lacking.first() {
-        remarks.push(format!(
-            "{}, {first} for one, without an external id although a file lists the ids: cwlake init --missing-ids adds them",
-            counted(lacking.len(), "account")
-        ));
-    }
-    remarks
-}
-
 /// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.
 fn detours(lanes: &mut Vec<PlannedLane>, linked: &[PlannedLane]) -> Vec<Detour> {
     let linked = linked.iter().map(|l| (&l.lane, &l.through));
@@ -519,28 +322,6 @@ async fn note_unlisted(
             report
                 .units
                 .extend(unread_units(lane, outcome, &link.cause, context));
-        }
-    }
-}
-
-impl PlannedLane {
-    /// The report of a lane that has not asked for any point: its plan and its discovery, or why there is no plan.
-    fn report(&self, context: &RunContext) -> LaneReport {
-        let plan = self.ready.as_ref().ok().map(|ready| &ready.plan);
-        LaneReport {
-            account_id: self.lane.account.to_string(),
-            region: self.lane.region.to_string(),
-            through: self.through.as_ref().map(ToString::to_string),
-            planned: plan.map(|p| p.cost()).unwrap_or_default(),
-            namespaces: plan
-                .map(|p| p.cost_by_namespace(&context.config.limits, context.now))
-                .unwrap_or_default(),
-            get_metric_data: BatchStats::default(),
-            discovery: self.discovery,
-            overruled: plan.map_or(0, |p| p.overruled),
-            seconds: 0.0,
-            skipped: self.leave_out,
-            cause: self.ready.as_ref().err().cloned(),
         }
     }
 }
@@ -616,25 +397,6 @@ impl Planned {
             units: Vec::new(),
         }
     }
-}
-
-/// Selections that were looked for and have no series anywhere; of a preset it is told when all of it has none. `matched` are series by the
-/// place of their selection.
-pub(super) fn unmatched(
-    config: &ExportConfig,
-    matched: impl Iterator<Item = (usize, u64)>,
-) -> Vec<String> {
-    let mut by_table: BTreeMap<(usize, String), u64> = BTreeMap::new();
-    for (index, series) in matched {
-        let selection = &config.selections[index];
-        let text = match selection.origin.preset {
-            Some(_) => selection.origin.to_string(),
-            None => format!("{} ({})", selection.origin, selection.namespace),
-        };
-        *by_table.entry((selection.origin.line, text)).or_default() += series;
-    }
-    let none = by_table.into_iter().filter(|(_, series)| *series == 0);
-    none.map(|((_, text), _)| text).collect()
 }
 
 /// A moment after the signal, so that lanes under discovery can say that they were stopped.

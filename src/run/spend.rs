@@ -3,10 +3,6 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::accounts::{base_session, with_accounts};
-use super::pipeline::{RunContext, RunError};
-use super::place::Place;
-use super::tables::each_batch;
 use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::commit::Lake;
 use crate::config::{AlertConfig, Channel};
@@ -14,6 +10,11 @@ use crate::lake::layout;
 use crate::model::{AccountId, Cause, Day, Lane};
 use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
+use crate::run::enter::accounts::with_accounts;
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
+use crate::run::given::place::{Place, base_session};
+use crate::run::tables::publish::each_batch;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
 use crate::store::Store;
 
@@ -146,7 +147,7 @@ pub async fn spend_with_alerts(
 const ALERT_DAYS: i64 = 3;
 
 /// The same after an export, which holds the lock: whatever goes wrong is in the report.
-pub(super) async fn alert_after_export(
+pub(crate) async fn alert_after_export(
     context: &RunContext,
     store: &dyn Store,
 ) -> Option<AlertReport> {

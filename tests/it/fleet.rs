@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use cwlake::config::{Overrides, RangeRequest};
 use cwlake::emulator::World;
+use cwlake::inspect::{accounts, discover, status};
 use cwlake::model::{CauseKind, UnitOutcome};
-use cwlake::run::{RunContext, RunError, accounts, discover, export, status};
+use cwlake::run::{RunContext, RunError, export};
 
 use crate::lab::{CALLER, Lab, NOW, NOW_TEXT, unit};
 
@@ -740,11 +741,13 @@ async fn the_doctor_finds_a_listed_region_that_is_closed() {
     let world = one_account("regions = [\"us-east-1\", \"eu-west-1\"]", "");
     let config = of_account("[\"us-east-1\", \"eu-west-1\", \"eu-south-1\"]");
     let lab = Lab::new(world).await.with_config(&config);
-    let report = cwlake::run::doctor(&context(&lab)).await.expect("a report");
+    let report = cwlake::inspect::doctor(&context(&lab))
+        .await
+        .expect("a report");
     let failed: Vec<_> = report
         .checks
         .iter()
-        .filter(|c| c.state == cwlake::run::CheckState::Failed)
+        .filter(|c| c.state == cwlake::inspect::CheckState::Failed)
         .map(|c| c.check.as_str())
         .collect();
     assert_eq!(
@@ -929,7 +932,9 @@ async fn the_doctor_tells_a_service_that_is_down_from_a_key_that_is_wrong() {
     let fault = "[[fault]]\noperation = \"GetCallerIdentity\"\ntimes = 1\nkind = \"error\"\nstatus = 503\ncode = \"ServiceUnavailable\"\n";
     world.faults = World::from_toml(fault).expect("a fault").faults;
     let lab = Lab::new(world).await.with_config(&of_account("\"auto\""));
-    let report = cwlake::run::doctor(&context(&lab)).await.expect("a report");
+    let report = cwlake::inspect::doctor(&context(&lab))
+        .await
+        .expect("a report");
     // Its home region is closed by the organization, another is not: as an export would find.
     assert_eq!(report.exit_code(), 0, "{}", report.text(false));
     assert!(
@@ -957,7 +962,9 @@ async fn an_account_without_any_known_region_is_a_failure() {
         "{}",
         report.text()
     );
-    let doctor = cwlake::run::doctor(&context(&lab)).await.expect("a report");
+    let doctor = cwlake::inspect::doctor(&context(&lab))
+        .await
+        .expect("a report");
     assert_eq!(doctor.exit_code(), 3);
 }
 

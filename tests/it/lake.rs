@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use cwlake::commit::UnitState;
 use cwlake::config::{Overrides, RangeRequest};
+use cwlake::inspect::{status, verify};
 use cwlake::model::{CauseKind, UnitOutcome};
 use cwlake::report::RunReport;
-use cwlake::run::{LaneChoice, RunContext, export, status, verify};
+use cwlake::run::{LaneChoice, RunContext, export};
 
 use crate::lab::{CONFIG, Lab, NOW, unit, world};
 
@@ -596,4 +597,23 @@ async fn status_tells_missing_forbidden_and_whole_apart() {
         "{text}"
     );
     assert_eq!(report.totals["complete"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_of_another_layout_is_refused_before_anything_is_asked() {
+    let lab = small_lab("").await;
+    run_at(&lab, &RangeRequest::default(), NOW).await;
+    let marker = lab.lake().join("_cwlake/format.json");
+    let text = std::fs::read_to_string(&marker).expect("a marker");
+    assert!(text.contains("\"layout\": 1"), "{text}");
+    std::fs::write(&marker, text.replace("1", "2")).expect("written");
+    let (tree, calls) = (lab.tree(), lab.emulator.bill().calls("ListMetrics"));
+    let error = lab.try_export().await.expect_err("refused");
+    assert!(error.to_string().contains("layout 2"), "{error}");
+    assert_eq!(
+        (lab.tree(), lab.emulator.bill().calls("ListMetrics")),
+        (tree, calls)
+    );
+    std::fs::write(&marker, text).expect("written");
+    run_at(&lab, &RangeRequest::default(), NOW).await;
 }

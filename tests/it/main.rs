@@ -7,6 +7,7 @@ mod decoder;
 mod demo;
 mod faults;
 mod fleet;
+mod imports;
 mod lab;
 mod lake;
 mod pipeline;

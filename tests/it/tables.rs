@@ -6,9 +6,10 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use cwlake::config::{Overrides, RangeRequest};
 use cwlake::emulator::{Emulator, World};
+use cwlake::inspect::{status, verify};
 use cwlake::model::UnitOutcome;
 use cwlake::report::RunReport;
-use cwlake::run::{RunError, export, plan, status, verify};
+use cwlake::run::{RunError, export, plan};
 use sha2::{Digest, Sha256};
 
 use crate::lab::{CALLER, Lab, NOW, NOW_TEXT, read};

@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
-use super::{Surroundings, TableDone};
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::LaneRecords;
 use crate::lake::layout;
 use crate::model::{Cause, Day, Dimension, Instance, Lane};
 use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
 use crate::plan::Scope;
-use crate::run::pipeline::RunContext;
-use crate::run::place::Place;
-use crate::run::scope::{DayMode, LaneScope};
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
+use crate::run::tables::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
+use crate::run::tables::{Surroundings, TableDone};
+use crate::run::unit::scope::{DayMode, LaneScope};
+
 #[cfg(feature = "ec2")]
 use crate::store::Store;
 
@@ -66,7 +67,7 @@ const BROKEN: &str = "--force replaces the day's inventory with what is there no
 
 /// The inventory, found and not yet written.
 #[derive(Debug)]
-pub(in crate::run) struct InstancesJob {
+pub(crate) struct InstancesJob {
     found: Vec<Instance>,
 }
 
@@ -74,7 +75,7 @@ impl InstancesJob {
     /// Describes the instances of a lane. Where every instance has lost all its tags at once, that is asked again, and what is known of them
     /// stays: EC2 leaves tags out at times, and nobody takes all of them off.
     #[cfg(feature = "ec2")]
-    pub(super) async fn plan(
+    pub(crate) async fn plan(
         client: LaneClient,
         place: &Place,
         context: &RunContext,
@@ -111,7 +112,7 @@ impl InstancesJob {
     /// This build cannot.
     #[cfg(not(feature = "ec2"))]
     #[expect(clippy::unused_async, reason = "with EC2 it calls")]
-    pub(super) async fn plan(
+    pub(crate) async fn plan(
         _: LaneClient,
         _: &Place,
         _: &RunContext,
@@ -121,11 +122,11 @@ impl InstancesJob {
         Err(Cause::new(crate::model::CauseKind::Other, text))
     }
 
-    pub(super) fn found(&self) -> usize {
+    pub(crate) fn found(&self) -> usize {
         self.found.len()
     }
 
-    pub(super) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
+    pub(crate) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
         let day = Day::containing(around.context.now);
         let mut scope = LaneScope {
             dataset: layout::INSTANCES,

@@ -1,18 +1,13 @@
 //! Log events of a lane: which groups there are, which windows they are read in, and their way through a sort on disk into each day's file.
 
 mod days;
-mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use self::days::{DayFile, DayWriter};
-pub(in crate::run) use self::names::{check_logs, unknown_streams};
-use super::publish::{NewUnit, publish_all, read_unit};
-use super::{Surroundings, TableDone};
 use crate::aws::{CallStats, LaneClient};
 use crate::config::{LogSelection, point};
 use crate::fetch::{LogGroup, LogQuery, log_groups, read_events};
@@ -22,10 +17,12 @@ use crate::model::{
 };
 use crate::normalize::{SCHEMA_VERSION, decode_logs};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::run::lane::{blocking, stopped};
-use crate::run::pipeline::RunContext;
-use crate::run::place::Place;
-use crate::run::scope::{DayMode, LaneScope, Subject, lane_scope};
+use crate::run::given::bounds::{blocking, stopped};
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
+use crate::run::tables::publish::{NewUnit, publish_all, read_unit};
+use crate::run::tables::{Surroundings, TableDone};
+use crate::run::unit::scope::{DayMode, LaneScope, Subject, lane_scope};
 use crate::write::{EventSorter, WriteError, read_rows};
 
 /// The one part of a unit of logs: all groups are read for the same time.
@@ -37,7 +34,7 @@ const PART: &str = "logs";
 /// CloudWatch Logs user guide: events are searchable within seconds to a few minutes; agents send in batches.
 const DELAY_SECONDS: i64 = 300;
 
-pub(super) fn parts() -> BTreeMap<String, i64> {
+pub(crate) fn parts() -> BTreeMap<String, i64> {
     BTreeMap::from([(PART.to_owned(), DELAY_SECONDS)])
 }
 
@@ -55,16 +52,16 @@ const WINDOWS_AT_ONCE: usize = 4;
 
 /// Log events of a lane, planned.
 #[derive(Debug)]
-pub(in crate::run) struct LogsJob {
-    client: LaneClient,
+pub(crate) struct LogsJob {
+    pub(super) client: LaneClient,
     scope: LaneScope,
     groups: Vec<PlannedGroup>,
     /// Names of groups that exist in the lane, for whoever is told that one does not.
-    pub(super) known: Vec<String>,
+    pub(crate) known: Vec<String>,
     /// Groups that are selected, and whose class keeps their events from being read.
-    unreadable: BTreeSet<String>,
+    pub(super) unreadable: BTreeSet<String>,
     /// By table: the first group it wants here.
-    pub(super) first_of_table: BTreeMap<usize, String>,
+    pub(crate) first_of_table: BTreeMap<usize, String>,
     now: i64,
 }
 
@@ -80,7 +77,7 @@ struct PlannedGroup {
 
 impl LogsJob {
     /// Lists the groups of a lane and decides which days are read.
-    pub(super) async fn plan(
+    pub(crate) async fn plan(
         client: LaneClient,
         account_name: Option<&str>,
         place: &Place,
@@ -140,7 +137,7 @@ impl LogsJob {
         })
     }
 
-    pub(super) fn has_matched(&self) -> bool {
+    pub(crate) fn has_matched(&self) -> bool {
         !self.groups.is_empty()
     }
 
@@ -159,7 +156,7 @@ impl LogsJob {
     }
 
     /// Groups that are read, and bytes they are expected to have in the time that is read, from what they store and for how long.
-    pub(super) fn estimate(&self) -> (u64, u64) {
+    pub(crate) fn estimate(&self) -> (u64, u64) {
         let seconds = u64::try_from(self.window().seconds().max(0)).unwrap_or(0);
         let bytes = self.groups.iter().map(|g| g.bytes_a_day).sum::<u64>();
         let bytes = bytes as f64 * seconds as f64 / DAY_SECONDS as f64;
@@ -173,7 +170,7 @@ impl LogsJob {
     }
 
     /// Requests that are sent at least.
-    pub(super) fn least_calls(&self) -> u64 {
+    pub(crate) fn least_calls(&self) -> u64 {
         let rounds = self.rounds();
         let tasks: usize = rounds.iter().map(|days| self.tasks(*days).len()).sum();
         tasks as u64
@@ -229,7 +226,7 @@ impl LogsJob {
         tasks
     }
 
-    pub(super) async fn export(mut self, around: &Surroundings, lane: &Lane) -> TableDone {
+    pub(crate) async fn export(mut self, around: &Surroundings, lane: &Lane) -> TableDone {
         let mut calls = CallStats::default();
         let mut units: Vec<UnitReport> = Vec::new();
         let mut first_cause = None;

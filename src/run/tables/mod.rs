@@ -1,21 +1,21 @@
 //! The tables beside metrics: the EC2 inventory, log events, charges. Planned with the same accounts and lanes, and published by the same rules.
 
-mod instances;
-mod logs;
-mod publish;
-mod spend;
+pub(crate) mod instances;
+pub(crate) mod log_names;
+pub(crate) mod logs;
+pub(crate) mod publish;
+pub(crate) mod spend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
-use super::bounds::Bounds;
-use super::pipeline::RunContext;
-use super::place::Place;
-use super::prepare::UnplannedLane;
+use self::instances::InstancesJob;
+use self::log_names::unknown_streams;
+use self::logs::LogsJob;
+use self::spend::SpendJob;
 use crate::aws::CallStats;
 use crate::commit::Lake;
 use crate::fetch::BatchStats;
@@ -23,14 +23,10 @@ use crate::lake::layout;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, Region, UnitOutcome};
 use crate::plan::LanePlan;
 use crate::report::{TableReport, UnitReport};
-
-use self::instances::InstancesJob;
-use self::logs::LogsJob;
-pub(super) use self::logs::check_logs;
-use self::logs::unknown_streams;
-pub(super) use self::publish::{each_batch, note_unread as note_unread_table};
-use self::spend::SpendJob;
-pub(super) use self::spend::billing_region;
+use crate::run::enter::regions::UnplannedLane;
+use crate::run::given::bounds::{Bounds, within_limits};
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
 
 /// One table of one lane, planned.
 #[derive(Debug)]
@@ -44,14 +40,14 @@ pub struct PlannedTable {
     /// What finding out took.
     pub discovery: CallStats,
     /// What is to be done, or why it cannot be.
-    pub(super) ready: Result<ReadyTable, Cause>,
+    pub(crate) ready: Result<ReadyTable, Cause>,
     /// Nobody named its region, and it is closed to us: skipped, not failed.
-    pub(super) leave_out: bool,
+    pub(crate) leave_out: bool,
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum ReadyTable {
+pub(crate) enum ReadyTable {
     Instances(InstancesJob),
     Logs(Box<LogsJob>),
     Spend(Box<SpendJob>),
@@ -59,14 +55,14 @@ pub(super) enum ReadyTable {
 
 impl ReadyTable {
     /// The requests that are billed.
-    pub(super) fn billed(&self) -> Option<&LanePlan> {
+    pub(crate) fn billed(&self) -> Option<&LanePlan> {
         match self {
             Self::Spend(job) => Some(job.plan_of()),
             Self::Instances(_) | Self::Logs(_) => None,
         }
     }
 
-    pub(super) fn logs(&self) -> Option<&LogsJob> {
+    pub(crate) fn logs(&self) -> Option<&LogsJob> {
         match self {
             Self::Logs(job) => Some(job),
             _ => None,
@@ -85,7 +81,7 @@ impl ReadyTable {
 }
 
 /// Plans every table beside metrics: the inventory and the log groups are listed, the series of charges found.
-pub(super) async fn plan_tables(
+pub(crate) async fn plan_tables(
     lanes: &[UnplannedLane],
     place: &Place,
     context: &RunContext,
@@ -150,7 +146,7 @@ async fn plan_table(
             }
         })
     };
-    let ready = super::prepare::within_limits(context, planning).await;
+    let ready = within_limits(context, planning).await;
     // Charges are in one region, whatever regions an account is read in.
     let leave_out = match &ready {
         Err(cause) if dataset != Dataset::Spend => {
@@ -169,15 +165,15 @@ async fn plan_table(
 }
 
 /// How a table of a lane ended.
-pub(super) struct TableDone {
-    pub(super) units: Vec<UnitReport>,
-    pub(super) calls: CallStats,
-    pub(super) get_metric_data: BatchStats,
-    pub(super) cause: Option<Cause>,
+pub(crate) struct TableDone {
+    pub(crate) units: Vec<UnitReport>,
+    pub(crate) calls: CallStats,
+    pub(crate) get_metric_data: BatchStats,
+    pub(crate) cause: Option<Cause>,
 }
 
 impl TableDone {
-    pub(super) fn of(units: Vec<UnitReport>, calls: CallStats) -> Self {
+    pub(crate) fn of(units: Vec<UnitReport>, calls: CallStats) -> Self {
         Self {
             units,
             calls,
@@ -189,20 +185,20 @@ impl TableDone {
 
 /// Everything a table's job is given beside its plan.
 #[derive(Clone)]
-pub(super) struct Surroundings {
-    pub(super) lake: Arc<Lake>,
-    pub(super) bounds: Bounds,
-    pub(super) context: RunContext,
-    pub(super) account_name: Option<Arc<str>>,
+pub(crate) struct Surroundings {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) bounds: Bounds,
+    pub(crate) context: RunContext,
+    pub(crate) account_name: Option<Arc<str>>,
     /// Log streams that were named and are there.
-    pub(super) streams: Arc<Mutex<BTreeSet<String>>>,
+    pub(crate) streams: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Lanes whose logs are read at once: each holds events that wait to be sorted.
 const LOG_LANES: usize = 6;
 
 /// Exports every table, and adds what became of it to the report.
-pub(super) async fn export_tables(
+pub(crate) async fn export_tables(
     context: &RunContext,
     lake: &Arc<Lake>,
     bounds: &Bounds,
@@ -315,7 +311,7 @@ async fn export_table(
 }
 
 /// The units of a table that was not read, noted in its manifest and told of in the report.
-pub(super) async fn unread_tables(
+pub(crate) async fn unread_tables(
     around: &Surroundings,
     dataset: Dataset,
     lane: &Lane,
@@ -325,7 +321,7 @@ pub(super) async fn unread_tables(
     let mut units = Vec::new();
     for (table, days) in units_of(&around.context, dataset, lane) {
         if outcome != UnitOutcome::Skipped {
-            publish::note_unread(&around.lake, table, lane, &days, cause).await;
+            publish::note_unread_units(&around.lake, table, lane, &days, cause).await;
         }
         units.extend(days.into_iter().map(|day| UnitReport {
             outcome,
@@ -337,7 +333,7 @@ pub(super) async fn unread_tables(
 }
 
 /// The parts of a table's units, each with its publication delay in seconds. An inventory has none: it is whole when it is there.
-pub(super) fn parts_of(dataset: Dataset) -> BTreeMap<String, i64> {
+pub(crate) fn parts_of(dataset: Dataset) -> BTreeMap<String, i64> {
     match dataset {
         Dataset::Logs => logs::parts(),
         Dataset::Spend => spend::parts(),
@@ -346,7 +342,7 @@ pub(super) fn parts_of(dataset: Dataset) -> BTreeMap<String, i64> {
 }
 
 /// The units that a run would write of a table in a lane.
-pub(super) fn units_of(
+pub(crate) fn units_of(
     context: &RunContext,
     dataset: Dataset,
     lane: &Lane,
@@ -367,7 +363,7 @@ pub(super) fn units_of(
 }
 
 /// The tables of an account that could not be entered, in its regions as far as they are known.
-pub(super) fn tables_of_account(account_id: &str, lanes: Vec<Lane>) -> Vec<(Dataset, Lane)> {
+pub(crate) fn tables_of_account(account_id: &str, lanes: Vec<Lane>) -> Vec<(Dataset, Lane)> {
     let mut tables = Vec::new();
     let billing = AccountId::parse(account_id).zip(Region::parse(spend::BILLING_REGION));
     tables.extend(billing.map(|(account, region)| (Dataset::Spend, Lane { account, region })));
@@ -380,7 +376,7 @@ pub(super) fn tables_of_account(account_id: &str, lanes: Vec<Lane>) -> Vec<(Data
 
 impl PlannedTable {
     /// The report of a table that has not been read: its plan, or why there is none.
-    pub(super) fn report(&self) -> TableReport {
+    pub(crate) fn report(&self) -> TableReport {
         let mut report = TableReport {
             dataset: self.dataset,
             account_id: self.lane.account.to_string(),

@@ -2,35 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use super::Surroundings;
 use crate::commit::{Attempt, Lake, LaneRecords};
 use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
 use crate::normalize::{ArrowError, DecodeError, RecordBatch, SCHEMA_VERSION, SchemaRef};
 use crate::report::UnitReport;
-use crate::run::day::SealedDay;
-use crate::run::lane::blocking;
-use crate::run::scope::{DayMode, LaneScope};
-use crate::run::unit::{Change, publish_unit};
+use crate::run::given::bounds::blocking;
+use crate::run::tables::Surroundings;
+use crate::run::unit::publish::{Change, publish_unit};
+use crate::run::unit::scope::{DayMode, LaneScope};
+use crate::run::unit::sealed::SealedDay;
 use crate::store::Store;
 use crate::write::{FooterKeys, Staged, UnitFile, WriteError, read_rows_of};
 
 /// What a unit holds, before it is written.
-pub(super) struct NewUnit {
-    pub(super) day: Day,
-    pub(super) mode: DayMode,
+pub(crate) struct NewUnit {
+    pub(crate) day: Day,
+    pub(crate) mode: DayMode,
     /// Its file, if it has rows.
-    pub(super) staged: Option<Staged>,
-    pub(super) complete: bool,
-    pub(super) covered: BTreeMap<String, Spans>,
+    pub(crate) staged: Option<Staged>,
+    pub(crate) complete: bool,
+    pub(crate) covered: BTreeMap<String, Spans>,
     /// The part of that in which something was refused by itself.
-    pub(super) refused: BTreeMap<String, Spans>,
-    pub(super) report: UnitReport,
+    pub(crate) refused: BTreeMap<String, Spans>,
+    pub(crate) report: UnitReport,
 }
 
 impl NewUnit {
     /// A unit that nothing was read of, for the reason its report gives.
-    pub(super) fn unread(day: Day, mode: DayMode, report: UnitReport) -> Self {
+    pub(crate) fn unread(day: Day, mode: DayMode, report: UnitReport) -> Self {
         Self {
             day,
             mode,
@@ -43,7 +43,7 @@ impl NewUnit {
     }
 
     /// A unit that could not be read.
-    pub(super) fn failed(
+    pub(crate) fn failed(
         dataset: &'static str,
         (day, lane): (Day, &Lane),
         mode: DayMode,
@@ -60,7 +60,7 @@ impl NewUnit {
 }
 
 /// Publishes the units of one table and lane, and records them.
-pub(super) async fn publish_all(
+pub(crate) async fn publish_all(
     around: &Surroundings,
     scope: &mut LaneScope,
     lane: &Lane,
@@ -97,7 +97,7 @@ pub(super) async fn publish_all(
 }
 
 /// Writes the rows of one unit to a file on its way, off the threads that serve the network. `None` when there are none.
-pub(super) async fn stage(
+pub(crate) async fn stage(
     around: &Surroundings,
     scope: &LaneScope,
     (day, lane): (Day, &Lane),
@@ -126,13 +126,13 @@ pub(super) async fn stage(
 }
 
 /// How a table's files are written.
-pub(super) struct Table {
-    pub(super) schema: fn() -> SchemaRef,
-    pub(super) sort: &'static [&'static str],
+pub(crate) struct Table {
+    pub(crate) schema: fn() -> SchemaRef,
+    pub(crate) sort: &'static [&'static str],
 }
 
 /// Hands every batch of a small file to `take`; of a file that is not there, none. `hint` says what to do about one that is broken.
-pub(in crate::run) async fn each_batch(
+pub(crate) async fn each_batch(
     store: &dyn Store,
     key: &str,
     hint: &str,
@@ -156,7 +156,7 @@ pub(in crate::run) async fn each_batch(
 }
 
 /// Notes in the manifest why units were not read; what is in place stays.
-pub(in crate::run) async fn note_unread(
+pub(crate) async fn note_unread_units(
     lake: &Lake,
     dataset: &'static str,
     lane: &Lane,
@@ -186,7 +186,7 @@ pub(in crate::run) async fn note_unread(
 }
 
 /// The report of a unit that was read: written if it has rows, else empty.
-pub(super) fn read_unit(
+pub(crate) fn read_unit(
     scope: &LaneScope,
     (day, lane): (Day, &Lane),
     staged: Option<&Staged>,

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
-use super::{Surroundings, TableDone};
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
 use crate::config::{Asks, Range, billing_selections};
@@ -23,16 +21,18 @@ use crate::normalize::{
 };
 use crate::plan::{LanePlan, Scope, kept, plan_lane};
 use crate::report::UnitReport;
-use crate::run::pipeline::RunContext;
-use crate::run::place::Place;
-use crate::run::scope::{DayMode, LaneScope};
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
+use crate::run::tables::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
+use crate::run::tables::{Surroundings, TableDone};
+use crate::run::unit::scope::{DayMode, LaneScope};
 use crate::store::Store;
 
 /// Where `AWS/Billing` is published, for all regions.
 ///
 /// # Source
 /// `CloudWatch` user guide, "Create a billing alarm".
-pub(super) const BILLING_REGION: &str = "us-east-1";
+pub(crate) const BILLING_REGION: &str = "us-east-1";
 
 const NAMESPACE: &str = "AWS/Billing";
 
@@ -42,7 +42,7 @@ const NAMESPACE: &str = "AWS/Billing";
 /// As for the namespace in `config/publication.rs`.
 const DELAY_SECONDS: i64 = DAY_SECONDS;
 
-pub(super) fn parts() -> BTreeMap<String, i64> {
+pub(crate) fn parts() -> BTreeMap<String, i64> {
     BTreeMap::from([(NAMESPACE.to_owned(), DELAY_SECONDS)])
 }
 
@@ -66,7 +66,7 @@ const DAILY: Table = Table {
 };
 
 /// The region of an account's charges; none outside AWS's commercial partition, where the metric is not published.
-pub(in crate::run) fn billing_region(any: &Region) -> Option<Region> {
+pub(crate) fn billing_region(any: &Region) -> Option<Region> {
     (any.partition() == Partition::Aws)
         .then(|| Region::parse(BILLING_REGION))
         .flatten()
@@ -74,7 +74,7 @@ pub(in crate::run) fn billing_region(any: &Region) -> Option<Region> {
 
 /// Charges of an account, planned.
 #[derive(Debug)]
-pub(in crate::run) struct SpendJob {
+pub(crate) struct SpendJob {
     client: LaneClient,
     plan: Arc<LanePlan>,
     /// Months that are written, oldest first.
@@ -89,7 +89,7 @@ pub(in crate::run) struct SpendJob {
 
 /// The months of the days that are asked for, oldest first; and the one before while its charges are not final: they are corrected in the first
 /// days of the next, and are asked for in the same requests.
-pub(super) fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
+pub(crate) fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
     let days = context.table_days(Dataset::Spend, lane).into_iter();
     let mut months: Vec<Day> = days.map(Day::month_start).collect();
     let this = Day::containing(context.now).month_start();
@@ -110,7 +110,7 @@ struct Month {
 
 impl SpendJob {
     /// Finds the series of charges and plans the requests for them.
-    pub(super) async fn plan(
+    pub(crate) async fn plan(
         client: LaneClient,
         place: &Place,
         context: &RunContext,
@@ -183,15 +183,15 @@ impl SpendJob {
         })
     }
 
-    pub(super) fn plan_of(&self) -> &LanePlan {
+    pub(crate) fn plan_of(&self) -> &LanePlan {
         &self.plan
     }
 
-    pub(super) fn has_matched(&self) -> bool {
+    pub(crate) fn has_matched(&self) -> bool {
         !self.plan.series.is_empty() || self.months.iter().all(|m| m.mode == DayMode::Held)
     }
 
-    pub(super) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
+    pub(crate) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
         let (now_read, stats) = self.read(around).await;
         let context = &around.context;
         let delays = parts();

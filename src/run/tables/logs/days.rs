@@ -17,21 +17,21 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ROWS: usize = 8_192;
 
 /// The finished file of a day, with its first and last event, ms since the epoch.
-pub(super) struct DayFile {
-    pub(super) staged: Staged,
-    pub(super) first: i64,
-    pub(super) last: i64,
+pub(crate) struct DayFile {
+    pub(crate) staged: Staged,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
 }
 
 /// Writes sorted events to a file a day.
-pub(super) struct DayWriter {
-    pub(super) staging: PathBuf,
-    pub(super) lane: Lane,
-    pub(super) account_name: Option<Arc<str>>,
-    pub(super) plan_hash: String,
-    pub(super) wanted: BTreeSet<Day>,
+pub(crate) struct DayWriter {
+    pub(crate) staging: PathBuf,
+    pub(crate) lane: Lane,
+    pub(crate) account_name: Option<Arc<str>>,
+    pub(crate) plan_hash: String,
+    pub(crate) wanted: BTreeSet<Day>,
     /// Days of which some group was refused.
-    pub(super) incomplete: BTreeSet<Day>,
+    pub(crate) incomplete: BTreeSet<Day>,
 }
 
 /// A day's file while events are added.
@@ -48,7 +48,7 @@ struct OpenDay {
 }
 
 impl DayWriter {
-    pub(super) fn write(&self, sorted: SortedEvents) -> Result<BTreeMap<Day, DayFile>, WriteError> {
+    pub(crate) fn write(&self, sorted: SortedEvents) -> Result<BTreeMap<Day, DayFile>, WriteError> {
         let mut files = BTreeMap::new();
         let mut open: Option<OpenDay> = None;
         for event in sorted {

@@ -55,11 +55,11 @@ pub struct DoctorReport {
     /// In the order they were made.
     pub checks: Vec<Check>,
     #[serde(skip)]
-    pub(super) without_credentials: bool,
+    pub(crate) without_credentials: bool,
 }
 
 impl Check {
-    pub(super) fn new(
+    pub(crate) fn new(
         subject: impl Into<String>,
         check: &str,
         state: CheckState,
@@ -75,18 +75,18 @@ impl Check {
         }
     }
 
-    pub(super) fn ok(subject: impl Into<String>, check: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn ok(subject: impl Into<String>, check: &str, detail: impl Into<String>) -> Self {
         Self::new(subject, check, CheckState::Ok, detail)
     }
 
-    pub(super) fn failed(subject: impl Into<String>, check: &str, cause: &Cause) -> Self {
+    pub(crate) fn failed(subject: impl Into<String>, check: &str, cause: &Cause) -> Self {
         Self {
             remedy: cause.hint.clone(),
             ..Self::new(subject, check, CheckState::Failed, cause.message.clone())
         }
     }
 
-    pub(super) fn of_store(check: &str, error: &StoreError, state: CheckState) -> Self {
+    pub(crate) fn of_store(check: &str, error: &StoreError, state: CheckState) -> Self {
         let usual = || "check destination.url, its permissions and its disk".to_owned();
         Self {
             remedy: error.hint.clone().or_else(|| Some(usual())),
@@ -94,7 +94,7 @@ impl Check {
         }
     }
 
-    pub(super) fn add(mut self, to: impl Into<String>, statement: &Statement) -> Self {
+    pub(crate) fn add(mut self, to: impl Into<String>, statement: &Statement) -> Self {
         self.statement = Some(StatementToAdd {
             to: to.into(),
             statement: serde_json::json!(statement),

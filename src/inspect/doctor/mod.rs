@@ -7,18 +7,20 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use self::account::account_checks;
 use self::destination::destination;
-pub use self::report::{Check, CheckState, DoctorReport, StatementToAdd};
-use super::accounts::{base_session, found_in, joined};
-use super::pipeline::{RunContext, RunError};
 use crate::aws::{BaseSession, caller, enter};
 use crate::iam::Grants;
 use crate::model::{Cause, CauseKind};
 use crate::report::counted;
+use crate::run::enter::accounts::{found_in, joined};
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
+use crate::run::given::place::base_session;
+
+pub use self::report::{Check, CheckState, DoctorReport, StatementToAdd};
 
 /// Looks at everything a run of this configuration needs.
 ///

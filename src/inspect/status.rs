@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::accounts::with_accounts;
-use super::pipeline::{RunContext, RunError};
-use super::place::Place;
-use super::tables::{parts_of, tables_of_account};
 use crate::commit::{Attempt, LaneRecords, UnitState};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::lake::layout;
 use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
 use crate::report::{grouped, printable};
+use crate::run::enter::accounts::with_accounts;
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
+use crate::run::given::place::{Place, known_lanes};
+use crate::run::tables::{parts_of, tables_of_account};
 use crate::store::{Store, StoreError};
 
 /// How whole the days of every account are.
@@ -213,20 +214,6 @@ async fn add_lane(
         }
     }
     Ok(())
-}
-
-/// Every lane a manifest speaks of.
-pub(super) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
-    let mut lanes = BTreeSet::new();
-    // Charges are in one region, which need not be one that is read.
-    for table in [layout::METRICS, layout::LOGS, layout::INSTANCES] {
-        let entries = store.list(&layout::manifests(table)).await?;
-        let of_table = entries
-            .iter()
-            .filter_map(|e| layout::parse_manifest(table, &e.key));
-        lanes.extend(of_table.map(|(_, lane)| lane));
-    }
-    Ok(lanes)
 }
 
 impl StatusReport {

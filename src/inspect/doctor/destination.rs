@@ -2,17 +2,17 @@
 
 use bytes::Bytes;
 
-use super::report::{Check, CheckState, DoctorReport};
 use crate::commit::DOCTOR;
 use crate::config::{Destination, ExportConfig};
 use crate::iam::Grants;
+use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
 use crate::lake::layout;
 use crate::model::{Cause, CauseKind};
-use crate::run::pipeline::RunContext;
-use crate::run::place::Place;
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
 use crate::store::{AcquireError, Holder, Store};
 
-pub(super) async fn destination(context: &RunContext, report: &mut DoctorReport) {
+pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport) {
     let place = match Place::of(context).await {
         Ok(place) => place,
         Err(error) => {

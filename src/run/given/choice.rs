@@ -185,24 +185,24 @@ impl LaneChoice {
     }
 
     /// For which time a lane is asked, if it is.
-    pub(super) fn window(&self, lane: &Lane) -> Option<TimeWindow> {
+    pub(crate) fn window(&self, lane: &Lane) -> Option<TimeWindow> {
         let account = || self.accounts.get(&lane.account);
         self.lanes.get(lane).or_else(account).copied()
     }
 
     /// The same of a table beside metrics.
-    pub(super) fn table_window(&self, dataset: Dataset, lane: &Lane) -> Option<TimeWindow> {
+    pub(crate) fn table_window(&self, dataset: Dataset, lane: &Lane) -> Option<TimeWindow> {
         let account = || self.accounts.get(&lane.account);
         let table = self.tables.get(&(dataset, lane.clone()));
         table.or_else(account).copied()
     }
 
     /// Whether everything behind a monitoring account's links in this region is wanted.
-    pub(super) fn has_links_of(&self, monitoring: &Lane) -> bool {
+    pub(crate) fn has_links_of(&self, monitoring: &Lane) -> bool {
         self.links.contains_key(monitoring)
     }
 
-    pub(super) fn has_account(&self, account: &AccountId) -> bool {
+    pub(crate) fn has_account(&self, account: &AccountId) -> bool {
         let mut lanes = self
             .lanes
             .keys()

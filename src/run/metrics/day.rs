@@ -5,12 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::old::{Key, OldError, OldRuns, key};
-use super::pipeline::RunContext;
-use super::scope::DayMode;
-use crate::commit::NewFile;
 use crate::fetch::BatchStats;
-use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps,
     UnitOutcome, iso_seconds,
@@ -19,11 +14,14 @@ use crate::normalize::{
     DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
 };
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
+use crate::run::unit::old::{OldError, OldRuns, RunKey, key_of};
+use crate::run::unit::scope::DayMode;
+use crate::run::unit::sealed::SealedDay;
 use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError};
 
 /// One unit while it is made.
 #[derive(Debug)]
-pub(super) struct DayBook {
+pub(crate) struct DayBook {
     day: Day,
     mode: DayMode,
     plan_hash: Arc<str>,
@@ -51,51 +49,22 @@ pub(super) struct DayBook {
     failure: Option<Cause>,
 }
 
-/// A unit whose rows are all in, with its verified file if it has rows.
-#[derive(Debug)]
-pub(super) struct SealedDay {
-    pub(super) day: Day,
-    pub(super) mode: DayMode,
-    pub(super) staged: Option<Staged>,
-    /// Everything asked for is in the file.
-    pub(super) complete: bool,
-    /// What was asked and answered, by namespace.
-    pub(super) covered: BTreeMap<String, Spans>,
-    /// The part of that in which something was refused by itself.
-    pub(super) refused: BTreeMap<String, Spans>,
-    /// When the oldest answer in it was read.
-    pub(super) read_at: i64,
-    /// As far as it is known before publishing.
-    pub(super) report: UnitReport,
-}
-
 /// What all days of a lane share when they are sealed.
 #[derive(Debug)]
-pub(super) struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     /// What was asked and answered, by namespace.
-    pub(super) covered: &'a BTreeMap<String, Spans>,
+    pub(crate) covered: &'a BTreeMap<String, Spans>,
     /// When the oldest answer was read.
-    pub(super) read_at: i64,
+    pub(crate) read_at: i64,
     /// The run's clock.
-    pub(super) now: i64,
+    pub(crate) now: i64,
     /// When the lane began.
-    pub(super) started: Instant,
-}
-
-impl SealedDay {
-    /// The file for the decision whether it may be published.
-    pub(super) fn new_file(&self) -> Option<NewFile<'_>> {
-        self.staged.as_ref().map(|staged| NewFile {
-            staged,
-            complete: self.complete,
-            series: self.report.series_returned,
-        })
-    }
+    pub(crate) started: Instant,
 }
 
 impl DayBook {
     /// Nothing gathered yet. `old` is what the unit has, when this run adds to it.
-    pub(super) fn new(
+    pub(crate) fn new(
         day: Day,
         mode: DayMode,
         plan_hash: &Arc<str>,
@@ -129,22 +98,22 @@ impl DayBook {
     }
 
     /// Whether a window holds any second of the day.
-    pub(super) fn is_touched_by(&self, span: TimeWindow) -> bool {
+    pub(crate) fn is_touched_by(&self, span: TimeWindow) -> bool {
         self.day.start() < span.end && span.start < self.day.end()
     }
 
     /// The day of the unit.
-    pub(super) fn day(&self) -> Day {
+    pub(crate) fn day(&self) -> Day {
         self.day
     }
 
     /// Whether its file can still be made.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.mode.is_asked() && self.failure.is_none()
     }
 
     /// Counts a request whose window touches the day, and what CloudWatch remarked about it as a whole: the unit is then not complete.
-    pub(super) fn account(&mut self, stats: BatchStats, messages: &[ServiceMessage]) {
+    pub(crate) fn account(&mut self, stats: BatchStats, messages: &[ServiceMessage]) {
         self.requests.add(stats);
         for message in messages {
             self.request_messages = true;
@@ -153,7 +122,7 @@ impl DayBook {
     }
 
     /// Notes what CloudWatch remarked about one query.
-    pub(super) fn remark(&mut self, messages: &[ServiceMessage], series: &str) {
+    pub(crate) fn remark(&mut self, messages: &[ServiceMessage], series: &str) {
         for message in messages {
             let entry = self.messages.entry(message.clone()).or_default();
             entry.0 += 1;
@@ -162,7 +131,7 @@ impl DayBook {
     }
 
     /// Marks the day as lost; one that is not asked has nothing to lose.
-    pub(super) fn fail(&mut self, cause: &Cause) {
+    pub(crate) fn fail(&mut self, cause: &Cause) {
         if self.is_open() {
             self.failure = Some(cause.clone());
             self.file = None;
@@ -172,7 +141,7 @@ impl DayBook {
     }
 
     /// Notes a query of a namespace that was refused by itself, for a window.
-    pub(super) fn refuse(&mut self, namespace: &str, span: TimeWindow, refused: &RefusedQuery) {
+    pub(crate) fn refuse(&mut self, namespace: &str, span: TimeWindow, refused: &RefusedQuery) {
         if !self.mode.is_asked() {
             return;
         }
@@ -186,7 +155,7 @@ impl DayBook {
     }
 
     /// Adds a run of new points; runs come in the table's sort order.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         identity: &Arc<RunIdentity>,
         timestamps: Timestamps,
@@ -212,7 +181,11 @@ impl DayBook {
     }
 
     fn merge(&mut self, run: DecodedRun) -> Result<(), OldError> {
-        if self.pending.first().is_some_and(|p| key(p) != key(&run)) {
+        if self
+            .pending
+            .first()
+            .is_some_and(|p| key_of(p) != key_of(&run))
+        {
             self.settle_pending()?;
         }
         self.pending.push(run);
@@ -222,7 +195,7 @@ impl DayBook {
     /// Writes what is there before the pending runs, then these, merged with what is there of the same series and statistic.
     fn settle_pending(&mut self) -> Result<(), OldError> {
         let pending = std::mem::take(&mut self.pending);
-        let Some(wanted) = pending.first().map(key) else {
+        let Some(wanted) = pending.first().map(key_of) else {
             return Ok(());
         };
         self.emit_old(|there| *there < wanted)?;
@@ -243,7 +216,7 @@ impl DayBook {
     }
 
     /// Writes what is there as long as `wanted` says so.
-    fn emit_old(&mut self, wanted: impl Fn(&Key) -> bool) -> Result<(), OldError> {
+    fn emit_old(&mut self, wanted: impl Fn(&RunKey) -> bool) -> Result<(), OldError> {
         while let Some(old) = &mut self.old {
             if !old.peek()?.is_some_and(|there| wanted(&there)) {
                 break;
@@ -322,7 +295,7 @@ impl DayBook {
     }
 
     /// Closes and verifies the file.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         mut self,
         lane: &Lane,
         series_asked: u64,
@@ -423,56 +396,6 @@ impl DayBook {
                 (outcome, cause)
             }
             DayMode::Replace | DayMode::Merge | DayMode::Join => (UnitOutcome::Empty, None),
-        }
-    }
-}
-
-/// The units of a lane that could not be read at all.
-pub(super) fn unread_units(
-    lane: &Lane,
-    outcome: UnitOutcome,
-    cause: &Cause,
-    context: &RunContext,
-) -> Vec<UnitReport> {
-    let unit = |day: Day| UnitReport {
-        outcome,
-        cause: Some(cause.clone()),
-        ..UnitReport::of(day, lane, context.now)
-    };
-    context.days_of(lane).into_iter().map(unit).collect()
-}
-
-impl UnitReport {
-    /// A unit of metrics of which nothing is known yet.
-    fn of(day: Day, lane: &Lane, now: i64) -> Self {
-        Self::of_table(layout::METRICS, day, lane, now)
-    }
-
-    /// The same of any table.
-    pub(super) fn of_table(dataset: &'static str, day: Day, lane: &Lane, now: i64) -> Self {
-        Self {
-            dataset,
-            date: day.to_string(),
-            account_id: lane.account.to_string(),
-            region: lane.region.to_string(),
-            outcome: UnitOutcome::Failed,
-            complete: false,
-            provisional: now < day.end(),
-            unchanged: false,
-            rows: 0,
-            series_asked: 0,
-            series_returned: 0,
-            file: None,
-            bytes: 0,
-            sha256: None,
-            first_ts: None,
-            last_ts: None,
-            requests: BatchStats::default(),
-            seconds: 0.0,
-            cause: None,
-            refused: Vec::new(),
-            refused_queries: 0,
-            messages: Vec::new(),
         }
     }
 }

@@ -5,10 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::day::{DayBook, Reading, SealedDay};
-use super::old::OldRuns;
-use super::pipeline::RunContext;
-use super::scope::LaneScope;
 use crate::fetch::{BatchStats, Fetched};
 use crate::lake::layout;
 use crate::model::{
@@ -17,10 +13,15 @@ use crate::model::{
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
 use crate::report::RefusedQuery;
+use crate::run::given::context::RunContext;
+use crate::run::metrics::day::{DayBook, Reading};
+use crate::run::unit::old::OldRuns;
+use crate::run::unit::scope::LaneScope;
+use crate::run::unit::sealed::SealedDay;
 
 /// The days of one lane.
 #[derive(Debug)]
-pub(super) struct LaneSink {
+pub(crate) struct LaneSink {
     plan: Arc<LanePlan>,
     days: Vec<DayBook>,
     /// By series of the plan: the span of the points received.
@@ -38,7 +39,7 @@ type Pieces = Vec<(crate::model::Period, QueryPoints)>;
 
 impl LaneSink {
     /// A book for every day of the scope. `old` holds, by day, local copies of the units that are added to.
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &Arc<LanePlan>,
         scope: &LaneScope,
         account_name: Option<&Arc<str>>,
@@ -79,19 +80,19 @@ impl LaneSink {
     }
 
     /// What the lane's requests took.
-    pub(super) fn stats(&self) -> BatchStats {
+    pub(crate) fn stats(&self) -> BatchStats {
         self.stats
     }
 
     /// Marks every day that is not yet lost.
-    pub(super) fn fail_all(&mut self, cause: &Cause) {
+    pub(crate) fn fail_all(&mut self, cause: &Cause) {
         for book in &mut self.days {
             book.fail(cause);
         }
     }
 
     /// Takes all batches of a group, in plan order. Returns whether any day can still be completed.
-    pub(super) fn take_group(&mut self, group: &Group, fetched: Vec<Fetched>) -> bool {
+    pub(crate) fn take_group(&mut self, group: &Group, fetched: Vec<Fetched>) -> bool {
         let plan = Arc::clone(&self.plan);
         let mut table: Vec<Vec<Pieces>> = plan.series[group.series.clone()]
             .iter()
@@ -210,14 +211,14 @@ impl LaneSink {
     }
 
     /// Adds every series of the plan, with what was seen of it, to `catalog`.
-    pub(super) fn note_series(&self, catalog: &mut Catalog) {
+    pub(crate) fn note_series(&self, catalog: &mut Catalog) {
         for (planned, seen) in self.plan.series.iter().zip(&self.seen) {
             merge_seen(catalog, planned.series.metric.clone(), *seen);
         }
     }
 
     /// Closes and verifies every day.
-    pub(super) fn seal(&mut self, started: Instant) -> Vec<SealedDay> {
+    pub(crate) fn seal(&mut self, started: Instant) -> Vec<SealedDay> {
         let asked = self.plan.series.len() as u64;
         let plan = Arc::clone(&self.plan);
         // What was not published when the oldest answer was read is not known.

@@ -6,39 +6,41 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
-use super::pipeline::{PlannedLane, RunContext};
-use super::place::Place;
-use super::prepare::{Listing, UnplannedLane, ready_lane, within_limits};
 use crate::aws::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};
 use crate::report::{FleetReport, LinkReport, SharedSeries};
+use crate::run::enter::regions::UnplannedLane;
+use crate::run::given::bounds::within_limits;
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
+use crate::run::metrics::plan::{Listing, ready_lane};
+use crate::run::metrics::planned::PlannedLane;
 
 /// What the links of monitoring accounts lead to.
 #[derive(Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     /// The accounts behind them, each once in a region.
-    pub(super) lanes: Vec<LinkedLane>,
+    pub(crate) lanes: Vec<LinkedLane>,
     /// What is to be said of them.
-    pub(super) fleet: FleetReport,
+    pub(crate) fleet: FleetReport,
 }
 
 /// A linked account in one region.
-pub(super) struct LinkedLane {
-    pub(super) lane: Lane,
+pub(crate) struct LinkedLane {
+    pub(crate) lane: Lane,
     /// The monitoring account.
-    pub(super) through: AccountId,
+    pub(crate) through: AccountId,
     client: LaneClient,
-    pub(super) metrics: Vec<MetricId>,
+    pub(crate) metrics: Vec<MetricId>,
     stats: CallStats,
 }
 
 /// The lanes that a run reads itself, and those whose links it follows.
-pub(super) fn wanted_and_monitoring(
+pub(crate) fn wanted_and_monitoring(
     lanes: Vec<UnplannedLane>,
     context: &RunContext,
 ) -> (Vec<UnplannedLane>, Vec<UnplannedLane>) {
@@ -58,7 +60,7 @@ pub(super) fn wanted_and_monitoring(
 
 /// Lists what is linked to monitoring accounts: each account once, through the first that sees it, and not at all where it is read directly.
 /// `own` are the lanes that were asked without a link, and whether each can be read.
-pub(super) async fn follow_links(
+pub(crate) async fn follow_links(
     monitoring: Vec<UnplannedLane>,
     own: BTreeMap<Lane, bool>,
     context: &RunContext,
@@ -160,7 +162,7 @@ fn remarks(config: &ExportConfig) -> Vec<String> {
 }
 
 /// Plans the linked lanes.
-pub(super) async fn plan_linked(
+pub(crate) async fn plan_linked(
     lanes: Vec<LinkedLane>,
     place: &Place,
     context: &RunContext,

@@ -5,15 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::catalog::widen_catalog;
-use super::pipeline::RunContext;
-use super::scope::LaneScope;
-use super::sink::LaneSink;
-use super::unit::{Change, publish_unit};
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
@@ -22,32 +16,38 @@ use crate::model::{Cause, Day, UnitOutcome};
 use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
 use crate::report::UnitReport;
+use crate::run::given::bounds::{blocking, stopped};
+use crate::run::given::context::RunContext;
+use crate::run::metrics::catalog::widen_catalog;
+use crate::run::metrics::scatter::LaneSink;
+use crate::run::unit::publish::{Change, publish_unit};
+use crate::run::unit::scope::LaneScope;
 use crate::store::StoreError;
 
 /// What a lane needs.
-pub(super) struct LaneJob {
-    pub(super) client: LaneClient,
-    pub(super) plan: Arc<LanePlan>,
-    pub(super) scope: LaneScope,
+pub(crate) struct LaneJob {
+    pub(crate) client: LaneClient,
+    pub(crate) plan: Arc<LanePlan>,
+    pub(crate) scope: LaneScope,
     /// Answers of an interrupted run, and where this one's are kept.
-    pub(super) spool: Spool,
-    pub(super) account_name: Option<Arc<str>>,
-    pub(super) lake: Arc<Lake>,
-    pub(super) bound: Arc<Semaphore>,
-    pub(super) encoders: Arc<Semaphore>,
-    pub(super) budget: LaneBudget,
-    pub(super) context: RunContext,
+    pub(crate) spool: Spool,
+    pub(crate) account_name: Option<Arc<str>>,
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) bound: Arc<Semaphore>,
+    pub(crate) encoders: Arc<Semaphore>,
+    pub(crate) budget: LaneBudget,
+    pub(crate) context: RunContext,
     /// When the clock read `context.now`.
-    pub(super) planned: Instant,
+    pub(crate) planned: Instant,
 }
 
 /// What a lane took and left.
-pub(super) struct LaneDone {
-    pub(super) get_metric_data: BatchStats,
-    pub(super) seconds: f64,
-    pub(super) units: Vec<UnitReport>,
+pub(crate) struct LaneDone {
+    pub(crate) get_metric_data: BatchStats,
+    pub(crate) seconds: f64,
+    pub(crate) units: Vec<UnitReport>,
     /// What went wrong that is about the lane and no unit of it.
-    pub(super) cause: Option<Cause>,
+    pub(crate) cause: Option<Cause>,
 }
 
 /// Units of a lane on their way into the lake at once; the store bounds them over all lanes.
@@ -57,7 +57,7 @@ const UNITS_AT_ONCE: usize = 4;
 const GRACE: Duration = Duration::from_secs(4);
 
 /// Exports one lane. Whatever goes wrong is in the units.
-pub(super) async fn export_lane(mut job: LaneJob) -> LaneDone {
+pub(crate) async fn export_lane(mut job: LaneJob) -> LaneDone {
     let started = Instant::now();
     let (old, broken) = match old_units(&job).await {
         Ok(old) => (old, None),
@@ -270,28 +270,4 @@ async fn fetch_and_write(
         }
     }
     Ok(None)
-}
-
-/// A signal, or the loss of the lock.
-pub(super) async fn stopped(context: &RunContext, lake: &Lake) -> Cause {
-    tokio::select! {
-        () = context.stop.cancelled() => Cause::stopped(),
-        () = lake.lost().cancelled() => Cause::lock_lost(),
-    }
-}
-
-/// Encoding and files stay off the threads that serve the network, no more at once than there are cores: more would only hold more
-/// rows in memory.
-pub(super) async fn blocking<T: Send + 'static>(
-    encoders: &Semaphore,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let _one = encoders
-        .acquire()
-        .await
-        .expect("the encoders' bound is never closed");
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::day::SealedDay;
-use super::old::OldRuns;
-use super::pipeline::RunContext;
-use super::scope::{DayMode, LaneScope};
 use crate::commit::{
     Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
 };
@@ -15,12 +11,16 @@ use crate::lake::layout;
 use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
 use crate::normalize::SCHEMA_VERSION;
 use crate::report::UnitReport;
+use crate::run::given::context::RunContext;
+use crate::run::unit::old::OldRuns;
+use crate::run::unit::scope::{DayMode, LaneScope};
+use crate::run::unit::sealed::SealedDay;
 use crate::store::StoreError;
 use crate::write::checksum;
 
 /// What a unit's end changes in the manifest.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// It is in place.
     Commit(Committed),
     /// It is not.
@@ -33,7 +33,7 @@ pub(super) enum Change {
 const GRACE: Duration = Duration::from_secs(4);
 
 /// Publishes one unit, or does not, and says what is to be recorded.
-pub(super) async fn publish_unit(
+pub(crate) async fn publish_unit(
     lake: &Lake,
     context: &RunContext,
     scope: &LaneScope,

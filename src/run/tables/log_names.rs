@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::LogsJob;
 use crate::aws::CallStats;
 use crate::config::ExportConfig;
 use crate::fetch::try_pattern;
 use crate::model::{CauseKind, Dataset};
-use crate::run::pipeline::{RunContext, RunError};
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
 use crate::run::tables::PlannedTable;
+use crate::run::tables::logs::LogsJob;
 
 /// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
 /// match nothing.
 ///
 /// # Errors
 /// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
-pub(in crate::run) async fn check_logs(
+pub(crate) async fn check_logs(
     tables: &[PlannedTable],
     context: &RunContext,
 ) -> Result<Vec<String>, RunError> {
@@ -86,10 +87,7 @@ async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Res
 }
 
 /// Streams that are named and that no group has.
-pub(in crate::run) fn unknown_streams(
-    config: &ExportConfig,
-    found: &BTreeSet<String>,
-) -> Vec<String> {
+pub(crate) fn unknown_streams(config: &ExportConfig, found: &BTreeSet<String>) -> Vec<String> {
     let named = config
         .logs
         .iter()

@@ -1,16 +1,16 @@
 //! One account: its role, its regions, and each permission in use.
 
-use super::report::{Check, CheckState};
 use crate::aws::{CallStats, Entered, LaneClient, Probe, Reader};
 use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
 use crate::fetch::{log_groups, try_pattern};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
+use crate::inspect::doctor::report::{Check, CheckState};
 use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
 use crate::report::printable;
-use crate::run::prepare::regions_of;
-use crate::run::tables::billing_region;
+use crate::run::enter::regions::regions_of;
+use crate::run::tables::spend::billing_region;
 
-pub(super) async fn account_checks(
+pub(crate) async fn account_checks(
     entered: Entered,
     config: &ExportConfig,
     who: Option<&str>,

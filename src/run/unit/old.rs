@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 
-use arrow_array::RecordBatch;
-
 use crate::model::{MetricId, Statistic};
-use crate::normalize::{DecodedRun, decode_runs};
+use crate::normalize::{DecodedRun, RecordBatch, decode_runs};
 use crate::write::{FileFacts, WriteError, read_facts, read_rows};
 
 /// Why what is there cannot be merged with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OldError {
+pub(crate) enum OldError {
     /// It cannot be read, or the new file not written.
     #[error(transparent)]
     File(#[from] WriteError),
@@ -22,7 +20,7 @@ pub(super) enum OldError {
 }
 
 /// The runs of a file, in order, each whole.
-pub(super) struct OldRuns {
+pub(crate) struct OldRuns {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, WriteError>> + Send>,
     next: VecDeque<DecodedRun>,
     facts: FileFacts,
@@ -35,9 +33,9 @@ impl fmt::Debug for OldRuns {
 }
 
 /// What rows are sorted by, above their time.
-pub(super) type Key = (MetricId, Statistic);
+pub(crate) type RunKey = (MetricId, Statistic);
 
-pub(super) fn key(run: &DecodedRun) -> Key {
+pub(crate) fn key_of(run: &DecodedRun) -> RunKey {
     (
         run.identity.series.metric.clone(),
         run.identity.statistic.clone(),
@@ -46,7 +44,7 @@ pub(super) fn key(run: &DecodedRun) -> Key {
 
 impl OldRuns {
     /// Opens a unit's file.
-    pub(super) fn open(path: &Path) -> Result<Self, OldError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, OldError> {
         Ok(Self {
             facts: read_facts(path)?,
             batches: Box::new(read_rows(path)?),
@@ -55,18 +53,18 @@ impl OldRuns {
     }
 
     /// Whether everything that was asked for is in it.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.facts.complete
     }
 
     /// The next run with its key, left where it is.
-    pub(super) fn peek(&mut self) -> Result<Option<Key>, OldError> {
+    pub(crate) fn peek(&mut self) -> Result<Option<RunKey>, OldError> {
         self.fill()?;
-        Ok(self.next.front().map(key))
+        Ok(self.next.front().map(key_of))
     }
 
     /// Takes the next run.
-    pub(super) fn take(&mut self) -> Result<Option<DecodedRun>, OldError> {
+    pub(crate) fn take(&mut self) -> Result<Option<DecodedRun>, OldError> {
         self.fill()?;
         Ok(self.next.pop_front())
     }

@@ -20,7 +20,7 @@ const LISTED_SECONDS: i64 = 13 * DAY_SECONDS;
 
 /// Which known series a run asks for beside those it discovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// None: discovery sees all that can have a point in the window.
     None,
     /// Those with a point since this second: `DescribeInstances` forgets an instance within the hour, its points are a day's.
@@ -30,7 +30,7 @@ pub(super) enum Known {
 }
 
 /// What discovery cannot see of a window.
-pub(super) fn known_beside(window: TimeWindow, selections: &[Selection], now: i64) -> Known {
+pub(crate) fn known_beside(window: TimeWindow, selections: &[Selection], now: i64) -> Known {
     let by_instances = |s: &Selection| matches!(s.source, Source::Ec2(_));
     if window.is_empty() {
         Known::None
@@ -45,7 +45,7 @@ pub(super) fn known_beside(window: TimeWindow, selections: &[Selection], now: i6
 }
 
 /// The metrics of a catalog that a run asks for.
-pub(super) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
+pub(crate) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
     let wanted = |seen: Seen| match known {
         Known::None => false,
         Known::Since(start) => seen.is_some_and(|(_, last)| last >= start * 1_000_000),
@@ -58,7 +58,7 @@ pub(super) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
 }
 
 /// The catalog of a lane, with the bytes it was read from; empty when there is none.
-pub(super) async fn read_catalog(
+pub(crate) async fn read_catalog(
     store: &dyn Store,
     lane: &Lane,
 ) -> Result<(Catalog, Option<Bytes>), Cause> {
@@ -84,7 +84,7 @@ pub(super) async fn read_catalog(
 }
 
 /// Adds to the catalog of a lane what `note` notes, and writes it when that changed it.
-pub(super) async fn widen_catalog(
+pub(crate) async fn widen_catalog(
     lake: &Lake,
     lane: &Lane,
     account_name: Option<&str>,

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pipeline::RunContext;
 use crate::commit::{Committed, LaneRecords, old_file};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
 use crate::lake::layout;
 use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
 use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
+use crate::run::given::context::RunContext;
 use crate::store::{Store, StoreError};
 
 /// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
@@ -20,15 +20,15 @@ const LOOK_BACK_DAYS: i64 = 15;
 
 /// What a table asks of its lanes.
 #[derive(Clone, Debug)]
-pub(super) struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// The table.
-    pub(super) dataset: &'static str,
+    pub(crate) dataset: &'static str,
     /// What a unit of the lane is meant to hold.
-    pub(super) plan_hash: String,
+    pub(crate) plan_hash: String,
     /// Every part of a unit that is covered by itself, with its publication delay in seconds: the namespaces of metrics.
-    pub(super) delays: &'a BTreeMap<String, i64>,
+    pub(crate) delays: &'a BTreeMap<String, i64>,
     /// The parts that are asked, each with its periods in seconds.
-    pub(super) asked: BTreeMap<&'a str, BTreeSet<i64>>,
+    pub(crate) asked: BTreeMap<&'a str, BTreeSet<i64>>,
 }
 
 impl<'a> Subject<'a> {
@@ -40,7 +40,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Metrics.
-    pub(super) fn metrics(config: &'a ExportConfig, account_name: Option<&str>) -> Self {
+    pub(crate) fn metrics(config: &'a ExportConfig, account_name: Option<&str>) -> Self {
         let mut asked: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
         for selection in &config.selections {
             let period = match selection.asks.period {
@@ -61,24 +61,24 @@ impl<'a> Subject<'a> {
 
 /// What is asked of a lane.
 #[derive(Clone, Debug)]
-pub(super) struct LaneScope {
+pub(crate) struct LaneScope {
     /// The table.
-    pub(super) dataset: &'static str,
+    pub(crate) dataset: &'static str,
     /// The parts of a unit, with their publication delays.
-    pub(super) delays: BTreeMap<String, i64>,
+    pub(crate) delays: BTreeMap<String, i64>,
     /// By namespace.
-    pub(super) windows: Scope,
+    pub(crate) windows: Scope,
     /// Every day that is asked or stands in the range, in order.
-    pub(super) days: Vec<(Day, DayMode)>,
+    pub(crate) days: Vec<(Day, DayMode)>,
     /// What is known of the lane's units.
-    pub(super) records: LaneRecords,
+    pub(crate) records: LaneRecords,
     /// What a unit of the lane is meant to hold.
-    pub(super) plan_hash: String,
+    pub(crate) plan_hash: String,
 }
 
 /// What becomes of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DayMode {
+pub(crate) enum DayMode {
     /// All of it is asked: a new file takes the old one's place.
     Replace,
     /// A part of it is asked, and joins what is there.
@@ -93,19 +93,19 @@ pub(super) enum DayMode {
 
 impl DayMode {
     /// Whether points of the day are wanted.
-    pub(super) fn is_asked(self) -> bool {
+    pub(crate) fn is_asked(self) -> bool {
         matches!(self, Self::Replace | Self::Merge | Self::Join)
     }
 
     /// Whether the new file has the rows of the old one as well.
-    pub(super) fn adds(self) -> bool {
+    pub(crate) fn adds(self) -> bool {
         matches!(self, Self::Merge | Self::Join)
     }
 }
 
 impl LaneScope {
     /// Everything from the first second asked to the last.
-    pub(super) fn hull(&self) -> TimeWindow {
+    pub(crate) fn hull(&self) -> TimeWindow {
         let nothing = TimeWindow { start: 0, end: 0 };
         self.windows
             .values()
@@ -113,7 +113,7 @@ impl LaneScope {
     }
 
     /// The time of a day in which something was refused before, and that is not asked now.
-    pub(super) fn still_refused(&self, day: Day) -> BTreeMap<String, Spans> {
+    pub(crate) fn still_refused(&self, day: Day) -> BTreeMap<String, Spans> {
         let before = self.records.committed(day).into_iter();
         let beside = |(part, spans): (&String, &Spans)| {
             let left = match self.windows.get(part) {
@@ -126,7 +126,7 @@ impl LaneScope {
     }
 
     /// Whether nothing of what is there was refused, as far as it stays; `old` says so of its file.
-    pub(super) fn was_complete(&self, day: Day, mode: DayMode, old: bool) -> bool {
+    pub(crate) fn was_complete(&self, day: Day, mode: DayMode, old: bool) -> bool {
         let before = self.records.committed(day);
         match mode {
             DayMode::Merge if before.is_some_and(|c| !c.refused.is_empty()) => {
@@ -144,7 +144,7 @@ impl LaneScope {
 ///
 /// # Errors
 /// The store's: without the manifest it is not known what is there.
-pub(super) async fn lane_scope(
+pub(crate) async fn lane_scope(
     context: &RunContext,
     store: &dyn Store,
     lane: &Lane,

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use super::accounts::base_session;
-use super::pipeline::{RunContext, RunError};
-use super::status::known_lanes;
 use crate::aws::{BaseSession, StorageClient};
 use crate::commit::Scratch;
 use crate::config::Destination;
 use crate::lake::layout;
 use crate::model::Lane;
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
 use crate::store::{LocalStore, S3Store, Store, StoreError};
 
 /// Where a run reads and writes.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) scratch: Scratch,
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) scratch: Scratch,
     /// The base session, when the destination already needed it.
     session: Option<BaseSession>,
     /// The lanes the lake had when somebody first asked.
@@ -30,7 +29,7 @@ pub(super) struct Place {
 
 impl Place {
     /// A local destination calls nothing; a bucket needs the base credentials.
-    pub(super) async fn of(context: &RunContext) -> Result<Self, RunError> {
+    pub(crate) async fn of(context: &RunContext) -> Result<Self, RunError> {
         let config = &context.config;
         match &config.destination {
             Destination::Local(root) => Ok(Self {
@@ -58,14 +57,14 @@ impl Place {
     }
 
     /// Every lane the lake has something of, listed once.
-    pub(super) async fn known_lanes(&self) -> Result<&BTreeSet<Lane>, StoreError> {
+    pub(crate) async fn known_lanes(&self) -> Result<&BTreeSet<Lane>, StoreError> {
         self.known
             .get_or_try_init(|| known_lanes(&*self.store))
             .await
     }
 
     /// The base session, loaded once.
-    pub(super) async fn session(&self, context: &RunContext) -> Result<BaseSession, RunError> {
+    pub(crate) async fn session(&self, context: &RunContext) -> Result<BaseSession, RunError> {
         match &self.session {
             Some(session) => Ok(session.clone()),
             None => base_session(context).await,
@@ -92,4 +91,24 @@ fn folder_of(lake: &str) -> String {
         .iter()
         .take(8)
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Every lane a manifest speaks of.
+pub(crate) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
+    let mut lanes = BTreeSet::new();
+    // Charges are in one region, which need not be one that is read.
+    for table in [layout::METRICS, layout::LOGS, layout::INSTANCES] {
+        let entries = store.list(&layout::manifests(table)).await?;
+        let of_table = entries
+            .iter()
+            .filter_map(|e| layout::parse_manifest(table, &e.key));
+        lanes.extend(of_table.map(|(_, lane)| lane));
+    }
+    Ok(lanes)
+}
+
+pub(crate) async fn base_session(context: &RunContext) -> Result<BaseSession, RunError> {
+    BaseSession::load(&context.origin, &context.config.limits)
+        .await
+        .map_err(RunError::Credentials)
 }

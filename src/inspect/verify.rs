@@ -1,19 +1,22 @@
 //! Every file of a lake against what the manifests say of it, and the time that no unit covers.
 
+use crate::run::unit::old::{OldError, RunKey, key_of};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::old::OldRuns;
-use super::pipeline::{RunContext, RunError};
-use super::place::Place;
 use crate::commit::{Committed, LaneRecords};
 use crate::config::point;
 use crate::lake::layout;
 use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
 use crate::normalize::TableCheck;
 use crate::report::{grouped, printable};
+use crate::run::given::context::RunContext;
+use crate::run::given::error::RunError;
+use crate::run::given::place::Place;
+use crate::run::unit::old::OldRuns;
 use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
 
@@ -246,7 +249,7 @@ fn check_table_file(
     (day, lane): (Day, &Lane),
     file: &crate::commit::FileRecord,
     faults: &mut Vec<String>,
-) -> Result<(u64, u64), super::old::OldError> {
+) -> Result<(u64, u64), OldError> {
     let (bytes, sha256) = checksum(path)?;
     if bytes != file.bytes || sha256 != file.sha256 {
         faults.push("its checksum is not the one that was recorded".to_owned());
@@ -270,7 +273,7 @@ fn check_file(
     lane: &Lane,
     file: &crate::commit::FileRecord,
     faults: &mut Vec<String>,
-) -> Result<(u64, u64), super::old::OldError> {
+) -> Result<(u64, u64), OldError> {
     let (bytes, sha256) = checksum(path)?;
     if (bytes, sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
         faults.push(format!(
@@ -280,12 +283,12 @@ fn check_file(
     }
     let mut runs = OldRuns::open(path)?;
     let mut rows = 0_u64;
-    let mut last: Option<(super::old::Key, i64)> = None;
+    let mut last: Option<(RunKey, i64)> = None;
     let (mut unsorted, mut twice, mut outside, mut foreign) = (0_u64, 0_u64, 0_u64, 0_u64);
     let (start, end) = (day.start() * 1_000_000, day.end() * 1_000_000);
     while let Some(run) = runs.take()? {
         rows += run.timestamps.len() as u64;
-        let key = super::old::key(&run);
+        let key = key_of(&run);
         foreign += u64::from(
             crate::model::series_id(lane, &run.identity.series.metric) != run.identity.series.id,
         );

@@ -1,0 +1,13 @@
+//! What looks and changes nothing: which accounts there are, what is selected, how whole a lake is, and whether everything is allowed.
+
+mod accounts;
+mod discovery;
+mod doctor;
+mod status;
+mod verify;
+
+pub use accounts::{AccountList, ListedAccount, accounts};
+pub use discovery::{DiscoverReport, DiscoveredLane, DiscoveredMetric, discover};
+pub use doctor::{Check, CheckState, DoctorReport, StatementToAdd, doctor};
+pub use status::{AccountStatus, ShortUnit, StatusReport, status};
+pub use verify::{Fault, Gap, VerifyReport, verify};

@@ -1,0 +1,8 @@
+//! What a run is given: its configuration and range, its destination, its bounds, and how it may fail.
+
+pub(crate) mod bounds;
+pub(crate) mod choice;
+pub(crate) mod context;
+pub(crate) mod error;
+pub(crate) mod place;
+pub(crate) mod remarks;
