@@ -12,12 +12,11 @@ use cwlake::config::{
 };
 use cwlake::emulator::{Emulator, World};
 use cwlake::fetch::Page;
+use cwlake::lake::table::{METRICS, SCHEMA_VERSION};
 use cwlake::model::{
     AccountId, Day, Dimension, Lane, MetricId, Period, Region, Series, Statistic, TimeWindow,
 };
-use cwlake::normalize::{
-    METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, plain_rows,
-};
+use cwlake::normalize::{MetricRows, RunIdentity, plain_rows, schema_of};
 use cwlake::plan::{Scope, plan_lane};
 use cwlake::run::{RunContext, export};
 use cwlake::telemetry::Progress;
@@ -119,8 +118,8 @@ fn normalizing_and_writing(c: &mut Criterion) {
     };
     group.bench_function("write a page as Parquet, run by run", |b| {
         b.iter(|| {
-            let schema = metrics_schema();
-            let mut file = RunFile::create(&path, &schema, &METRICS_SORT, footer).expect("created");
+            let schema = schema_of(&METRICS);
+            let mut file = RunFile::create(&path, &schema, METRICS.sort, footer).expect("created");
             file.write(&runs).expect("written");
             black_box(file.finish(true).expect("finished"))
         });
@@ -128,8 +127,8 @@ fn normalizing_and_writing(c: &mut Criterion) {
     let plain = plain_rows(&runs).expect("repeated");
     group.bench_function("write a page as Parquet, stock writer", |b| {
         b.iter(|| {
-            let mut file =
-                UnitFile::create(&path, metrics_schema(), &METRICS_SORT, footer).expect("created");
+            let mut file = UnitFile::create(&path, schema_of(&METRICS), METRICS.sort, footer)
+                .expect("created");
             file.write(&plain).expect("written");
             black_box(file.finish(true).expect("finished"))
         });

@@ -112,7 +112,7 @@ fn written_files(folder: &Path, report: &RunReport, dataset: &str) -> Vec<PathBu
     report
         .units
         .iter()
-        .filter(|u| u.dataset == dataset)
+        .filter(|u| u.table.name == dataset)
         .filter_map(|u| u.file.as_ref())
         .map(|f| folder.join(f))
         .collect()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::lake::table::METRICS;
 use crate::lake::{format, layout};
 
 use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
@@ -168,7 +169,7 @@ impl Lake {
             .and_then(|()| std::fs::write(&probe, b"cwlake"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|e| StoreError::io("writing to", &staging, &e))?;
-        self.store.prove_writable(layout::METRICS).await?;
+        self.store.prove_writable(METRICS.name).await?;
         if is_new {
             self.store
                 .put(layout::FORMAT, format::marker().into())

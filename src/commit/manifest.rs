@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::lake::layout;
+use crate::lake::table::Table;
+use crate::lake::{UnitId, layout};
 use crate::model::{Cause, DAY_SECONDS, Day, Lane, Spans, UnitOutcome};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
@@ -191,7 +192,7 @@ struct MonthFile {
 /// The records of one lane, by day; read and written a month at a time.
 #[derive(Clone, Debug)]
 pub struct LaneRecords {
-    dataset: &'static str,
+    table: &'static Table,
     lane: Lane,
     months: BTreeMap<String, BTreeMap<Day, UnitRecord>>,
     changed: std::collections::BTreeSet<String>,
@@ -199,9 +200,9 @@ pub struct LaneRecords {
 
 impl LaneRecords {
     /// None known yet.
-    pub fn new(dataset: &'static str, lane: Lane) -> Self {
+    pub fn new(table: &'static Table, lane: Lane) -> Self {
         Self {
-            dataset,
+            table,
             lane,
             months: BTreeMap::new(),
             changed: std::collections::BTreeSet::new(),
@@ -222,10 +223,10 @@ impl LaneRecords {
             if self.months.contains_key(&month) {
                 continue;
             }
-            let key = layout::manifest(self.dataset, &month, &self.lane);
+            let key = layout::manifest(self.table, &month, &self.lane);
             let units = match store.get(&key).await? {
                 None => BTreeMap::new(),
-                Some(body) => parse(self.dataset, &month, &self.lane, &body)?,
+                Some(body) => parse(self.table, &month, &self.lane, &body)?,
             };
             self.months.insert(month, units);
         }
@@ -286,13 +287,13 @@ impl LaneRecords {
             let units = self.months.get(&month).into_iter().flatten();
             let file = MonthFile {
                 manifest_version: VERSION,
-                dataset: self.dataset.to_owned(),
+                dataset: self.table.name.to_owned(),
                 account_id: self.lane.account.to_string(),
                 region: self.lane.region.to_string(),
                 month: month.clone(),
                 units: units.map(|(d, r)| (d.to_string(), r.clone())).collect(),
             };
-            let key = layout::manifest(self.dataset, &month, &self.lane);
+            let key = layout::manifest(self.table, &month, &self.lane);
             let json = serde_json::to_vec_pretty(&file).unwrap_or_default();
             store.put(&key, Bytes::from(json)).await?;
             self.changed.remove(&month);
@@ -303,14 +304,14 @@ impl LaneRecords {
 
 /// Reads a month's file and makes sure that it speaks of this lane and month alone: files are removed by its word.
 fn parse(
-    dataset: &str,
+    table: &'static Table,
     month: &str,
     lane: &Lane,
     body: &[u8],
 ) -> Result<BTreeMap<Day, UnitRecord>, StoreError> {
     let refuse = |message: String| StoreError {
         kind: StoreErrorKind::Refused,
-        doing: format!("reading {}", layout::manifest(dataset, month, lane)),
+        doing: format!("reading {}", layout::manifest(table, month, lane)),
         message,
         hint: Some("move the file away: its units are then read from CloudWatch again".to_owned()),
     };
@@ -328,7 +329,7 @@ fn parse(
         &*file.account_id,
         &*file.region,
         &*file.month,
-    ) != (dataset, account, region, month)
+    ) != (table.name, account, region, month)
     {
         return Err(refuse("it is the manifest of something else".to_owned()));
     }
@@ -337,8 +338,9 @@ fn parse(
         let day = Day::parse(&text).filter(|day| day.month() == month);
         let day =
             day.ok_or_else(|| refuse(format!("'{}' is no day of it", text.escape_debug())))?;
-        let ours =
-            |f: &FileRecord| layout::parse_unit(dataset, &f.name) == Some((day, lane.clone()));
+        let ours = |f: &FileRecord| {
+            layout::parse_unit(table, &f.name) == Some(UnitId::new(table, day, lane))
+        };
         if let Some(file) = record
             .committed
             .iter()
@@ -358,6 +360,7 @@ fn parse(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::table::METRICS;
     use crate::model::{AccountId, DAY_SECONDS, Region, TimeWindow};
     use crate::store::MemoryStore;
 
@@ -437,7 +440,7 @@ mod tests {
             account: AccountId::parse("111122223333").expect("id"),
             region: Region::parse("us-east-1").expect("region"),
         };
-        let mut records = LaneRecords::new("metrics", lane.clone());
+        let mut records = LaneRecords::new(&METRICS, lane.clone());
         let days = || [day(), day().plus(30)].into_iter();
         records.read(&store, days()).await.expect("read");
         records.commit(day(), committed(&[("A", 0, 24)]));
@@ -459,7 +462,7 @@ mod tests {
             keys,
             ["_cwlake/manifest/metrics/2026-11/111122223333_us-east-1.json"]
         );
-        let mut again = LaneRecords::new("metrics", lane);
+        let mut again = LaneRecords::new(&METRICS, lane);
         again.read(&store, days()).await.expect("read");
         assert_eq!(again.committed(day()), Some(&committed(&[("A", 0, 24)])));
         assert_eq!(
@@ -477,12 +480,12 @@ mod tests {
             account: AccountId::parse("111122223333").expect("id"),
             region: Region::parse("us-east-1").expect("region"),
         };
-        let key = layout::manifest("metrics", "2026-11", &lane);
+        let key = layout::manifest(&METRICS, "2026-11", &lane);
         store
             .put(&key, Bytes::from_static(b"{"))
             .await
             .expect("put");
-        let mut records = LaneRecords::new("metrics", lane);
+        let mut records = LaneRecords::new(&METRICS, lane);
         assert!(records.read(&store, [day()].into_iter()).await.is_err());
     }
 }

@@ -73,6 +73,16 @@ pub struct ExportConfig {
 }
 
 impl ExportConfig {
+    /// Whether a lake of it has a dataset, whatever the flags ask for.
+    pub fn configures(&self, dataset: Dataset) -> bool {
+        match dataset {
+            Dataset::Metrics => !self.namespaces.is_empty(),
+            Dataset::Instances => self.instances,
+            Dataset::Logs => !self.logs.is_empty(),
+            Dataset::Spend => self.spend.is_some(),
+        }
+    }
+
     /// Names what a unit of this account is meant to hold: it changes with the selections, the account's alias and the schema.
     pub fn plan_hash(&self, account_name: Option<&str>, schema_version: u32) -> String {
         short_hash(&format!(

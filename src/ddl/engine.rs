@@ -1,7 +1,7 @@
 //! What differs from engine to engine.
 
 use super::Names;
-use crate::normalize::ColumnKind;
+use crate::lake::table::ColumnKind;
 
 /// Who reads the lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
-use super::tables::{projection, tables};
+use super::tables::{key, projection, tables};
 use super::{DdlError, Names, location};
 use crate::config::ExportConfig;
+use crate::lake::table::Table;
 
 /// A column, or a partition key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,28 +79,28 @@ pub fn glue_tables(config: &ExportConfig, names: &Names) -> Result<Vec<GlueTable
         name: name.to_owned(),
         kind: kind.to_owned(),
     };
-    let table = |table: super::tables::Table| {
+    let table = |table: &'static Table| {
         let location = format!("{root}/{}/", table.name);
         let mut parameters = BTreeMap::from([
             ("EXTERNAL".to_owned(), "TRUE".to_owned()),
             ("classification".to_owned(), "parquet".to_owned()),
         ]);
         let mut partition_keys = Vec::new();
-        if let Some((key, _)) = table.folders.key() {
+        if let Some((key, _)) = key(table.partition) {
             partition_keys.push(column(key, "string"));
-            parameters.extend(projection(table.folders, names, &location));
+            parameters.extend(projection(table.partition, names, &location));
         }
         GlueTable {
             name: table.name.to_owned(),
             columns: table
                 .columns
                 .iter()
-                .map(|(name, kind)| column(name, Engine::Glue.type_of(*kind)))
+                .map(|c| column(c.name, Engine::Glue.type_of(c.kind)))
                 .collect(),
             partition_keys,
             location,
             parameters,
         }
     };
-    Ok(tables(config).into_iter().map(table).collect())
+    Ok(tables(config).map(table).collect())
 }

@@ -3,82 +3,35 @@
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
-use crate::lake::layout;
-use crate::normalize::{
-    ColumnKind, SchemaRef, columns, instances_schema, logs_schema, metrics_schema, series_schema,
-    spend_intraday_schema, spend_schema,
-};
+use crate::lake::table::{Column, Partition, TABLES, Table};
 
-/// A table of the lake.
-pub(super) struct Table {
-    pub(super) name: &'static str,
-    pub(super) columns: Vec<(String, ColumnKind)>,
-    /// What its files lie in folders of.
-    pub(super) folders: Folders,
+/// The key of a table's folders and the form of its values, as Java spells it.
+pub(super) fn key(partition: Partition) -> Option<(&'static str, &'static str)> {
+    let form = match partition {
+        Partition::Month => "yyyy-MM",
+        Partition::None | Partition::Day => "yyyy-MM-dd",
+    };
+    Some((partition.key()?, form))
 }
 
-/// What the files of a table lie in folders of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folders {
-    /// None.
-    None,
-    /// Days: `dt=2026-11-20`.
-    Days,
-    /// Months: `month=2026-11`.
-    Months,
+fn unit(partition: Partition) -> &'static str {
+    match partition {
+        Partition::Month => "MONTHS",
+        Partition::None | Partition::Day => "DAYS",
+    }
 }
 
-impl Folders {
-    /// The key and the form of its values, as Java spells it.
-    pub(super) fn key(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::None => None,
-            Self::Days => Some(("dt", "yyyy-MM-dd")),
-            Self::Months => Some(("month", "yyyy-MM")),
-        }
-    }
-
-    fn unit(self) -> &'static str {
-        if self == Self::Months {
-            "MONTHS"
-        } else {
-            "DAYS"
-        }
-    }
-
-    /// The first value that is looked for.
-    fn first(self, names: &Names) -> String {
-        match self {
-            Self::Months => names.first_day.month(),
-            _ => names.first_day.to_string(),
-        }
+/// The first value that is looked for.
+fn first(partition: Partition, names: &Names) -> String {
+    match partition {
+        Partition::Month => names.first_day.month(),
+        Partition::None | Partition::Day => names.first_day.to_string(),
     }
 }
 
 /// Every table that the lake of a configuration has.
-pub(super) fn tables(config: &ExportConfig) -> Vec<Table> {
-    let table = |name, schema: SchemaRef, folders| Table {
-        name,
-        columns: columns(&schema),
-        folders,
-    };
-    let mut tables = Vec::new();
-    if !config.namespaces.is_empty() {
-        tables.push(table(layout::METRICS, metrics_schema(), Folders::Days));
-        tables.push(table(layout::SERIES, series_schema(), Folders::None));
-    }
-    if config.instances {
-        tables.push(table(layout::INSTANCES, instances_schema(), Folders::Days));
-    }
-    if !config.logs.is_empty() {
-        tables.push(table(layout::LOGS, logs_schema(), Folders::Days));
-    }
-    if config.spend.is_some() {
-        tables.push(table(layout::SPEND, spend_schema(), Folders::Months));
-        let schema = spend_intraday_schema();
-        tables.push(table(layout::SPEND_INTRADAY, schema, Folders::Months));
-    }
-    tables
+pub(super) fn tables(config: &ExportConfig) -> impl Iterator<Item = &'static Table> {
+    TABLES.into_iter().filter(|t| config.configures(t.dataset))
 }
 
 pub(super) fn statements(
@@ -92,13 +45,13 @@ pub(super) fn statements(
         all.push(Statement {
             name: table.name.to_owned(),
             sql: match engine {
-                Engine::Athena | Engine::Glue => athena(&table, names, root),
-                Engine::Trino => trino(&table, names, root),
-                Engine::Spark => spark(&table, names, root),
-                Engine::Duckdb => duckdb(&table, names, root),
+                Engine::Athena | Engine::Glue => athena(table, names, root),
+                Engine::Trino => trino(table, names, root),
+                Engine::Spark => spark(table, names, root),
+                Engine::Duckdb => duckdb(table, names, root),
             },
         });
-        if table.folders.key().is_some() && engine == Engine::Spark {
+        if key(table.partition).is_some() && engine == Engine::Spark {
             all.push(Statement {
                 name: format!("{} partitions", table.name),
                 sql: format!("MSCK REPAIR TABLE {}", engine.qualified(names, table.name)),
@@ -125,8 +78,7 @@ fn schema(engine: Engine, names: &Names, root: &str) -> Statement {
 }
 
 fn list(engine: Engine, table: &Table) -> String {
-    let column =
-        |(name, kind): &(String, ColumnKind)| format!("  {name} {}", engine.type_of(*kind));
+    let column = |c: &Column| format!("  {} {}", c.name, engine.type_of(c.kind));
     let columns: Vec<String> = table.columns.iter().map(column).collect();
     columns.join(",\n")
 }
@@ -140,12 +92,12 @@ fn athena(table: &Table, names: &Names, root: &str) -> String {
         Engine::Athena.qualified(names, table.name),
         list(Engine::Athena, table)
     );
-    if let Some((key, _)) = table.folders.key() {
+    if let Some((key, _)) = key(table.partition) {
         sql += &format!("PARTITIONED BY ({key} string)\n");
     }
     sql += &format!("STORED AS PARQUET\nLOCATION '{location}'\n");
-    if table.folders.key().is_some() {
-        let properties: Vec<String> = projection(table.folders, names, &location)
+    if key(table.partition).is_some() {
+        let properties: Vec<String> = projection(table.partition, names, &location)
             .iter()
             .map(|(key, value)| format!("  '{key}' = '{value}'"))
             .collect();
@@ -155,8 +107,12 @@ fn athena(table: &Table, names: &Names, root: &str) -> String {
 }
 
 /// Partition projection: no partition has to be registered, and none is listed that a query does not ask for.
-pub(super) fn projection(folders: Folders, names: &Names, location: &str) -> Vec<(String, String)> {
-    let Some((key, format)) = folders.key() else {
+pub(super) fn projection(
+    partition: Partition,
+    names: &Names,
+    location: &str,
+) -> Vec<(String, String)> {
+    let Some((key, format)) = key(partition) else {
         return Vec::new();
     };
     let of = |what: &str| format!("projection.{key}.{what}");
@@ -164,9 +120,9 @@ pub(super) fn projection(folders: Folders, names: &Names, location: &str) -> Vec
         ("projection.enabled".to_owned(), "true".to_owned()),
         (of("type"), "date".to_owned()),
         (of("format"), format.to_owned()),
-        (of("range"), format!("{},NOW", folders.first(names))),
+        (of("range"), format!("{},NOW", first(partition, names))),
         (of("interval"), "1".to_owned()),
-        (of("interval.unit"), folders.unit().to_owned()),
+        (of("interval.unit"), unit(partition).to_owned()),
         (
             "storage.location.template".to_owned(),
             format!("{location}{key}=${{{key}}}/"),
@@ -181,15 +137,15 @@ fn trino(table: &Table, names: &Names, root: &str) -> String {
     let location = format!("{}/{}/", quoted(root), table.name);
     let mut properties = format!("  format = 'PARQUET',\n  external_location = '{location}'");
     let mut remark = "";
-    if let Some((key, format)) = table.folders.key() {
+    if let Some((key, format)) = key(table.partition) {
         // Without that setting Trino refuses the properties of projection.
         remark = "-- The catalog needs hive.partition-projection-enabled=true\n";
         columns += &format!(
             ",\n  {key} varchar WITH (\n    partition_projection_type = 'DATE',\n    partition_projection_format = '{format}',\n    \
              partition_projection_range = ARRAY['{}', 'NOW'],\n    partition_projection_interval = 1,\n    \
              partition_projection_interval_unit = '{}'\n  )",
-            table.folders.first(names),
-            table.folders.unit()
+            first(table.partition, names),
+            unit(table.partition)
         );
         properties += &format!(
             ",\n  partitioned_by = ARRAY['{key}'],\n  partition_projection_enabled = true,\n  \
@@ -205,7 +161,7 @@ fn trino(table: &Table, names: &Names, root: &str) -> String {
 fn spark(table: &Table, names: &Names, root: &str) -> String {
     let mut columns = list(Engine::Spark, table);
     let mut partitioned = String::new();
-    if let Some((key, _)) = table.folders.key() {
+    if let Some((key, _)) = key(table.partition) {
         columns += &format!(",\n  {key} STRING");
         partitioned = format!("PARTITIONED BY ({key})\n");
     }
@@ -219,23 +175,24 @@ fn spark(table: &Table, names: &Names, root: &str) -> String {
 
 /// The columns are named and typed, so that a lake without a file of some kind reads as well as any.
 fn duckdb(table: &Table, names: &Names, root: &str) -> String {
-    let column = |(name, kind): &(String, ColumnKind)| {
-        format!("  {name}::{} AS {name}", Engine::Duckdb.type_of(*kind))
+    let column = |c: &Column| {
+        let (name, kind) = (c.name, Engine::Duckdb.type_of(c.kind));
+        format!("  {name}::{kind} AS {name}")
     };
     let mut columns: Vec<String> = table.columns.iter().map(column).collect();
     let mut partitions = "";
-    match table.folders {
-        Folders::None => {}
-        Folders::Days => {
+    match table.partition {
+        Partition::None => {}
+        Partition::Day => {
             columns.push("  dt::DATE AS dt".to_owned());
             partitions = ", hive_partitioning = true, hive_types = {'dt': DATE}";
         }
-        Folders::Months => {
+        Partition::Month => {
             columns.push("  month::VARCHAR AS month".to_owned());
             partitions = ", hive_partitioning = true, hive_types = {'month': VARCHAR}";
         }
     }
-    let below = if table.folders == Folders::None {
+    let below = if table.partition == Partition::None {
         "*"
     } else {
         "**/*"

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
+use crate::lake::table::INSTANCES;
 use crate::model::Statistic;
-use crate::normalize::{columns, instances_schema};
 
 /// What a series is told by, beside its dimensions.
 const SERIES: &str =
@@ -38,8 +38,7 @@ fn view(engine: Engine, names: &Names, name: &str, body: &str) -> Statement {
 
 /// Every instance as it was described last, also those that are gone: what metrics of the past are joined with.
 fn instances_latest(engine: Engine, names: &Names) -> Statement {
-    let columns = columns(&instances_schema());
-    let columns: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    let columns: Vec<&str> = INSTANCES.columns.iter().map(|c| c.name).collect();
     let columns = columns.join(", ");
     let body = format!(
         "SELECT\n  {columns},\n  dt AS last_seen\nFROM (\n  SELECT\n    {columns}, dt,\n    \

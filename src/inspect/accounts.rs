@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use crate::config::RegionChoice;
-use crate::report::{LeftOutAccount, printable};
-use crate::run::enter::accounts::{found_in, joined};
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::given::place::base_session;
+
+use crate::report::{LeftOutAccount, printable};
+use crate::run::enter::accounts::{found_in, joined};
 
 /// Every account a configuration stands for.
 #[derive(Clone, Debug, Serialize)]

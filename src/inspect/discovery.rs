@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::discover as discover_lane;
-use crate::discover::{Found, linked_series};
-use crate::model::{Cause, Lane};
-use crate::report::{FleetReport, close_accounts, grouped, lane_notes, printable};
 use crate::run::enter::accounts::entered_accounts;
 use crate::run::enter::regions::UnplannedLane;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
+
+use futures_util::{StreamExt, stream};
+
+use crate::config::{ExportConfig, PeriodChoice, Selection};
+use crate::discover::{Found, linked_series};
+use crate::model::{Cause, Lane};
+use crate::report::{FleetReport, close_accounts, grouped, lane_notes, printable};
 use crate::run::given::remarks::{remarks, unmatched};
 use crate::run::metrics::linked::{LinkedLane, follow_links, wanted_and_monitoring};
 

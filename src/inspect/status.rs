@@ -1,18 +1,19 @@
 //! How whole a lake is, read from its manifests: complete, provisional, partial or missing, per account and day.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commit::{Attempt, LaneRecords, UnitState};
-use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
-use crate::lake::layout;
-use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
-use crate::report::{grouped, printable};
+use crate::lake::table::tables_of;
 use crate::run::enter::accounts::with_accounts;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::commit::{Attempt, LaneRecords, UnitState};
+use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
+use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
+use crate::report::{grouped, printable};
 use crate::run::given::place::{Place, known_lanes};
 use crate::run::tables::{parts_of, tables_of_account};
 use crate::store::{Store, StoreError};
@@ -181,16 +182,16 @@ async fn add_lane(
     status: &mut AccountStatus,
     totals: &mut BTreeMap<&'static str, u64>,
 ) -> Result<(), StoreError> {
-    let mut records = LaneRecords::new(dataset.name(), lane.clone());
+    // Tables of one dataset are written together: the one that people read speaks for all.
+    let table = tables_of(dataset)
+        .next()
+        .expect("every dataset has a table");
+    let mut records = LaneRecords::new(table, lane.clone());
     records.read(store, range.touched_days()).await?;
     let delays = delays_of(context, dataset);
     for day in range.touched_days() {
         // A month's charges are one unit.
-        let unit = if layout::is_monthly(dataset.name()) {
-            day.month_start()
-        } else {
-            day
-        };
+        let unit = table.partition.unit_of(day);
         // The inventory is as of the day of the run: no run can have that of another.
         if dataset == Dataset::Instances && records.get(unit).is_none() {
             continue;

@@ -1,22 +1,25 @@
 //! Every file of a lake against what the manifests say of it, and the time that no unit covers.
 
-use crate::run::unit::old::{OldError, RunKey, key_of};
-
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commit::{Committed, LaneRecords};
 use crate::config::point;
-use crate::lake::layout;
-use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
+use crate::lake::table::unit_tables;
+use crate::lake::table::{LOGS, METRICS, Table};
+use crate::lake::{UnitId, layout};
 use crate::normalize::TableCheck;
-use crate::report::{grouped, printable};
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::given::place::Place;
 use crate::run::unit::old::OldRuns;
+use crate::run::unit::old::{OldError, RunKey, key_of};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::commit::{Committed, LaneRecords};
+use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
+use crate::report::{grouped, printable};
 use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
 
@@ -54,7 +57,8 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// Table.
-    pub dataset: &'static str,
+    #[serde(rename = "dataset")]
+    pub table: &'static Table,
     /// Account.
     pub account_id: String,
     /// Region.
@@ -89,7 +93,7 @@ pub async fn verify(
         gaps: Vec::new(),
     };
     let scratch = place.scratch.verify_folder();
-    for table in layout::UNIT_TABLES {
+    for table in unit_tables() {
         verify_table(context, store, table, range, &scratch, &mut report).await?;
     }
     let _ = std::fs::remove_dir_all(&scratch);
@@ -99,24 +103,17 @@ pub async fn verify(
 async fn verify_table(
     context: &RunContext,
     store: &dyn Store,
-    table: &'static str,
+    table: &'static Table,
     range: Option<TimeWindow>,
     scratch: &std::path::Path,
     report: &mut VerifyReport,
 ) -> Result<(), StoreError> {
-    let name = table.split('_').next().unwrap_or_default();
     // Tables that are not asked for by flag, and not those that are no longer configured.
-    let is_asked = context.config.datasets.iter().any(|d| d.name() == name);
+    let is_asked = context.config.datasets.contains(&table.dataset);
     if context.config.has_dataset_flag() && !is_asked {
         return Ok(());
     }
-    let of_unit = |day: Day| {
-        if layout::is_monthly(table) {
-            TimeWindow::days(day, day.next_month())
-        } else {
-            day.window()
-        }
-    };
+    let of_unit = |day: Day| table.partition.window(day);
     let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
     let mut expected = BTreeSet::new();
     for (lane, records) in all_records(context, store, table).await? {
@@ -129,7 +126,7 @@ async fn verify_table(
             report.units += 1;
             if !committed.complete {
                 report.incomplete.push(Fault {
-                    file: layout::unit(table, day, &lane),
+                    file: layout::unit(&UnitId::new(table, day, &lane)),
                     what: format!(
                         "it is not complete: {} queries were refused when it was written",
                         committed.refused_queries
@@ -148,7 +145,7 @@ async fn verify_table(
             }
         }
         // An inventory is there on the days of runs, and a month of charges is one unit.
-        if matches!(table, layout::METRICS | layout::LOGS) {
+        if [&METRICS, &LOGS].contains(&table) {
             report.gaps.extend(gaps(table, &lane, &covered));
         }
     }
@@ -156,7 +153,7 @@ async fn verify_table(
         let unit = layout::parse_unit(table, &entry.key);
         let ours = unit
             .as_ref()
-            .is_none_or(|(day, lane)| inside(*day) && wanted(context, lane));
+            .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane));
         if ours && !expected.contains(&entry.key) {
             let what = "no manifest speaks of it: the next run of its day records or replaces it";
             report.faults.push(Fault {
@@ -182,7 +179,7 @@ fn wanted(context: &RunContext, lane: &Lane) -> bool {
 async fn all_records(
     context: &RunContext,
     store: &dyn Store,
-    table: &'static str,
+    table: &'static Table,
 ) -> Result<Vec<(Lane, LaneRecords)>, StoreError> {
     let mut lanes: BTreeMap<Lane, LaneRecords> = BTreeMap::new();
     for entry in store.list(&layout::manifests(table)).await? {
@@ -204,7 +201,7 @@ async fn all_records(
 async fn verify_file(
     store: &dyn Store,
     scratch: &std::path::Path,
-    (table, day, lane): (&'static str, Day, &Lane),
+    (table, day, lane): (&'static Table, Day, &Lane),
     file: &crate::commit::FileRecord,
     report: &mut VerifyReport,
 ) -> Result<Vec<String>, StoreError> {
@@ -216,7 +213,7 @@ async fn verify_file(
     let is_copy = path.starts_with(scratch);
     let checked = tokio::task::spawn_blocking(move || {
         let mut faults = Vec::new();
-        let result = if table == layout::METRICS {
+        let result = if table.is_points() {
             check_file(&path, day, &lane, &file, &mut faults)
         } else {
             check_table_file(&path, table, (day, &lane), &file, &mut faults)
@@ -245,7 +242,7 @@ async fn verify_file(
 /// Compares a file of a table beside metrics with its record and its place.
 fn check_table_file(
     path: &std::path::Path,
-    table: &str,
+    table: &'static Table,
     (day, lane): (Day, &Lane),
     file: &crate::commit::FileRecord,
     faults: &mut Vec<String>,
@@ -325,14 +322,14 @@ fn check_file(
 }
 
 /// What is not covered between a lane's first and last committed day.
-fn gaps(table: &'static str, lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
+fn gaps(table: &'static Table, lane: &Lane, units: &BTreeMap<Day, &Committed>) -> Vec<Gap> {
     let (Some((first, _)), Some((last, newest))) =
         (units.first_key_value(), units.last_key_value())
     else {
         return Vec::new();
     };
     let gap = |namespace: Option<&String>, from: i64, to: i64| Gap {
-        dataset: table,
+        table,
         account_id: lane.account.to_string(),
         region: lane.region.to_string(),
         namespace: namespace.cloned(),
@@ -427,9 +424,10 @@ impl VerifyReport {
         }
         for gap in &self.gaps {
             let namespace = gap.namespace.as_deref().unwrap_or("everything");
-            let table = match gap.dataset {
-                layout::METRICS => String::new(),
-                other => format!("{other} "),
+            let table = if gap.table.is_points() {
+                String::new()
+            } else {
+                format!("{} ", gap.table)
             };
             let _ = writeln!(
                 out,

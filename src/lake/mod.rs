@@ -2,3 +2,7 @@
 
 pub mod format;
 pub mod layout;
+pub mod table;
+mod unit;
+
+pub use unit::UnitId;

@@ -1,27 +1,23 @@
 //! Whether the rows of a file are where they belong, and in the order they declare.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
 
 use super::decode::DecodeError;
-use super::schema::{
-    INSTANCES_SORT, LOGS_SORT, SPEND_INTRADAY_SORT, SPEND_SORT, instances_schema, logs_schema,
-    spend_intraday_schema, spend_schema,
-};
+use super::rows::Rows;
+use crate::lake::table::{ColumnKind, Table};
 use crate::model::{DAY_SECONDS, Day, Lane};
 
-/// Looks at the rows of one file of a table beside metrics, batch by batch.
+/// Looks at the rows of one file, batch by batch.
 #[derive(Debug)]
 pub struct TableCheck {
-    schema: arrow_schema::SchemaRef,
-    sort: &'static [&'static str],
+    table: &'static Table,
     lane: Lane,
-    /// Days of its unit, first and end; none for a table without a time.
-    days: Option<(Day, Day)>,
+    /// Days of its unit since the epoch; none of a table whose rows have no time, or of none of its own.
+    days: Option<Range<i64>>,
     rows: u64,
-    last: Option<Vec<Cell>>,
+    last: Option<Vec<Key>>,
     unsorted: u64,
     strange: u64,
     outside: u64,
@@ -29,29 +25,21 @@ pub struct TableCheck {
 
 /// A value that rows are sorted by. Nothing sorts last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Cell {
+enum Key {
     Number(i64),
     Text(String),
     Nothing,
 }
 
 impl TableCheck {
-    /// For a file of `table` that holds the unit of `day`.
-    pub fn new(table: &str, day: Day, lane: &Lane) -> Self {
-        let (schema, sort, days): (_, &[&str], _) = match table {
-            "logs" => (logs_schema(), &LOGS_SORT, Some((day, day.plus(1)))),
-            "spend" => (spend_schema(), &SPEND_SORT, Some((day, day.next_month()))),
-            "spend_intraday" => {
-                let month = Some((day, day.next_month()));
-                (spend_intraday_schema(), &SPEND_INTRADAY_SORT, month)
-            }
-            _ => (instances_schema(), &INSTANCES_SORT, None),
-        };
+    /// For a file of `table` that holds a unit; of a table without units its `unit` is of no meaning.
+    pub fn new(table: &'static Table, unit: Day, lane: &Lane) -> Self {
+        let window = table.partition.window(unit);
+        let days = window.start / DAY_SECONDS..window.end / DAY_SECONDS;
         Self {
-            schema,
-            sort,
+            table,
             lane: lane.clone(),
-            days,
+            days: table.time().map(|_| days),
             rows: 0,
             last: None,
             unsorted: 0,
@@ -65,31 +53,30 @@ impl TableCheck {
     /// # Errors
     /// [`DecodeError`] for another schema.
     pub fn take(&mut self, batch: &RecordBatch) -> Result<(), DecodeError> {
-        if batch.schema().fields() != self.schema.fields() {
-            return Err(DecodeError::new("it has another schema"));
-        }
-        let text = |name: &str, row: usize| {
-            let column = batch.column_by_name(name)?.as_string::<i32>();
-            column.is_valid(row).then(|| column.value(row).to_owned())
-        };
-        for row in 0..batch.num_rows() {
+        let rows = Rows::of(self.table, batch)?;
+        for row in 0..rows.len() {
             self.rows += 1;
-            let own = text("account_id", row).as_deref() == Some(self.lane.account.as_str())
-                && text("region", row).as_deref() == Some(self.lane.region.as_str());
+            let own = rows.text("account_id", row) == Some(self.lane.account.as_str())
+                && rows.text("region", row) == Some(self.lane.region.as_str());
             self.strange += u64::from(!own);
-            if let (Some((first, end)), Some(Cell::Number(day))) = (self.days, day_of(batch, row)) {
-                let days = first.start() / DAY_SECONDS..end.start() / DAY_SECONDS;
+            if let (Some(days), Some(day)) = (&self.days, self.day_of(&rows, row)) {
                 self.outside += u64::from(!days.contains(&day));
             }
-            let key: Vec<Cell> = self
-                .sort
-                .iter()
-                .map(|name| cell(batch, name, row))
-                .collect();
+            let key: Vec<Key> = self.table.sort.iter().map(|n| key(&rows, n, row)).collect();
             self.unsorted += u64::from(self.last.as_ref().is_some_and(|last| *last > key));
             self.last = Some(key);
         }
         Ok(())
+    }
+
+    /// The day a row belongs to, since the epoch.
+    fn day_of(&self, rows: &Rows<'_>, row: usize) -> Option<i64> {
+        let time = self.table.time()?;
+        let value = rows.number(time.name, row)?;
+        Some(match time.kind {
+            ColumnKind::Instant => value.div_euclid(DAY_SECONDS * 1_000_000),
+            _ => value,
+        })
     }
 
     /// Rows so far.
@@ -109,29 +96,8 @@ impl TableCheck {
     }
 }
 
-/// The day a row belongs to, as days since the epoch.
-fn day_of(batch: &RecordBatch, row: usize) -> Option<Cell> {
-    let name = ["day", "ts"]
-        .into_iter()
-        .find(|n| batch.column_by_name(n).is_some())?;
-    match cell(batch, name, row) {
-        Cell::Number(n) if name == "ts" => {
-            Some(Cell::Number(n.div_euclid(DAY_SECONDS * 1_000_000)))
-        }
-        other => Some(other),
-    }
-}
-
-fn cell(batch: &RecordBatch, name: &str, row: usize) -> Cell {
-    let Some(column) = batch.column_by_name(name).filter(|c| c.is_valid(row)) else {
-        return Cell::Nothing;
-    };
-    match column.data_type() {
-        DataType::Utf8 => Cell::Text(column.as_string::<i32>().value(row).to_owned()),
-        DataType::Date32 => Cell::Number(column.as_primitive::<Date32Type>().value(row).into()),
-        DataType::Timestamp(..) => {
-            Cell::Number(column.as_primitive::<TimestampMicrosecondType>().value(row))
-        }
-        _ => Cell::Nothing,
-    }
+fn key(rows: &Rows<'_>, name: &str, row: usize) -> Key {
+    let text = || rows.text(name, row).map(|t| Key::Text(t.to_owned()));
+    let number = || rows.number(name, row).map(Key::Number);
+    text().or_else(number).unwrap_or(Key::Nothing)
 }

@@ -8,7 +8,8 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecond
 use arrow_array::{Array, RecordBatch, StringArray};
 
 use super::metrics::RunIdentity;
-use super::schema::metrics_schema;
+use super::schema::schema_of;
+use crate::lake::table::METRICS;
 use crate::model::{Dimension, MetricId, Period, Series, Statistic};
 
 /// A file that is not one of the `metrics` table.
@@ -42,7 +43,7 @@ pub struct DecodedRun {
 /// # Errors
 /// [`DecodeError`] for another schema, or a cell that cwlake never writes.
 pub fn decode_runs(batch: &RecordBatch) -> Result<Vec<DecodedRun>, DecodeError> {
-    if batch.schema().fields() != metrics_schema().fields() {
+    if batch.schema().fields() != schema_of(&METRICS).fields() {
         return Err(DecodeError("it has another schema".to_owned()));
     }
     let column = |name: &str| {

@@ -1,17 +1,14 @@
 //! The EC2 inventory to rows, and what earlier runs of the day have seen of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
-use super::decode::{DecodeError, dimensions_of};
-use super::metrics::map_array;
-use super::schema::instances_schema;
-use crate::model::{Dimension, Instance, Lane};
+use super::decode::DecodeError;
+use super::rows::{Cell, Owner, Rows, batch_of};
+use crate::lake::table::INSTANCES;
+use crate::model::Instance;
 
 /// The inventory of one lane as one batch.
 ///
@@ -21,43 +18,29 @@ use crate::model::{Dimension, Instance, Lane};
 /// # Errors
 /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
 pub fn instances_batch(
-    lane: &Lane,
-    account_name: Option<&str>,
+    owner: Owner<'_>,
     instances: &[Instance],
 ) -> Result<RecordBatch, ArrowError> {
-    let rows = instances.len();
-    let constant = |value: Option<&str>| -> ArrayRef {
-        Arc::new(std::iter::repeat_n(value, rows).collect::<StringArray>())
-    };
-    let text = |get: fn(&Instance) -> Option<&str>| -> ArrayRef {
-        Arc::new(instances.iter().map(get).collect::<StringArray>())
-    };
-    let launched = instances.iter().map(|i| i.launch_time);
-    let launched: TimestampMicrosecondArray = launched.collect();
-    let tags: Vec<&[Dimension]> = instances.iter().map(|i| &*i.tags).collect();
-    let columns: Vec<ArrayRef> = vec![
-        constant(Some(lane.account.as_str())),
-        constant(account_name),
-        constant(Some(lane.region.as_str())),
-        text(|i| Some(&i.id)),
-        text(|i| i.instance_type.as_deref()),
-        text(|i| i.state.as_deref()),
-        text(|i| i.availability_zone.as_deref()),
-        text(|i| i.vpc_id.as_deref()),
-        text(|i| i.subnet_id.as_deref()),
-        text(|i| i.image_id.as_deref()),
-        text(|i| i.platform.as_deref()),
-        text(|i| i.architecture.as_deref()),
-        Arc::new(launched.with_timezone("UTC")),
-        text(|i| i.private_ip.as_deref()),
-        text(|i| i.public_ip.as_deref()),
-        text(|i| i.iam_profile.as_deref()),
-        Arc::new(map_array(&tags)?),
-    ];
-    RecordBatch::try_new(instances_schema(), columns)
+    batch_of(&INSTANCES, owner, instances, |i, column| match column {
+        "instance_id" => Cell::Text(&i.id),
+        "instance_type" => Cell::text(i.instance_type.as_deref()),
+        "state" => Cell::text(i.state.as_deref()),
+        "availability_zone" => Cell::text(i.availability_zone.as_deref()),
+        "vpc_id" => Cell::text(i.vpc_id.as_deref()),
+        "subnet_id" => Cell::text(i.subnet_id.as_deref()),
+        "image_id" => Cell::text(i.image_id.as_deref()),
+        "platform" => Cell::text(i.platform.as_deref()),
+        "architecture" => Cell::text(i.architecture.as_deref()),
+        "launch_time" => Cell::number(i.launch_time),
+        "private_ip" => Cell::text(i.private_ip.as_deref()),
+        "public_ip" => Cell::text(i.public_ip.as_deref()),
+        "iam_profile" => Cell::text(i.iam_profile.as_deref()),
+        "tags" => Cell::Map(&i.tags),
+        _ => Cell::Null,
+    })
 }
 
-/// Adds the instances of a batch to `known`, where they are not there yet: what was described later stands.
+/// The instances of a batch, by id.
 ///
 /// # Errors
 /// [`DecodeError`] for another schema.
@@ -65,37 +48,25 @@ pub fn decode_instances(
     batch: &RecordBatch,
     known: &mut BTreeMap<String, Instance>,
 ) -> Result<(), DecodeError> {
-    if batch.schema().fields() != instances_schema().fields() {
-        return Err(DecodeError::new("it has another schema"));
-    }
-    let text = |index: usize, row: usize| {
-        let column = batch.column(index).as_string::<i32>();
-        column.is_valid(row).then(|| column.value(row).to_owned())
-    };
-    let launched = batch.column(12).as_primitive::<TimestampMicrosecondType>();
-    let tags = batch.column(16).as_map();
-    for row in 0..batch.num_rows() {
-        let Some(id) = text(3, row) else {
-            return Err(DecodeError::missing("instance_id"));
-        };
-        if known.contains_key(&id) {
-            continue;
-        }
+    let rows = Rows::of(&INSTANCES, batch)?;
+    for row in 0..rows.len() {
+        let text = |name: &str| rows.text(name, row).map(str::to_owned);
+        let id = rows.must("instance_id", row)?.to_owned();
         let instance = Instance {
             id: id.clone(),
-            instance_type: text(4, row),
-            state: text(5, row),
-            availability_zone: text(6, row),
-            vpc_id: text(7, row),
-            subnet_id: text(8, row),
-            image_id: text(9, row),
-            platform: text(10, row),
-            architecture: text(11, row),
-            launch_time: launched.is_valid(row).then(|| launched.value(row)),
-            private_ip: text(13, row),
-            public_ip: text(14, row),
-            iam_profile: text(15, row),
-            tags: dimensions_of(tags.value(row).columns())?,
+            instance_type: text("instance_type"),
+            state: text("state"),
+            availability_zone: text("availability_zone"),
+            vpc_id: text("vpc_id"),
+            subnet_id: text("subnet_id"),
+            image_id: text("image_id"),
+            platform: text("platform"),
+            architecture: text("architecture"),
+            launch_time: rows.number("launch_time", row),
+            private_ip: text("private_ip"),
+            public_ip: text("public_ip"),
+            iam_profile: text("iam_profile"),
+            tags: rows.map("tags", row)?,
         };
         known.insert(id, instance);
     }
@@ -105,10 +76,10 @@ pub fn decode_instances(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Region};
+    use crate::model::{AccountId, Dimension, Lane, Region};
 
     #[test]
-    fn an_inventory_round_trips_and_the_later_description_stands() {
+    fn an_inventory_round_trips() {
         let lane = Lane {
             account: AccountId::parse("000122223333").expect("id"),
             region: Region::parse("us-east-1").expect("region"),
@@ -129,17 +100,15 @@ mod tests {
             id: "i-2".to_owned(),
             ..Instance::default()
         };
-        let batch =
-            instances_batch(&lane, Some("prod"), &[full.clone(), bare.clone()]).expect("built");
-        let mut known = BTreeMap::new();
-        let later = Instance {
-            state: Some("stopped".to_owned()),
-            ..bare
+        let owner = Owner {
+            lane: &lane,
+            account_name: Some("prod"),
         };
-        known.insert("i-2".to_owned(), later.clone());
+        let batch = instances_batch(owner, &[full.clone(), bare.clone()]).expect("built");
+        let mut known = BTreeMap::new();
         decode_instances(&batch, &mut known).expect("decoded");
-        assert_eq!(known.into_values().collect::<Vec<_>>(), [full, later]);
-        let other = super::super::series_batch(&lane, None, &super::super::Catalog::new());
+        assert_eq!(known.into_values().collect::<Vec<_>>(), [full, bare]);
+        let other = super::super::series_batch(owner, &super::super::Catalog::new());
         assert!(decode_instances(&other.expect("built"), &mut BTreeMap::new()).is_err());
     }
 }

@@ -2,47 +2,28 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
 use super::decode::DecodeError;
-use super::schema::logs_schema;
-use crate::model::{Lane, LogEvent};
+use super::rows::{Cell, Owner, Rows, batch_of};
+use crate::lake::table::LOGS;
+use crate::model::LogEvent;
 
 /// Events of one lane as one batch, in the order given.
 ///
 /// # Errors
 /// An [`ArrowError`] when its texts would exceed what Arrow's 32-bit offsets can hold.
-pub fn logs_batch(
-    lane: &Lane,
-    account_name: Option<&str>,
-    events: &[LogEvent],
-) -> Result<RecordBatch, ArrowError> {
-    let constant = |value: Option<&str>| -> ArrayRef {
-        Arc::new(std::iter::repeat_n(value, events.len()).collect::<StringArray>())
-    };
-    let text = |get: fn(&LogEvent) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(events.iter().map(get)))
-    };
-    let time = |get: fn(&LogEvent) -> i64| -> ArrayRef {
-        let micros = events.iter().map(|e| get(e).saturating_mul(1_000));
-        Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
-    };
-    let ids: StringArray = events.iter().map(|e| e.id.as_deref()).collect();
-    let columns: Vec<ArrayRef> = vec![
-        time(|e| e.ts),
-        time(|e| e.ingested_at),
-        constant(Some(lane.account.as_str())),
-        constant(account_name),
-        constant(Some(lane.region.as_str())),
-        text(|e| &e.group),
-        text(|e| &e.stream),
-        Arc::new(ids),
-        text(|e| &e.message),
-    ];
-    RecordBatch::try_new(logs_schema(), columns)
+pub fn logs_batch(owner: Owner<'_>, events: &[LogEvent]) -> Result<RecordBatch, ArrowError> {
+    batch_of(&LOGS, owner, events, |e, column| match column {
+        "ts" => Cell::Number(e.ts.saturating_mul(1_000)),
+        "ingested_at" => Cell::Number(e.ingested_at.saturating_mul(1_000)),
+        "log_group" => Cell::Text(&e.group),
+        "log_stream" => Cell::Text(&e.stream),
+        "event_id" => Cell::text(e.id.as_deref()),
+        "message" => Cell::Text(&e.message),
+        _ => Cell::Null,
+    })
 }
 
 /// The events of a batch, in its order.
@@ -50,34 +31,29 @@ pub fn logs_batch(
 /// # Errors
 /// [`DecodeError`] for another schema.
 pub fn decode_logs(batch: &RecordBatch) -> Result<Vec<LogEvent>, DecodeError> {
-    if batch.schema().fields() != logs_schema().fields() {
-        return Err(DecodeError::new("it has another schema"));
-    }
-    let time = |index: usize| {
-        batch
-            .column(index)
-            .as_primitive::<TimestampMicrosecondType>()
-    };
-    let text = |index: usize| batch.column(index).as_string::<i32>();
-    let (ts, ingested_at) = (time(0), time(1));
-    let (groups, streams, ids, messages) = (text(5), text(6), text(7), text(8));
-    let mut events: Vec<LogEvent> = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
-        let same = |last: Option<&Arc<str>>, column: &StringArray| match last {
-            Some(last) if **last == *column.value(row) => Arc::clone(last),
-            _ => Arc::from(column.value(row)),
+    let rows = Rows::of(&LOGS, batch)?;
+    let mut events: Vec<LogEvent> = Vec::with_capacity(rows.len());
+    for row in 0..rows.len() {
+        // Neighbours are mostly of one stream: its name is kept once.
+        let same = |last: Option<&Arc<str>>, text: &str| match last {
+            Some(last) if **last == *text => Arc::clone(last),
+            _ => Arc::from(text),
         };
-        let (group, stream) = (
-            same(events.last().map(|e| &e.group), groups),
-            same(events.last().map(|e| &e.stream), streams),
-        );
+        let millis = |name: &str| rows.number(name, row).map(|t| t.div_euclid(1_000));
+        let ts = millis("ts").ok_or_else(|| DecodeError::missing("ts"))?;
         events.push(LogEvent {
-            ts: ts.value(row).div_euclid(1_000),
-            ingested_at: ingested_at.value(row).div_euclid(1_000),
-            group,
-            stream,
-            id: ids.is_valid(row).then(|| ids.value(row).into()),
-            message: messages.value(row).into(),
+            ts,
+            ingested_at: millis("ingested_at").unwrap_or(ts),
+            group: same(
+                events.last().map(|e| &e.group),
+                rows.must("log_group", row)?,
+            ),
+            stream: same(
+                events.last().map(|e| &e.stream),
+                rows.must("log_stream", row)?,
+            ),
+            id: rows.text("event_id", row).map(Into::into),
+            message: rows.must("message", row)?.into(),
         });
     }
     Ok(events)
@@ -86,7 +62,7 @@ pub fn decode_logs(batch: &RecordBatch) -> Result<Vec<LogEvent>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Region};
+    use crate::model::{AccountId, Lane, Region};
 
     #[test]
     fn events_come_back_as_they_went() {
@@ -106,7 +82,11 @@ mod tests {
             event(1_795_000_000_123, Some("37"), "=1+1\t\u{1b}[31m<b>\0\r\n"),
             event(-5, None, ""),
         ];
-        let batch = logs_batch(&lane, None, &events).expect("built");
+        let owner = Owner {
+            lane: &lane,
+            account_name: None,
+        };
+        let batch = logs_batch(owner, &events).expect("built");
         assert_eq!(decode_logs(&batch).expect("decoded"), events);
     }
 }

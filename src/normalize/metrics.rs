@@ -10,7 +10,8 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
-use super::schema::{dimension_fields, dimensions_entry, metrics_schema};
+use super::schema::{map_entry, map_fields, schema_of};
+use crate::lake::table::METRICS;
 use crate::model::{Dimension, Lane, Period, Series, Statistic, Timestamps};
 
 /// What all points of a run share.
@@ -104,7 +105,7 @@ impl MetricRows {
     /// The rows gathered so far; none are left.
     ///
     /// # Shape
-    /// The columns of [`metrics_schema`], in the order of the rows. Timestamps and values are plain; what a run shares is run-end encoded:
+    /// The columns of [`METRICS`], in the order of the rows. Timestamps and values are plain; what a run shares is run-end encoded:
     /// its texts stand once. [`plain_rows`] repeats them.
     ///
     /// # Errors
@@ -167,7 +168,7 @@ impl MetricRows {
             )?,
             Arc::new(Float64Array::from(values)),
         ];
-        let fields = metrics_schema();
+        let fields = schema_of(&METRICS);
         let fields = fields.fields().iter().zip(&columns).map(|(field, column)| {
             Field::new(
                 field.name(),
@@ -216,7 +217,7 @@ fn run_ends<T: PartialEq>(
     Ok(Arc::new(runs))
 }
 
-/// The same rows with what runs share repeated for every row, as [`metrics_schema`] has it and readers see it.
+/// The same rows with what runs share repeated for every row, as [`METRICS`] has it and readers see it.
 ///
 /// # Errors
 /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
@@ -238,7 +239,7 @@ pub fn plain_rows(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         .iter()
         .map(plain)
         .collect::<Result<_, _>>()?;
-    RecordBatch::try_new(metrics_schema(), columns)
+    RecordBatch::try_new(schema_of(&METRICS), columns)
 }
 
 /// A map for each set of dimensions, sorted by key; empty, never null.
@@ -252,9 +253,9 @@ pub(super) fn map_array(maps: &[&[Dimension]]) -> Result<MapArray, ArrowError> {
         total += dimensions.len();
         offsets.push(i32::try_from(total).map_err(|_| ArrowError::OffsetOverflowError(total))?);
     }
-    let entries = StructArray::try_new(dimension_fields(), vec![keys, values], None)?;
+    let entries = StructArray::try_new(map_fields(), vec![keys, values], None)?;
     MapArray::try_new(
-        Arc::new(dimensions_entry()),
+        Arc::new(map_entry()),
         OffsetBuffer::new(ScalarBuffer::from(offsets)),
         entries,
         None,
@@ -355,7 +356,7 @@ mod tests {
         assert_eq!(rows.len(), 3);
         let batch = all(&mut rows);
         assert!(rows.is_empty());
-        assert_eq!(batch.schema(), metrics_schema());
+        assert_eq!(batch.schema(), schema_of(&METRICS));
         let text = |name: &str| -> Vec<Option<String>> {
             let column = batch
                 .column_by_name(name)

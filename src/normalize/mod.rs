@@ -8,6 +8,7 @@ mod instances;
 mod logs;
 mod metrics;
 mod overlay;
+mod rows;
 mod schema;
 mod series;
 mod spend;
@@ -22,11 +23,8 @@ pub use instances::{decode_instances, instances_batch};
 pub use logs::{decode_logs, logs_batch};
 pub use metrics::{MetricRows, RunIdentity, plain_rows};
 pub use overlay::overlay;
-pub use schema::{
-    ColumnKind, INSTANCES_SORT, LOGS_SORT, METRICS_SORT, SCHEMA_VERSION, SERIES_SORT,
-    SPEND_INTRADAY_SORT, SPEND_SORT, columns, instances_schema, logs_schema, metrics_schema,
-    series_schema, spend_intraday_schema, spend_schema,
-};
+pub use rows::{Cell, Owner, Rows, batch_of};
+pub use schema::schema_of;
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};
 pub use spend::{
     ChargeState, Charges, DayCharge, decode_intraday, decode_spend, intraday_batch, join_charges,

@@ -1,19 +1,14 @@
 //! The `series` table: every series of a lane that a run has ever seen, with the span of its points.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{
-    Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
 use super::decode::DecodeError;
-use super::metrics::map_array;
-use super::schema::series_schema;
-use crate::model::{Lane, MetricId, Series};
+use super::rows::{Cell, Owner, Rows, batch_of};
+use crate::lake::table::SERIES;
+use crate::model::{MetricId, Series};
 
 /// First and last timestamp of a series' points, in µs since the epoch; `None` when no export has found a point.
 pub type Seen = Option<(i64, i64)>;
@@ -37,42 +32,26 @@ pub fn merge_seen(catalog: &mut Catalog, metric: MetricId, seen: Seen) {
 ///
 /// # Errors
 /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
-pub fn series_batch(
-    lane: &Lane,
-    account_name: Option<&str>,
-    catalog: &Catalog,
-) -> Result<RecordBatch, ArrowError> {
-    let rows = catalog.len();
-    let text = |get: fn(&MetricId) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(catalog.keys().map(get)))
-    };
-    let constant = |value: Option<&str>| -> ArrayRef {
-        Arc::new(std::iter::repeat_n(value, rows).collect::<StringArray>())
-    };
-    let time = |get: fn((i64, i64)) -> i64| -> ArrayRef {
-        let times = catalog.values().map(|seen| seen.map(get));
-        Arc::new(
-            times
-                .collect::<TimestampMicrosecondArray>()
-                .with_timezone("UTC"),
-        )
-    };
-    let ids = catalog.keys().map(|m| Series::new(lane, m.clone()).id);
-    let columns: Vec<ArrayRef> = vec![
-        constant(Some(lane.account.as_str())),
-        constant(account_name),
-        constant(Some(lane.region.as_str())),
-        text(MetricId::namespace),
-        text(MetricId::metric_name),
-        Arc::new(map_array(
-            &catalog.keys().map(MetricId::dimensions).collect::<Vec<_>>(),
-        )?),
-        text(MetricId::dimensions_key),
-        Arc::new(Int64Array::from_iter_values(ids)),
-        time(|seen| seen.0),
-        time(|seen| seen.1),
-    ];
-    RecordBatch::try_new(series_schema(), columns)
+pub fn series_batch(owner: Owner<'_>, catalog: &Catalog) -> Result<RecordBatch, ArrowError> {
+    let rows: Vec<(&MetricId, i64, Seen)> = catalog
+        .iter()
+        .map(|(metric, seen)| (metric, Series::new(owner.lane, metric.clone()).id, *seen))
+        .collect();
+    batch_of(
+        &SERIES,
+        owner,
+        &rows,
+        |(metric, id, seen), column| match column {
+            "namespace" => Cell::Text(metric.namespace()),
+            "metric_name" => Cell::Text(metric.metric_name()),
+            "dimensions" => Cell::Map(metric.dimensions()),
+            "dimensions_key" => Cell::Text(metric.dimensions_key()),
+            "series_id" => Cell::Number(*id),
+            "first_seen" => Cell::number(seen.map(|s| s.0)),
+            "last_seen" => Cell::number(seen.map(|s| s.1)),
+            _ => Cell::Null,
+        },
+    )
 }
 
 /// Adds the series of a batch to `catalog`.
@@ -80,34 +59,15 @@ pub fn series_batch(
 /// # Errors
 /// [`DecodeError`] for another schema.
 pub fn decode_series(batch: &RecordBatch, catalog: &mut Catalog) -> Result<(), DecodeError> {
-    if batch.schema().fields() != series_schema().fields() {
-        return Err(DecodeError::new("it has another schema"));
-    }
-    let column = |name: &str| {
-        batch
-            .column_by_name(name)
-            .cloned()
-            .ok_or_else(|| DecodeError::missing(name))
-    };
-    let namespace = column("namespace")?;
-    let name = column("metric_name")?;
-    let dimensions = column("dimensions")?;
-    let ids = column("series_id")?;
-    let (first, last) = (column("first_seen")?, column("last_seen")?);
-    let time = |column: &ArrayRef, row: usize| {
-        let column = column.as_primitive::<TimestampMicrosecondType>();
-        column.is_valid(row).then(|| column.value(row))
-    };
-    if ids.as_primitive::<Int64Type>().null_count() > 0 {
-        return Err(DecodeError::missing("series_id"));
-    }
-    for row in 0..batch.num_rows() {
+    let rows = Rows::of(&SERIES, batch)?;
+    for row in 0..rows.len() {
         let metric = MetricId::new(
-            namespace.as_string::<i32>().value(row),
-            name.as_string::<i32>().value(row),
-            super::decode::dimensions_of(dimensions.as_map().value(row).columns())?,
+            rows.must("namespace", row)?,
+            rows.must("metric_name", row)?,
+            rows.map("dimensions", row)?,
         );
-        merge_seen(catalog, metric, time(&first, row).zip(time(&last, row)));
+        let seen = (rows.number("first_seen", row)).zip(rows.number("last_seen", row));
+        merge_seen(catalog, metric, seen);
     }
     Ok(())
 }
@@ -115,13 +75,17 @@ pub fn decode_series(batch: &RecordBatch, catalog: &mut Catalog) -> Result<(), D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Dimension, Region};
+    use crate::model::{AccountId, Dimension, Lane, Region};
 
     #[test]
     fn a_catalog_round_trips_and_only_grows() {
         let lane = Lane {
             account: AccountId::parse("111122223333").expect("id"),
             region: Region::parse("us-east-1").expect("region"),
+        };
+        let owner = Owner {
+            lane: &lane,
+            account_name: Some("prod"),
         };
         let metric =
             |n: &str| MetricId::new("AWS/EC2", "CPU", vec![Dimension::new("InstanceId", n)]);
@@ -130,15 +94,12 @@ mod tests {
         merge_seen(&mut catalog, metric("a"), None);
         merge_seen(&mut catalog, metric("b"), None);
         merge_seen(&mut catalog, metric("b"), Some((5, 15)));
-        let batch = series_batch(&lane, Some("prod"), &catalog).expect("built");
+        let batch = series_batch(owner, &catalog).expect("built");
         let mut back = Catalog::new();
         decode_series(&batch, &mut back).expect("decoded");
         assert_eq!(back, catalog);
         assert_eq!(back[&metric("b")], Some((5, 20)));
         assert_eq!(back[&metric("a")], None);
-        assert_eq!(
-            series_batch(&lane, Some("prod"), &back).expect("built"),
-            batch
-        );
+        assert_eq!(series_batch(owner, &back).expect("built"), batch);
     }
 }

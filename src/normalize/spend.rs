@@ -5,19 +5,14 @@
 //! us-east-1 and beginning anew each month.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Float64Type, Int32Type, TimestampMicrosecondType};
-use arrow_array::{
-    Array, ArrayRef, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 
 use super::decode::DecodeError;
-use super::schema::{spend_intraday_schema, spend_schema};
-use crate::model::{ChargeKey, ChargePoint, DAY_SECONDS, Day, Lane};
+use super::rows::{Cell, Owner, Rows, batch_of};
+use crate::lake::table::{SPEND, SPEND_INTRADAY};
+use crate::model::{ChargeKey, ChargePoint, DAY_SECONDS, Day};
 
 /// Published charges by series, each in the order of time.
 pub type Charges = BTreeMap<ChargeKey, Vec<ChargePoint>>;
@@ -219,63 +214,30 @@ fn place(key: &ChargeKey) -> (&'static str, Option<&str>, Option<&str>, &str) {
     (key.scope(), linked, service, &key.currency)
 }
 
-struct Common<'a> {
-    lane: &'a Lane,
-    account_name: Option<&'a str>,
-}
-
-impl Common<'_> {
-    fn columns<'k>(&self, keys: &[&'k ChargeKey]) -> Vec<ArrayRef> {
-        let constant = |value: Option<&str>| -> ArrayRef {
-            Arc::new(std::iter::repeat_n(value, keys.len()).collect::<StringArray>())
-        };
-        let text = |get: fn(&'k ChargeKey) -> Option<&'k str>| -> ArrayRef {
-            Arc::new(keys.iter().map(|k| get(k)).collect::<StringArray>())
-        };
-        vec![
-            constant(Some(self.lane.account.as_str())),
-            constant(self.account_name),
-            constant(Some(self.lane.region.as_str())),
-            text(|k| Some(k.scope())),
-            text(|k| k.linked_account.as_deref()),
-            text(|k| k.service.as_deref()),
-            text(|k| Some(&k.currency)),
-        ]
+fn of_key<'a>(key: &'a ChargeKey, column: &str) -> Cell<'a> {
+    match column {
+        "scope" => Cell::Text(key.scope()),
+        "linked_account_id" => Cell::text(key.linked_account.as_deref()),
+        "service_name" => Cell::text(key.service.as_deref()),
+        "currency" => Cell::Text(&key.currency),
+        _ => Cell::Null,
     }
-}
-
-fn instants(seconds: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    let micros = seconds.map(|s| s.map(|s| s.saturating_mul(1_000_000)));
-    let micros: TimestampMicrosecondArray = micros.collect();
-    Arc::new(micros.with_timezone("UTC"))
 }
 
 /// Charges by day as one batch, in the order given.
 ///
 /// # Errors
 /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
-pub fn spend_batch(
-    lane: &Lane,
-    account_name: Option<&str>,
-    rows: &[DayCharge],
-) -> Result<RecordBatch, ArrowError> {
-    let keys: Vec<&ChargeKey> = rows.iter().map(|r| &r.key).collect();
-    let day = |day: Day| i32::try_from(day.start() / DAY_SECONDS).unwrap_or(0);
-    let days: Date32Array = rows.iter().map(|r| Some(day(r.day))).collect();
-    let double = |get: fn(&DayCharge) -> Option<f64>| -> ArrayRef {
-        Arc::new(rows.iter().map(get).collect::<Float64Array>())
-    };
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(days)];
-    columns.extend(Common { lane, account_name }.columns(&keys));
-    let states = rows.iter().map(|r| r.state.as_str());
-    columns.extend([
-        double(|r| r.month_to_date),
-        double(|r| r.spend),
-        Arc::new(rows.iter().map(|r| r.days).collect::<Int32Array>()) as ArrayRef,
-        Arc::new(StringArray::from_iter_values(states)),
-        instants(rows.iter().map(|r| r.last_ts)),
-    ]);
-    RecordBatch::try_new(spend_schema(), columns)
+pub fn spend_batch(owner: Owner<'_>, rows: &[DayCharge]) -> Result<RecordBatch, ArrowError> {
+    batch_of(&SPEND, owner, rows, |r, column| match column {
+        "day" => Cell::Number(r.day.start() / DAY_SECONDS),
+        "month_to_date" => Cell::double(r.month_to_date),
+        "spend" => Cell::double(r.spend),
+        "days" => Cell::number(r.days.map(i64::from)),
+        "state" => Cell::Text(r.state.as_str()),
+        "last_ts" => Cell::number(r.last_ts.map(|s| s.saturating_mul(1_000_000))),
+        key => of_key(&r.key, key),
+    })
 }
 
 /// Published charges as one batch.
@@ -285,40 +247,32 @@ pub fn spend_batch(
 ///
 /// # Errors
 /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
-pub fn intraday_batch(
-    lane: &Lane,
-    account_name: Option<&str>,
-    charges: &Charges,
-) -> Result<RecordBatch, ArrowError> {
+pub fn intraday_batch(owner: Owner<'_>, charges: &Charges) -> Result<RecordBatch, ArrowError> {
     let mut series: Vec<(&ChargeKey, &Vec<ChargePoint>)> = charges.iter().collect();
     series.sort_by(|a, b| place(a.0).cmp(&place(b.0)));
-    let rows = || {
-        series
-            .iter()
-            .flat_map(|(key, points)| points.iter().map(move |p| (*key, p)))
-    };
-    let keys: Vec<&ChargeKey> = rows().map(|(key, _)| key).collect();
-    let mut columns = vec![instants(rows().map(|(_, p)| Some(p.ts)))];
-    columns.extend(Common { lane, account_name }.columns(&keys));
-    let periods = rows().map(|(_, p)| p.period);
-    let values = rows().map(|(_, p)| p.month_to_date);
-    columns.extend([
-        Arc::new(Int32Array::from_iter_values(periods)) as ArrayRef,
-        Arc::new(Float64Array::from_iter_values(values)),
-    ]);
-    RecordBatch::try_new(spend_intraday_schema(), columns)
+    let points = series
+        .iter()
+        .flat_map(|(key, points)| points.iter().map(move |p| (*key, *p)));
+    let rows: Vec<(&ChargeKey, ChargePoint)> = points.collect();
+    batch_of(
+        &SPEND_INTRADAY,
+        owner,
+        &rows,
+        |(key, p), column| match column {
+            "ts" => Cell::Number(p.ts.saturating_mul(1_000_000)),
+            "period" => Cell::Number(p.period.into()),
+            "month_to_date" => Cell::Double(p.month_to_date),
+            name => of_key(key, name),
+        },
+    )
 }
 
-fn key_at(batch: &RecordBatch, row: usize) -> ChargeKey {
-    let text = |index: usize| {
-        let column = batch.column(index).as_string::<i32>();
-        column.is_valid(row).then(|| column.value(row).to_owned())
-    };
-    ChargeKey {
-        linked_account: text(5),
-        service: text(6),
-        currency: text(7).unwrap_or_default(),
-    }
+fn key_at(rows: &Rows<'_>, row: usize) -> Result<ChargeKey, DecodeError> {
+    Ok(ChargeKey {
+        linked_account: rows.text("linked_account_id", row).map(str::to_owned),
+        service: rows.text("service_name", row).map(str::to_owned),
+        currency: rows.must("currency", row)?.to_owned(),
+    })
 }
 
 /// Adds the charges of a batch.
@@ -326,19 +280,19 @@ fn key_at(batch: &RecordBatch, row: usize) -> ChargeKey {
 /// # Errors
 /// [`DecodeError`] for another schema.
 pub fn decode_intraday(batch: &RecordBatch, charges: &mut Charges) -> Result<(), DecodeError> {
-    if batch.schema().fields() != spend_intraday_schema().fields() {
-        return Err(DecodeError::new("it has another schema"));
-    }
-    let ts = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-    let periods = batch.column(8).as_primitive::<Int32Type>();
-    let values = batch.column(9).as_primitive::<Float64Type>();
-    for row in 0..batch.num_rows() {
-        let series = charges.entry(key_at(batch, row)).or_default();
-        series.push(ChargePoint {
-            ts: ts.value(row).div_euclid(1_000_000),
-            period: periods.value(row),
-            month_to_date: values.value(row),
-        });
+    let rows = Rows::of(&SPEND_INTRADAY, batch)?;
+    for row in 0..rows.len() {
+        let number = |name: &str| {
+            let number = rows.number(name, row);
+            number.ok_or_else(|| DecodeError::missing(name))
+        };
+        let value = rows.double("month_to_date", row);
+        let point = ChargePoint {
+            ts: number("ts")?.div_euclid(1_000_000),
+            period: i32::try_from(number("period")?).unwrap_or(i32::MAX),
+            month_to_date: value.ok_or_else(|| DecodeError::missing("month_to_date"))?,
+        };
+        charges.entry(key_at(&rows, row)?).or_default().push(point);
     }
     Ok(())
 }
@@ -348,31 +302,22 @@ pub fn decode_intraday(batch: &RecordBatch, charges: &mut Charges) -> Result<(),
 /// # Errors
 /// [`DecodeError`] for another schema.
 pub fn decode_spend(batch: &RecordBatch) -> Result<Vec<DayCharge>, DecodeError> {
-    if batch.schema().fields() != spend_schema().fields() {
-        return Err(DecodeError::new("it has another schema"));
-    }
-    let days = batch.column(0).as_primitive::<Date32Type>();
-    let double = |index: usize, row: usize| {
-        let column = batch.column(index).as_primitive::<Float64Type>();
-        column.is_valid(row).then(|| column.value(row))
-    };
-    let covered = batch.column(10).as_primitive::<Int32Type>();
-    let states = batch.column(11).as_string::<i32>();
-    let last = batch.column(12).as_primitive::<TimestampMicrosecondType>();
-    (0..batch.num_rows())
+    let rows = Rows::of(&SPEND, batch)?;
+    (0..rows.len())
         .map(|row| {
-            let state = states.value(row);
+            let state = rows.must("state", row)?;
             let known = ChargeState::ALL.into_iter().find(|s| s.as_str() == state);
+            let day = rows.number("day", row);
+            let day = day.ok_or_else(|| DecodeError::missing("day"))?;
+            let days = rows.number("days", row);
             Ok(DayCharge {
-                key: key_at(batch, row),
-                day: Day::containing(i64::from(days.value(row)) * DAY_SECONDS),
-                month_to_date: double(8, row),
-                spend: double(9, row),
-                days: covered.is_valid(row).then(|| covered.value(row)),
+                key: key_at(&rows, row)?,
+                day: Day::containing(day * DAY_SECONDS),
+                month_to_date: rows.double("month_to_date", row),
+                spend: rows.double("spend", row),
+                days: days.and_then(|n| i32::try_from(n).ok()),
                 state: known.ok_or_else(|| DecodeError::new("it has an unknown state"))?,
-                last_ts: last
-                    .is_valid(row)
-                    .then(|| last.value(row).div_euclid(1_000_000)),
+                last_ts: rows.number("last_ts", row).map(|t| t.div_euclid(1_000_000)),
             })
         })
         .collect()
@@ -381,6 +326,7 @@ pub fn decode_spend(batch: &RecordBatch) -> Result<Vec<DayCharge>, DecodeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Lane;
     use crate::model::{AccountId, Region};
 
     fn key(service: Option<&str>) -> ChargeKey {
@@ -594,13 +540,27 @@ mod tests {
             (key(None), points("11-01 20 10\n11-02 20 4")),
             (key(Some("=A\u{1b}<")), points("11-01 20 1")),
         ]);
-        let batch = intraday_batch(&lane, Some("prod"), &charges).expect("built");
+        let batch = intraday_batch(
+            Owner {
+                lane: &lane,
+                account_name: Some("prod"),
+            },
+            &charges,
+        )
+        .expect("built");
         let mut back = Charges::new();
         decode_intraday(&batch, &mut back).expect("decoded");
         assert_eq!(back, charges);
         let month = Day::parse("2026-11-01").expect("a day");
         let rows = month_charges(&charges, month, month.plus(3).start());
-        let batch = spend_batch(&lane, None, &rows).expect("built");
+        let batch = spend_batch(
+            Owner {
+                lane: &lane,
+                account_name: None,
+            },
+            &rows,
+        )
+        .expect("built");
         assert_eq!(decode_spend(&batch).expect("decoded"), rows);
     }
 }

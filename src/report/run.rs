@@ -10,6 +10,7 @@ use super::fleet::{AccountReport, FleetReport, lane_notes, note};
 use super::words::{counted, grouped, printable, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
+use crate::lake::table::Table;
 use crate::model::{Cause, CauseKind, Dataset, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};
 
@@ -169,7 +170,8 @@ pub struct LaneReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct UnitReport {
     /// `metrics`, `instances`, `logs`, `spend` or `spend_intraday`.
-    pub dataset: &'static str,
+    #[serde(rename = "dataset")]
+    pub table: &'static Table,
     /// UTC day.
     pub date: String,
     /// Account.
@@ -517,15 +519,15 @@ impl RunReport {
             .collect();
         let whole_lane = |u: &UnitReport| {
             let (account, region) = (&*u.account_id, &*u.region);
-            let table = u.dataset.split('_').next().unwrap_or_default();
+            let table = u.table.dataset.name();
             accounts.contains(account)
-                || u.dataset == Dataset::Metrics.name() && lanes.contains(&(account, region))
+                || u.table.is_points() && lanes.contains(&(account, region))
                 || tables.contains(&(table, account, region))
         };
         for unit in self.units.iter().filter(|u| !whole_lane(u)) {
             let mut name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);
-            if unit.dataset != Dataset::Metrics.name() {
-                name = format!("{} {name}", unit.dataset);
+            if !unit.table.is_points() {
+                name = format!("{} {name}", unit.table);
             }
             if let Some(cause) = &unit.cause {
                 note(out, &name, unit.outcome.as_str(), cause);

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::commit::Lake;
 use crate::fetch::LaneBudget;
-use crate::lake::layout;
-use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::lake::table::METRICS;
 use crate::plan::LanePlan;
-use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
 use crate::run::given::bounds::Bounds;
 use crate::run::given::context::RunContext;
-use crate::run::metrics::planned::{PlannedLane, ReadyLane};
-use crate::run::metrics::read::{LaneJob, export_lane};
 use crate::run::tables::publish::note_unread_units;
 use crate::run::unit::scope::LaneScope;
 use crate::run::unit::unread::unread_units;
 use crate::write::ROW_GROUP_ROWS;
+
+use futures_util::{StreamExt, stream};
+
+use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
+use crate::report::{AccountReport, LaneReport, RunReport, UnitReport};
+use crate::run::metrics::planned::{PlannedLane, ReadyLane};
+use crate::run::metrics::read::{LaneJob, export_lane};
 
 /// Lanes at work for each request that may be in flight: with the quota as the limit a lane mostly waits, and as many as there are should
 /// wait side by side.
@@ -167,7 +169,7 @@ pub(crate) async fn export_lanes(
 /// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
 /// of the units that need one.
 pub(crate) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    note_unread_units(lake, layout::METRICS, lane, &context.days_of(lane), cause).await;
+    note_unread_units(lake, &METRICS, lane, &context.days_of(lane), cause).await;
 }
 
 /// A lane that was not read, with a unit a day that says why.

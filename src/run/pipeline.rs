@@ -1,35 +1,38 @@
 //! The whole run, stage by stage. Stages do not know each other; they are joined here.
 
 use std::collections::{BTreeMap, BTreeSet};
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::Lake;
-use crate::config::{AccountConfig, Range, RegionChoice, point};
 use crate::fetch::sweep_spool;
-use crate::model::{AccountId, Cause, Dataset, Lane, TimeWindow, iso_seconds};
 use crate::plan::Cost;
-use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
 use crate::run::enter::accounts::entered_accounts_by;
-use crate::run::fleet::{export_lanes, lanes_of_account, note_unread};
 use crate::run::given::bounds::Bounds;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::given::place::Place;
-use crate::run::given::remarks::{remarks, unmatched};
-use crate::run::metrics::linked::{follow_links, plan_linked, wanted_and_monitoring};
 use crate::run::metrics::plan::plan_one;
 use crate::run::metrics::planned::PlannedLane;
 use crate::run::spend::alert_after_export;
 use crate::run::tables::log_names::check_logs;
+use crate::run::unit::unread::unread_units;
+use crate::store::Store;
+
+use futures_util::{StreamExt, stream};
+
+use crate::config::{AccountConfig, Range, RegionChoice, point};
+use crate::model::{AccountId, Cause, Dataset, Lane, TimeWindow, iso_seconds};
+use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
+use crate::run::fleet::{export_lanes, lanes_of_account, note_unread};
+use crate::run::given::remarks::{remarks, unmatched};
+use crate::run::metrics::linked::{follow_links, plan_linked, wanted_and_monitoring};
 use crate::run::tables::{
     PlannedTable, Surroundings, export_tables, plan_tables, tables_of_account, unread_tables,
 };
-use crate::run::unit::unread::unread_units;
-use crate::store::Store;
 
 /// Everything that is known before the first paid call.
 #[derive(Debug)]
@@ -233,11 +236,11 @@ async fn export_into(
     export_lanes(context, lake, &bounds, planned.lanes, started, &mut report).await;
     export_tables(context, lake, &bounds, planned.tables, &mut report).await;
     report.units.sort_by(|a, b| {
-        (&a.date, &a.account_id, &a.region, a.dataset).cmp(&(
+        (&a.date, &a.account_id, &a.region, a.table).cmp(&(
             &b.date,
             &b.account_id,
             &b.region,
-            b.dataset,
+            b.table,
         ))
     });
     report.seconds = started.elapsed().as_secs_f64();

@@ -1,22 +1,24 @@
 //! What accounts have spent, read from the lake; and the alerts about it.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
 
-use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::commit::Lake;
-use crate::config::{AlertConfig, Channel};
-use crate::lake::layout;
-use crate::model::{AccountId, Cause, Day, Lane};
-use crate::normalize::{ChargeState, DayCharge, decode_spend};
+use crate::lake::table::SPEND;
+use crate::lake::{UnitId, layout};
 use crate::report::AlertReport;
 use crate::run::enter::accounts::with_accounts;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
-use crate::run::given::place::{Place, base_session};
 use crate::run::tables::publish::each_batch;
-use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
 use crate::store::Store;
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use crate::alert::{Message, SendError, Sent, mail, send};
+use crate::config::{AlertConfig, Channel};
+use crate::model::{AccountId, Cause, Day, Lane};
+use crate::normalize::{ChargeState, DayCharge, decode_spend};
+use crate::run::given::place::{Place, base_session};
+use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
 
 /// Months that are read: the day's, and one before it for means and charts.
 const MONTHS: i64 = 2;
@@ -87,9 +89,9 @@ async fn read_rows(store: &dyn Store, day: Day) -> Result<LakeRows, Cause> {
     let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
     let mut month = day.month_start();
     for _ in 0..MONTHS {
-        let folder = format!("{}/month={}/", layout::SPEND, month.month());
+        let folder = format!("{SPEND}/month={}/", month.month());
         for entry in store.list(&folder).await? {
-            let Some((_, lane)) = layout::parse_unit(layout::SPEND, &entry.key) else {
+            let Some(UnitId { lane, .. }) = layout::parse_unit(&SPEND, &entry.key) else {
                 continue;
             };
             let hint =

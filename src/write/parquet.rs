@@ -483,8 +483,9 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::table::METRICS;
     use crate::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
-    use crate::normalize::{METRICS_SORT, MetricRows, RunIdentity, metrics_schema};
+    use crate::normalize::{MetricRows, RunIdentity, schema_of};
 
     const FOOTER: FooterKeys<'static> = FooterKeys {
         schema_version: 1,
@@ -517,7 +518,7 @@ mod tests {
     }
 
     fn write(dir: &Path, name: &str, complete: bool) -> Staged {
-        let mut file = RunFile::create(&dir.join(name), &metrics_schema(), &METRICS_SORT, FOOTER)
+        let mut file = RunFile::create(&dir.join(name), &schema_of(&METRICS), METRICS.sort, FOOTER)
             .expect("created");
         file.write(&batch(10)).expect("written");
         file.finish(complete).expect("finished")
@@ -559,7 +560,7 @@ mod tests {
                     .string()
             })
             .collect();
-        assert_eq!(sorted, METRICS_SORT);
+        assert_eq!(sorted, METRICS.sort);
         assert!(
             reader
                 .metadata()

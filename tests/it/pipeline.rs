@@ -7,8 +7,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType};
 use cwlake::commit::LakeError;
 use cwlake::config::RangeRequest;
+use cwlake::lake::table::METRICS;
 use cwlake::model::UnitOutcome;
-use cwlake::normalize::metrics_schema;
+use cwlake::normalize::schema_of;
 use cwlake::run::{RunError, plan};
 
 use crate::lab::{CALLER, CONFIG, Lab, NOW, clean_tree, unit, world};
@@ -28,7 +29,7 @@ async fn every_series_of_every_lane_arrives_with_its_identity() {
     );
     let mut keys = BTreeSet::new();
     for batch in &batches {
-        assert_eq!(batch.schema().fields(), metrics_schema().fields());
+        assert_eq!(batch.schema().fields(), schema_of(&METRICS).fields());
         let text = |name: &str| {
             batch
                 .column_by_name(name)

@@ -107,7 +107,7 @@ fn ids(lab: &Lab) -> BTreeSet<String> {
 }
 
 fn outcomes(report: &RunReport, dataset: &str) -> Vec<UnitOutcome> {
-    let units = report.units.iter().filter(|u| u.dataset == dataset);
+    let units = report.units.iter().filter(|u| u.table.name == dataset);
     units.map(|u| u.outcome).collect()
 }
 
@@ -525,7 +525,7 @@ async fn a_denied_table_is_told_and_stops_no_other() {
         .units
         .iter()
         .filter(|u| u.outcome == UnitOutcome::Forbidden)
-        .map(|u| (u.account_id.clone(), u.region.clone(), u.dataset))
+        .map(|u| (u.account_id.clone(), u.region.clone(), u.table.name))
         .collect();
     let unit = |region: &str, table: &'static str| (PROD.to_owned(), region.to_owned(), table);
     assert_eq!(

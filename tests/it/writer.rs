@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use arrow_array::RecordBatch;
+use cwlake::lake::table::METRICS;
 use cwlake::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
-use cwlake::normalize::{METRICS_SORT, MetricRows, RunIdentity, metrics_schema, plain_rows};
+use cwlake::normalize::{MetricRows, RunIdentity, plain_rows, schema_of};
 use cwlake::write::{FooterKeys, RunFile, UnitFile, read_rows};
 use parquet::basic::{Encoding, PageType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -105,9 +106,9 @@ fn groups(runs: &[Run], named: bool, runs_a_group: usize) -> Vec<RecordBatch> {
 
 /// Writes the rows both ways.
 fn write(groups: &[RecordBatch], ours: &Path, stock: &Path) {
-    let schema = metrics_schema();
-    let mut file = RunFile::create(ours, &schema, &METRICS_SORT, FOOTER).expect("created");
-    let mut plain = UnitFile::create(stock, schema, &METRICS_SORT, FOOTER).expect("created");
+    let schema = schema_of(&METRICS);
+    let mut file = RunFile::create(ours, &schema, METRICS.sort, FOOTER).expect("created");
+    let mut plain = UnitFile::create(stock, schema, METRICS.sort, FOOTER).expect("created");
     for group in groups {
         file.write(group).expect("written");
         plain
@@ -208,8 +209,8 @@ fn no_chunk_has_a_dictionary_page_after_a_plain_one() {
     let mut runner = TestRunner::new(Config::with_cases(24));
     runner
         .run(&prop::collection::vec(page, 2..7), |runs| {
-            let schema = metrics_schema();
-            let mut file = RunFile::create(&path, &schema, &METRICS_SORT, FOOTER).expect("created");
+            let schema = schema_of(&METRICS);
+            let mut file = RunFile::create(&path, &schema, METRICS.sort, FOOTER).expect("created");
             for group in &groups(&runs, true, runs.len()) {
                 file.write(group).expect("written");
             }

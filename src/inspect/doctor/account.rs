@@ -6,6 +6,7 @@ use crate::fetch::{log_groups, try_pattern};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
 use crate::inspect::doctor::report::{Check, CheckState};
 use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
+
 use crate::report::printable;
 use crate::run::enter::regions::regions_of;
 use crate::run::tables::spend::billing_region;

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 
 use crate::commit::DOCTOR;
-use crate::config::{Destination, ExportConfig};
 use crate::iam::Grants;
-use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
 use crate::lake::layout;
-use crate::model::{Cause, CauseKind};
+use crate::lake::table::METRICS;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+
+use crate::config::{Destination, ExportConfig};
+use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
+use crate::model::{Cause, CauseKind};
 use crate::store::{AcquireError, Holder, Store};
 
 pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport) {
@@ -83,11 +85,11 @@ async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec
         ),
     };
     let listed = list(store, &missing).await;
-    let published = match store.prove_writable(layout::METRICS).await {
+    let published = match store.prove_writable(METRICS.name).await {
         Ok(()) => Check::ok(
             "destination",
             "publish",
-            format!("files of {}", layout::METRICS),
+            format!("files of {}", METRICS.name),
         ),
         Err(error) => {
             let check = Check::of_store("publish", &error, CheckState::Failed);

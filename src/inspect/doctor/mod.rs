@@ -7,18 +7,19 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt, stream};
-
 use self::account::account_checks;
 use self::destination::destination;
-use crate::aws::{BaseSession, caller, enter};
 use crate::iam::Grants;
-use crate::model::{Cause, CauseKind};
 use crate::report::counted;
-use crate::run::enter::accounts::{found_in, joined};
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::given::place::base_session;
+
+use futures_util::{StreamExt, stream};
+
+use crate::aws::{BaseSession, caller, enter};
+use crate::model::{Cause, CauseKind};
+use crate::run::enter::accounts::{found_in, joined};
 
 pub use self::report::{Check, CheckState, DoctorReport, StatementToAdd};
 

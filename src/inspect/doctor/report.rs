@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::iam::Statement;
 use crate::model::Cause;
-use crate::report::{counted, printable};
 use crate::store::StoreError;
+
+use crate::report::{counted, printable};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::report::AccountReport;
+use crate::run::given::place::Place;
+
 use futures_util::{StreamExt, stream};
 
 use crate::aws::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, known_regions};
 use crate::model::{Cause, CauseKind, Lane, Region};
-use crate::report::AccountReport;
-use crate::run::given::place::Place;
 
 pub(crate) async fn enter_all(
     base: &BaseSession,

@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use crate::commit::Lake;
 use crate::config::ExportConfig;
 use crate::fetch::Budget;
-use crate::model::{Cause, CauseKind};
 use crate::run::given::context::RunContext;
+
+use crate::model::{Cause, CauseKind};
 
 /// The bounds of a run. Cheap to clone.
 #[derive(Clone, Debug)]

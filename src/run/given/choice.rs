@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 use crate::report::is_short;
+
+use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 
 /// Lanes, each with the time it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

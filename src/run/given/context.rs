@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::run::given::choice::LaneChoice;
+use crate::telemetry::Progress;
+
 use crate::aws::{Origin, ServiceTime};
 use crate::config::{AccountConfig, ExportConfig, Range};
 use crate::model::{Dataset, Day, Lane};
-use crate::run::given::choice::LaneChoice;
-use crate::telemetry::Progress;
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]

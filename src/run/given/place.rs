@@ -1,19 +1,23 @@
 //! The destination of a configuration as a store, with the local folders beside it.
 
+use crate::lake::table::{INSTANCES, LOGS, METRICS};
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use crate::aws::{BaseSession, StorageClient};
 use crate::commit::Scratch;
 use crate::config::Destination;
 use crate::lake::layout;
 use crate::model::Lane;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
+
+use sha2::{Digest, Sha256};
+
+use crate::aws::{BaseSession, StorageClient};
 use crate::store::{LocalStore, S3Store, Store, StoreError};
 
 /// Where a run reads and writes.
@@ -97,7 +101,7 @@ fn folder_of(lake: &str) -> String {
 pub(crate) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
     let mut lanes = BTreeSet::new();
     // Charges are in one region, which need not be one that is read.
-    for table in [layout::METRICS, layout::LOGS, layout::INSTANCES] {
+    for table in [&METRICS, &LOGS, &INSTANCES] {
         let entries = store.list(&layout::manifests(table)).await?;
         let of_table = entries
             .iter()

@@ -1,15 +1,17 @@
 //! The series of a lane as the lake knows them: read for a backfill, widened by every run.
 
+use crate::lake::table::{SCHEMA_VERSION, SERIES};
+
 use bytes::Bytes;
 
 use crate::commit::Lake;
-use crate::config::{Selection, Source};
-use crate::lake::layout;
-use crate::model::{Cause, DAY_SECONDS, Lane, MetricId, TimeWindow};
-use crate::normalize::{
-    Catalog, SCHEMA_VERSION, SERIES_SORT, Seen, decode_series, series_batch, series_schema,
-};
+use crate::normalize::schema_of;
 use crate::store::Store;
+
+use crate::config::{Selection, Source};
+use crate::lake::{UnitId, layout};
+use crate::model::{Cause, DAY_SECONDS, Day, Lane, MetricId, TimeWindow};
+use crate::normalize::{Catalog, Owner, Seen, decode_series, series_batch};
 use crate::write::{FooterKeys, UnitFile, read_rows_of};
 
 /// `ListMetrics` knows what had a point in the past two weeks; a day less, for its own delay.
@@ -57,12 +59,17 @@ pub(crate) fn chosen(catalog: Catalog, known: Known) -> Vec<MetricId> {
     metrics.map(|(metric, _)| metric).collect()
 }
 
+/// The file of a lane's catalog: of no day.
+fn series_of(lane: &Lane) -> UnitId {
+    UnitId::new(&SERIES, Day::containing(0), lane)
+}
+
 /// The catalog of a lane, with the bytes it was read from; empty when there is none.
 pub(crate) async fn read_catalog(
     store: &dyn Store,
     lane: &Lane,
 ) -> Result<(Catalog, Option<Bytes>), Cause> {
-    let key = layout::series(lane);
+    let key = layout::unit(&series_of(lane));
     let Some(bytes) = store.get(&key).await? else {
         return Ok((Catalog::new(), None));
     };
@@ -104,13 +111,16 @@ pub(crate) async fn widen_catalog(
             schema_version: SCHEMA_VERSION,
             plan_hash: None,
         };
-        let mut file = UnitFile::create(&path, series_schema(), &SERIES_SORT, footer)?;
-        let batch = series_batch(&lane_of, name.as_deref(), &catalog).map_err(|e| {
-            crate::write::WriteError::Parquet {
+        let owner = Owner {
+            lane: &lane_of,
+            account_name: name.as_deref(),
+        };
+        let mut file = UnitFile::create(&path, schema_of(&SERIES), SERIES.sort, footer)?;
+        let batch =
+            series_batch(owner, &catalog).map_err(|e| crate::write::WriteError::Parquet {
                 path: path.clone(),
                 source: e.into(),
-            }
-        })?;
+            })?;
         file.write(&batch)?;
         file.finish(true)
     });
@@ -131,6 +141,8 @@ pub(crate) async fn widen_catalog(
     if lake.lost().is_cancelled() {
         return Err(Cause::lock_lost());
     }
-    lake.store().publish(&layout::series(lane), &staged).await?;
+    lake.store()
+        .publish(&layout::unit(&series_of(lane)), &staged)
+        .await?;
     Ok(())
 }

@@ -1,22 +1,24 @@
 //! One unit while it is made: its rows, its file and its books, until it is sealed for publishing.
 
+use crate::lake::table::{METRICS, SCHEMA_VERSION};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::fetch::BatchStats;
+use crate::normalize::schema_of;
+use crate::run::unit::scope::DayMode;
+use crate::run::unit::sealed::SealedDay;
+
 use crate::model::{
     Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps,
     UnitOutcome, iso_seconds,
 };
-use crate::normalize::{
-    DecodedRun, METRICS_SORT, MetricRows, RunIdentity, SCHEMA_VERSION, metrics_schema, overlay,
-};
+use crate::normalize::{DecodedRun, MetricRows, RunIdentity, overlay};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
 use crate::run::unit::old::{OldError, OldRuns, RunKey, key_of};
-use crate::run::unit::scope::DayMode;
-use crate::run::unit::sealed::SealedDay;
 use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError};
 
 /// One unit while it is made.
@@ -265,8 +267,8 @@ impl DayBook {
             Some(file) => file,
             none => none.insert(RunFile::create(
                 &self.staged_path,
-                &metrics_schema(),
-                &METRICS_SORT,
+                &schema_of(&METRICS),
+                METRICS.sort,
                 FooterKeys {
                     schema_version: SCHEMA_VERSION,
                     plan_hash: Some(&self.plan_hash),

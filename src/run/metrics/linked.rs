@@ -6,19 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
-
-use crate::aws::{CallStats, LaneClient};
-use crate::config::{ExportConfig, Selection, Source};
 use crate::discover::discover_linked;
-use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};
-use crate::report::{FleetReport, LinkReport, SharedSeries};
 use crate::run::enter::regions::UnplannedLane;
 use crate::run::given::bounds::within_limits;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
-use crate::run::metrics::plan::{Listing, ready_lane};
 use crate::run::metrics::planned::PlannedLane;
+
+use futures_util::{StreamExt, stream};
+
+use crate::aws::{CallStats, LaneClient};
+use crate::config::{ExportConfig, Selection, Source};
+use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};
+use crate::report::{FleetReport, LinkReport, SharedSeries};
+use crate::run::metrics::plan::{Listing, ready_lane};
 
 /// What the links of monitoring accounts lead to.
 #[derive(Default)]

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::aws::{CallStats, LaneClient};
-use crate::config::{Asks, ExportConfig, Selection};
-use crate::discover::{Found, discover, linked_series};
 use crate::fetch::Spool;
-use crate::model::{Cause, Lane, MetricId};
-use crate::plan::{Scope, edges, plan_lane_as_of};
 use crate::run::enter::regions::UnplannedLane;
 use crate::run::given::bounds::within_limits;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+
+use crate::aws::{CallStats, LaneClient};
+use crate::config::{Asks, ExportConfig, Selection};
+use crate::discover::{Found, discover, linked_series};
+use crate::model::{Cause, Lane, MetricId};
+use crate::plan::{Scope, edges, plan_lane_as_of};
 use crate::run::metrics::catalog::{Known, chosen, known_beside, read_catalog};
 use crate::run::metrics::planned::{PlannedLane, ReadyLane};
 use crate::run::unit::scope::{LaneScope, Subject, lane_scope};

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::aws::{CallStats, LaneClient};
-use crate::fetch::{BatchStats, Spool};
-use crate::model::{AccountId, Cause, Lane};
 use crate::plan::LanePlan;
 use crate::report::LaneReport;
 use crate::run::given::context::RunContext;
 use crate::run::unit::scope::LaneScope;
+
+use crate::aws::{CallStats, LaneClient};
+use crate::fetch::{BatchStats, Spool};
+use crate::model::{AccountId, Cause, Lane};
 
 /// One lane, planned.
 #[derive(Debug)]

@@ -2,6 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+
+use crate::commit::Lake;
+use crate::lake::table::METRICS;
+use crate::lake::{UnitId, layout};
+use crate::normalize::Catalog;
+use crate::report::UnitReport;
+use crate::run::given::context::RunContext;
+use crate::run::metrics::catalog::widen_catalog;
+use crate::run::metrics::scatter::LaneSink;
+use crate::run::unit::scope::LaneScope;
+use crate::store::StoreError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,20 +20,11 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::aws::{CallStats, LaneClient};
-use crate::commit::Lake;
 use crate::fetch::{Asker, BatchStats, Fetched, InFlight, InOrder, LaneBudget, Spool};
-use crate::lake::layout;
 use crate::model::{Cause, Day, UnitOutcome};
-use crate::normalize::Catalog;
 use crate::plan::{Group, LanePlan};
-use crate::report::UnitReport;
 use crate::run::given::bounds::{blocking, stopped};
-use crate::run::given::context::RunContext;
-use crate::run::metrics::catalog::widen_catalog;
-use crate::run::metrics::scatter::LaneSink;
 use crate::run::unit::publish::{Change, publish_unit};
-use crate::run::unit::scope::LaneScope;
-use crate::store::StoreError;
 
 /// What a lane needs.
 pub(crate) struct LaneJob {
@@ -144,7 +146,7 @@ async fn old_units(job: &LaneJob) -> Result<HashMap<Day, PathBuf>, StoreError> {
     let mut old = HashMap::new();
     for (day, mode) in &job.scope.days {
         if mode.adds() {
-            let key = layout::unit(layout::METRICS, *day, &job.plan.lane);
+            let key = layout::unit(&UnitId::new(&METRICS, *day, &job.plan.lane));
             let scratch = job.lake.staging();
             if let Some(path) = job.lake.store().open(&key, &scratch).await? {
                 old.insert(*day, path);

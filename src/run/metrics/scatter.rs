@@ -1,23 +1,25 @@
 //! Where a lane's points end: cut at midnights and given to the books of their days.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::lake::table::METRICS;
+use crate::lake::{UnitId, layout};
+use crate::report::RefusedQuery;
+use crate::run::given::context::RunContext;
+use crate::run::unit::old::OldRuns;
+use crate::run::unit::scope::LaneScope;
+use crate::run::unit::sealed::SealedDay;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
 use crate::fetch::{BatchStats, Fetched};
-use crate::lake::layout;
 use crate::model::{
     Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, Spans, TimeWindow,
 };
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
-use crate::report::RefusedQuery;
-use crate::run::given::context::RunContext;
 use crate::run::metrics::day::{DayBook, Reading};
-use crate::run::unit::old::OldRuns;
-use crate::run::unit::scope::LaneScope;
-use crate::run::unit::sealed::SealedDay;
 
 /// The days of one lane.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl LaneSink {
     ) -> Self {
         let plan_hash: Arc<str> = Arc::from(scope.plan_hash.as_str());
         let book = |(day, mode): &(Day, _)| {
-            let staged = layout::staged(staging, layout::METRICS, *day, &plan.lane);
+            let staged = layout::staged(staging, &UnitId::new(&METRICS, *day, &plan.lane));
             let rows = MetricRows::new(plan.lane.clone(), account_name.cloned());
             let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
                 Ok(runs) => (runs, None),

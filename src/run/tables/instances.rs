@@ -5,25 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::aws::{CallStats, LaneClient};
 use crate::commit::LaneRecords;
-use crate::lake::layout;
-use crate::model::{Cause, Day, Dimension, Instance, Lane};
-use crate::normalize::{INSTANCES_SORT, decode_instances, instances_batch, instances_schema};
+use crate::lake::table::INSTANCES;
+use crate::lake::{UnitId, layout};
 use crate::plan::Scope;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
-use crate::run::tables::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
+
+use crate::aws::{CallStats, LaneClient};
+use crate::model::{Cause, Day, Dimension, Instance, Lane};
+use crate::normalize::{Owner, decode_instances, instances_batch};
+use crate::run::tables::publish::{NewUnit, each_batch, publish_all, read_unit, stage};
 use crate::run::tables::{Surroundings, TableDone};
 use crate::run::unit::scope::{DayMode, LaneScope};
 
 #[cfg(feature = "ec2")]
 use crate::store::Store;
-
-const TABLE: Table = Table {
-    schema: instances_schema,
-    sort: &INSTANCES_SORT,
-};
 
 /// Askings after the first when every instance came without tags.
 #[cfg(feature = "ec2")]
@@ -45,7 +42,7 @@ async fn known_tags(
     today: Day,
 ) -> Result<BTreeMap<String, Vec<Dimension>>, Cause> {
     for back in 0..=KNOWN_DAYS {
-        let key = layout::unit(layout::INSTANCES, today.plus(-back), lane);
+        let key = layout::unit(&UnitId::new(&INSTANCES, today.plus(-back), lane));
         let mut known = BTreeMap::new();
         each_batch(store, &key, BROKEN, |batch| {
             decode_instances(batch, &mut known)
@@ -129,17 +126,17 @@ impl InstancesJob {
     pub(crate) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
         let day = Day::containing(around.context.now);
         let mut scope = LaneScope {
-            dataset: layout::INSTANCES,
+            table: &INSTANCES,
             delays: BTreeMap::new(),
             windows: Scope::new(),
             days: vec![(day, DayMode::Merge)],
-            records: LaneRecords::new(layout::INSTANCES, lane.clone()),
+            records: LaneRecords::new(&INSTANCES, lane.clone()),
             plan_hash: "instances".to_owned(),
         };
         let made = self.make(around, &mut scope, (day, lane)).await;
         let unit = made.unwrap_or_else(|cause| {
             let now = around.context.now;
-            NewUnit::failed(layout::INSTANCES, (day, lane), DayMode::Merge, cause, now)
+            NewUnit::failed(&INSTANCES, (day, lane), DayMode::Merge, cause, now)
         });
         let (units, cause) = publish_all(around, &mut scope, lane, vec![unit]).await;
         TableDone {
@@ -159,16 +156,20 @@ impl InstancesJob {
         let mut all: BTreeMap<String, Instance> =
             self.found.into_iter().map(|i| (i.id.clone(), i)).collect();
         if !around.context.force {
-            let key = layout::unit(layout::INSTANCES, day, lane);
+            let key = layout::unit(&UnitId::new(&INSTANCES, day, lane));
             each_batch(store, &key, BROKEN, |batch| {
                 decode_instances(batch, &mut all)
             })
             .await?;
         }
         let (of_lane, name) = (lane.clone(), around.account_name.clone());
-        let staged = stage(around, scope, (day, lane), &TABLE, move || {
+        let staged = stage(around, scope, (day, lane), move || {
             let instances: Vec<Instance> = all.into_values().collect();
-            instances_batch(&of_lane, name.as_deref(), &instances)
+            let owner = Owner {
+                lane: &of_lane,
+                account_name: name.as_deref(),
+            };
+            instances_batch(owner, &instances)
         })
         .await?;
         Ok(NewUnit {

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use crate::aws::CallStats;
 use crate::config::ExportConfig;
 use crate::fetch::try_pattern;
-use crate::model::{CauseKind, Dataset};
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::tables::PlannedTable;
 use crate::run::tables::logs::LogsJob;
+
+use crate::model::{CauseKind, Dataset};
 
 /// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
 /// match nothing.

@@ -2,6 +2,11 @@
 
 mod days;
 
+use crate::lake::table::{LOGS, SCHEMA_VERSION};
+use crate::lake::{UnitId, layout};
+use crate::normalize::decode_logs;
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,15 +16,11 @@ use self::days::{DayFile, DayWriter};
 use crate::aws::{CallStats, LaneClient};
 use crate::config::{LogSelection, point};
 use crate::fetch::{LogGroup, LogQuery, log_groups, read_events};
-use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
 };
-use crate::normalize::{SCHEMA_VERSION, decode_logs};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
 use crate::run::given::bounds::{blocking, stopped};
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
 use crate::run::tables::publish::{NewUnit, publish_all, read_unit};
 use crate::run::tables::{Surroundings, TableDone};
 use crate::run::unit::scope::{DayMode, LaneScope, Subject, lane_scope};
@@ -88,7 +89,7 @@ impl LogsJob {
         let lane = client.lane().clone();
         let delays = parts();
         let subject = Subject {
-            dataset: layout::LOGS,
+            table: &LOGS,
             plan_hash: config.logs_plan_hash(account_name, SCHEMA_VERSION),
             delays: &delays,
             asked: BTreeMap::from([(PART, BTreeSet::from([60]))]),
@@ -350,7 +351,7 @@ impl LogsJob {
         if is_whole && around.context.force {
             return Ok(None);
         }
-        let key = layout::unit(layout::LOGS, day, lane);
+        let key = layout::unit(&UnitId::new(&LOGS, day, lane));
         let scratch = around.lake.staging();
         let Some(path) = around.lake.store().open(&key, &scratch).await? else {
             return Ok(None);
@@ -494,7 +495,7 @@ impl LogsJob {
         let unit = |(day, mode): (Day, DayMode)| {
             let file = read.files.remove(&day);
             match read.failed.remove(&day) {
-                Some(cause) => NewUnit::failed(layout::LOGS, (day, lane), mode, cause, self.now),
+                Some(cause) => NewUnit::failed(&LOGS, (day, lane), mode, cause, self.now),
                 None => {
                     let span = file.as_ref().map(|f| (f.first, f.last));
                     let staged = file.map(|f| f.staged);
@@ -686,7 +687,7 @@ fn is_of_one_group(cause: &Cause) -> bool {
 
 /// A day that is not asked for.
 fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
-    let mut report = UnitReport::of_table(layout::LOGS, day, lane, now);
+    let mut report = UnitReport::of_table(&LOGS, day, lane, now);
     (report.outcome, report.cause) = match mode {
         DayMode::Held => (UnitOutcome::Skipped, None),
         _ => {

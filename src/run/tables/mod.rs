@@ -6,11 +6,7 @@ pub(crate) mod logs;
 pub(crate) mod publish;
 pub(crate) mod spend;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-
-use futures_util::{StreamExt, stream};
 
 use self::instances::InstancesJob;
 use self::log_names::unknown_streams;
@@ -19,14 +15,20 @@ use self::spend::SpendJob;
 use crate::aws::CallStats;
 use crate::commit::Lake;
 use crate::fetch::BatchStats;
-use crate::lake::layout;
-use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, Region, UnitOutcome};
+use crate::lake::table::Table;
+use crate::lake::table::{INSTANCES, LOGS, METRICS, SPEND, SPEND_INTRADAY};
 use crate::plan::LanePlan;
-use crate::report::{TableReport, UnitReport};
 use crate::run::enter::regions::UnplannedLane;
-use crate::run::given::bounds::{Bounds, within_limits};
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, stream};
+
+use crate::model::{AccountId, Cause, CauseKind, Dataset, Day, Lane, Region, UnitOutcome};
+use crate::report::{TableReport, UnitReport};
+use crate::run::given::bounds::{Bounds, within_limits};
 
 /// One table of one lane, planned.
 #[derive(Debug)]
@@ -233,7 +235,7 @@ pub(crate) async fn export_tables(
             report.units.extend(units);
         }
     }
-    let of_logs = || report.units.iter().filter(|u| u.dataset == layout::LOGS);
+    let of_logs = || report.units.iter().filter(|u| *u.table == LOGS);
     // Where something failed, or nothing was read, a stream may be there.
     let all_read = of_logs().any(|u| u.complete) && !of_logs().any(UnitReport::is_short);
     if all_read && of_logs().any(|u| u.outcome != UnitOutcome::Skipped) {
@@ -346,18 +348,15 @@ pub(crate) fn units_of(
     context: &RunContext,
     dataset: Dataset,
     lane: &Lane,
-) -> Vec<(&'static str, Vec<Day>)> {
+) -> Vec<(&'static Table, Vec<Day>)> {
     let days = || context.table_days(dataset, lane);
     match dataset {
-        Dataset::Metrics => vec![(layout::METRICS, days())],
-        Dataset::Logs => vec![(layout::LOGS, days())],
-        Dataset::Instances => vec![(layout::INSTANCES, vec![Day::containing(context.now)])],
+        Dataset::Metrics => vec![(&METRICS, days())],
+        Dataset::Logs => vec![(&LOGS, days())],
+        Dataset::Instances => vec![(&INSTANCES, vec![Day::containing(context.now)])],
         Dataset::Spend => {
             let months = spend::months(context, lane);
-            vec![
-                (layout::SPEND, months.clone()),
-                (layout::SPEND_INTRADAY, months),
-            ]
+            vec![(&SPEND, months.clone()), (&SPEND_INTRADAY, months)]
         }
     }
 }

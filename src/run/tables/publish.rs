@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::{Attempt, Lake, LaneRecords};
-use crate::lake::layout;
-use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
-use crate::normalize::{ArrowError, DecodeError, RecordBatch, SCHEMA_VERSION, SchemaRef};
+use crate::lake::table::{SCHEMA_VERSION, Table};
+use crate::lake::{UnitId, layout};
+use crate::normalize::schema_of;
 use crate::report::UnitReport;
 use crate::run::given::bounds::blocking;
 use crate::run::tables::Surroundings;
-use crate::run::unit::publish::{Change, publish_unit};
-use crate::run::unit::scope::{DayMode, LaneScope};
 use crate::run::unit::sealed::SealedDay;
 use crate::store::Store;
+
+use crate::commit::{Attempt, Lake, LaneRecords};
+use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
+use crate::normalize::{ArrowError, DecodeError, RecordBatch};
+use crate::run::unit::publish::{Change, publish_unit};
+use crate::run::unit::scope::{DayMode, LaneScope};
 use crate::write::{FooterKeys, Staged, UnitFile, WriteError, read_rows_of};
 
 /// What a unit holds, before it is written.
@@ -44,7 +47,7 @@ impl NewUnit {
 
     /// A unit that could not be read.
     pub(crate) fn failed(
-        dataset: &'static str,
+        table: &'static Table,
         (day, lane): (Day, &Lane),
         mode: DayMode,
         cause: Cause,
@@ -53,7 +56,7 @@ impl NewUnit {
         let report = UnitReport {
             outcome: cause.unit_outcome(),
             cause: Some(cause),
-            ..UnitReport::of_table(dataset, day, lane, now)
+            ..UnitReport::of_table(table, day, lane, now)
         };
         Self::unread(day, mode, report)
     }
@@ -101,11 +104,10 @@ pub(crate) async fn stage(
     around: &Surroundings,
     scope: &LaneScope,
     (day, lane): (Day, &Lane),
-    table: &'static Table,
     rows: impl FnOnce() -> Result<RecordBatch, ArrowError> + Send + 'static,
 ) -> Result<Option<Staged>, Cause> {
-    let path = layout::staged(&around.lake.staging(), scope.dataset, day, lane);
-    let plan_hash = scope.plan_hash.clone();
+    let path = layout::staged(&around.lake.staging(), &UnitId::new(scope.table, day, lane));
+    let (table, plan_hash) = (scope.table, scope.plan_hash.clone());
     let written = blocking(&around.bounds.encoders, move || -> Result<_, WriteError> {
         let batch = rows().map_err(|source| WriteError::Parquet {
             path: path.clone(),
@@ -118,17 +120,11 @@ pub(crate) async fn stage(
             schema_version: SCHEMA_VERSION,
             plan_hash: Some(&plan_hash),
         };
-        let mut file = UnitFile::create(&path, (table.schema)(), table.sort, footer)?;
+        let mut file = UnitFile::create(&path, schema_of(table), table.sort, footer)?;
         file.write(&batch)?;
         file.finish(true).map(Some)
     });
     written.await.map_err(|error| Cause::of_destination(&error))
-}
-
-/// How a table's files are written.
-pub(crate) struct Table {
-    pub(crate) schema: fn() -> SchemaRef,
-    pub(crate) sort: &'static [&'static str],
 }
 
 /// Hands every batch of a small file to `take`; of a file that is not there, none. `hint` says what to do about one that is broken.
@@ -158,7 +154,7 @@ pub(crate) async fn each_batch(
 /// Notes in the manifest why units were not read; what is in place stays.
 pub(crate) async fn note_unread_units(
     lake: &Lake,
-    dataset: &'static str,
+    table: &'static Table,
     lane: &Lane,
     days: &[Day],
     cause: &Cause,
@@ -168,7 +164,7 @@ pub(crate) async fn note_unread_units(
     {
         return;
     }
-    let mut records = LaneRecords::new(dataset, lane.clone());
+    let mut records = LaneRecords::new(table, lane.clone());
     let noted = async {
         records.read(&**lake.store(), days.iter().copied()).await?;
         for day in days {
@@ -181,7 +177,7 @@ pub(crate) async fn note_unread_units(
         records.write(&**lake.store()).await
     };
     if let Err(error) = noted.await {
-        tracing::warn!(%lane, dataset, %error, "noting why the table was not read");
+        tracing::warn!(%lane, %table, %error, "noting why the table was not read");
     }
 }
 
@@ -202,6 +198,6 @@ pub(crate) fn read_unit(
         rows: staged.map_or(0, |s| s.rows),
         first_ts: Some(crate::model::iso_seconds(day.start())),
         last_ts: Some(crate::model::iso_seconds(day.end() - 1)),
-        ..UnitReport::of_table(scope.dataset, day, lane, now)
+        ..UnitReport::of_table(scope.table, day, lane, now)
     }
 }

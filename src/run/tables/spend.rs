@@ -5,28 +5,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::discover::discover;
+use crate::lake::table::{SPEND, SPEND_INTRADAY, Table};
+use crate::lake::{UnitId, layout};
+use crate::report::UnitReport;
+use crate::run::given::context::RunContext;
+use crate::run::given::place::Place;
+use crate::store::Store;
+
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
 use crate::config::{Asks, Range, billing_selections};
-use crate::discover::discover;
 use crate::fetch::{Asker, BatchStats, Fetched, LaneBudget, Spool};
-use crate::lake::layout;
 use crate::model::{
     Cause, CauseKind, ChargeKey, ChargePoint, DAY_SECONDS, Dataset, Day, Lane, MetricId, Partition,
     QueryOutcome, Region, Spans, TimeWindow,
 };
 use crate::normalize::{
-    Charges, SPEND_INTRADAY_SORT, SPEND_SORT, decode_intraday, intraday_batch, join_charges,
-    month_charges, spend_batch, spend_intraday_schema, spend_schema,
+    Charges, Owner, decode_intraday, intraday_batch, join_charges, month_charges, spend_batch,
 };
 use crate::plan::{LanePlan, Scope, kept, plan_lane};
-use crate::report::UnitReport;
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
-use crate::run::tables::publish::{NewUnit, Table, each_batch, publish_all, read_unit, stage};
+use crate::run::tables::publish::{NewUnit, each_batch, publish_all, read_unit, stage};
 use crate::run::tables::{Surroundings, TableDone};
 use crate::run::unit::scope::{DayMode, LaneScope};
-use crate::store::Store;
 
 /// Where `AWS/Billing` is published, for all regions.
 ///
@@ -54,16 +55,6 @@ const ASK_AGAIN_SECONDS: i64 = 3_600;
 
 /// After so long a month's charges are final: invoices are made in its first days.
 const FINAL_SECONDS: i64 = 10 * DAY_SECONDS;
-
-const INTRADAY: Table = Table {
-    schema: spend_intraday_schema,
-    sort: &SPEND_INTRADAY_SORT,
-};
-
-const DAILY: Table = Table {
-    schema: spend_schema,
-    sort: &SPEND_SORT,
-};
 
 /// The region of an account's charges; none outside AWS's commercial partition, where the metric is not published.
 pub(crate) fn billing_region(any: &Region) -> Option<Region> {
@@ -118,8 +109,8 @@ impl SpendJob {
     ) -> Result<Self, Cause> {
         let (lane, store, now) = (client.lane().clone(), &*place.store, context.now);
         let firsts = months(context, &lane);
-        let mut records = LaneRecords::new(layout::SPEND, lane.clone());
-        let mut intraday_records = LaneRecords::new(layout::SPEND_INTRADAY, lane.clone());
+        let mut records = LaneRecords::new(&SPEND, lane.clone());
+        let mut intraday_records = LaneRecords::new(&SPEND_INTRADAY, lane.clone());
         records.read(store, firsts.iter().copied()).await?;
         intraday_records.read(store, firsts.iter().copied()).await?;
         let mut months = Vec::new();
@@ -128,15 +119,8 @@ impl SpendJob {
             let is_final = now >= first.next_month().start() + FINAL_SECONDS;
             let held = is_final
                 && !context.force
-                && is_held(store, &lane, &records, layout::SPEND, first).await?
-                && is_held(
-                    store,
-                    &lane,
-                    &intraday_records,
-                    layout::SPEND_INTRADAY,
-                    first,
-                )
-                .await?;
+                && is_held(store, &lane, &records, &SPEND, first).await?
+                && is_held(store, &lane, &intraday_records, &SPEND_INTRADAY, first).await?;
             let is_fresh = matches!(
                 context.table_range(Dataset::Spend, &lane),
                 Range::SinceLast { .. }
@@ -151,7 +135,7 @@ impl SpendJob {
             };
             months.push(Month { first, mode });
             if mode == DayMode::Merge && !context.force {
-                let key = layout::unit(layout::SPEND_INTRADAY, first, &lane);
+                let key = layout::unit(&UnitId::new(&SPEND_INTRADAY, first, &lane));
                 let hint = "--force reads the month anew";
                 each_batch(store, &key, hint, |batch| {
                     decode_intraday(batch, &mut before)
@@ -195,16 +179,16 @@ impl SpendJob {
         let (now_read, stats) = self.read(around).await;
         let context = &around.context;
         let delays = parts();
-        let scope = |dataset, records| LaneScope {
-            dataset,
+        let scope = |table, records| LaneScope {
+            table,
             delays: delays.clone(),
             windows: Scope::new(),
             days: Vec::new(),
             records,
             plan_hash: "spend".to_owned(),
         };
-        let mut daily = scope(layout::SPEND, self.records);
-        let mut intraday = scope(layout::SPEND_INTRADAY, self.intraday_records);
+        let mut daily = scope(&SPEND, self.records);
+        let mut intraday = scope(&SPEND_INTRADAY, self.intraday_records);
         let (mut days, mut points) = (Vec::new(), Vec::new());
         let all = now_read.map(|read| {
             let complete = read.refused.is_none();
@@ -239,15 +223,15 @@ impl SpendJob {
                 }
                 (Err(cause), DayMode::Merge) => Err(cause.clone()),
                 (_, mode) => Ok((
-                    unread(layout::SPEND, unit, mode, context.now),
-                    unread(layout::SPEND_INTRADAY, unit, mode, context.now),
+                    unread(&SPEND, unit, mode, context.now),
+                    unread(&SPEND_INTRADAY, unit, mode, context.now),
                 )),
             };
             let (day, point) = made.unwrap_or_else(|cause| {
-                let failed = |dataset| {
-                    NewUnit::failed(dataset, unit, DayMode::Merge, cause.clone(), context.now)
+                let failed = |table| {
+                    NewUnit::failed(table, unit, DayMode::Merge, cause.clone(), context.now)
                 };
-                (failed(layout::SPEND), failed(layout::SPEND_INTRADAY))
+                (failed(&SPEND), failed(&SPEND_INTRADAY))
             });
             days.push(day);
             points.push(point);
@@ -417,7 +401,7 @@ async fn is_held(
     store: &dyn Store,
     lane: &Lane,
     records: &LaneRecords,
-    dataset: &str,
+    table: &'static Table,
     first: Day,
 ) -> Result<bool, Cause> {
     let Some(committed) = records.committed(first).filter(|c| c.complete) else {
@@ -427,7 +411,7 @@ async fn is_held(
         .covered
         .get(NAMESPACE)
         .is_some_and(|s| s.covers(month_window(first)));
-    let there = old_file(store, &layout::unit(dataset, first, lane)).await?;
+    let there = old_file(store, &layout::unit(&UnitId::new(table, first, lane))).await?;
     let same = match (&there, committed.files.first()) {
         (None, None) => true,
         (Some(there), Some(file)) => there.bytes == file.bytes && there.facts.rows == file.rows,
@@ -447,14 +431,18 @@ async fn make(
     let (first, lane) = unit;
     let name = around.account_name.clone();
     let (all, of_lane) = (Arc::clone(charges), lane.clone());
-    let days = stage(around, daily, unit, &DAILY, move || {
+    let days = stage(around, daily, unit, move || {
         let rows = month_charges(&all, first, end.max(last_known(&all, first)));
-        spend_batch(&of_lane, name.as_deref(), &rows)
+        let owner = Owner {
+            lane: &of_lane,
+            account_name: name.as_deref(),
+        };
+        spend_batch(owner, &rows)
     })
     .await?;
     let name = around.account_name.clone();
     let (all, of_lane) = (Arc::clone(charges), lane.clone());
-    let points = stage(around, intraday, unit, &INTRADAY, move || {
+    let points = stage(around, intraday, unit, move || {
         let month = month_window(first);
         let mut of_month = Charges::new();
         for (key, points) in &*all {
@@ -466,7 +454,11 @@ async fn make(
                 of_month.insert(key.clone(), own);
             }
         }
-        intraday_batch(&of_lane, name.as_deref(), &of_month)
+        let owner = Owner {
+            lane: &of_lane,
+            account_name: name.as_deref(),
+        };
+        intraday_batch(owner, &of_month)
     })
     .await?;
     let now = around.context.now;
@@ -504,13 +496,13 @@ fn of_month(report: UnitReport, first: Day, end: i64) -> UnitReport {
 }
 
 /// A month that is not asked for: it is there, or no longer kept.
-fn unread(dataset: &'static str, unit: (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
+fn unread(table: &'static Table, unit: (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
     let cause = (mode == DayMode::Gone)
         .then(|| Cause::new(CauseKind::Other, "CloudWatch no longer keeps the month"));
     let report = UnitReport {
         outcome: crate::model::UnitOutcome::Skipped,
         cause,
-        ..UnitReport::of_table(dataset, unit.0, unit.1, now)
+        ..UnitReport::of_table(table, unit.0, unit.1, now)
     };
     NewUnit::unread(unit.0, mode, report)
 }

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{
-    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
-};
-use crate::lake::layout;
-use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
-use crate::normalize::SCHEMA_VERSION;
+use crate::lake::table::SCHEMA_VERSION;
+use crate::lake::{UnitId, layout};
 use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
 use crate::run::unit::old::OldRuns;
-use crate::run::unit::scope::{DayMode, LaneScope};
 use crate::run::unit::sealed::SealedDay;
 use crate::store::StoreError;
 use crate::write::checksum;
+
+use crate::commit::{
+    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
+};
+use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
+use crate::run::unit::scope::{DayMode, LaneScope};
 
 /// What a unit's end changes in the manifest.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ async fn place(
     unit: &mut UnitReport,
 ) -> Result<Change, Cause> {
     let store = lake.store();
-    let key = layout::unit(scope.dataset, sealed.day, lane);
+    let key = layout::unit(&UnitId::new(scope.table, sealed.day, lane));
     let before = scope.records.committed(sealed.day);
     let old = old_file(&**store, &key).await?;
     let same_plan = before.filter(|c| c.plan_hash == scope.plan_hash);
@@ -158,7 +159,7 @@ async fn place(
     for file in before.into_iter().flat_map(|c| &c.files) {
         if !lake.lost().is_cancelled()
             && file.name != key
-            && layout::parse_unit(scope.dataset, &file.name).is_some()
+            && layout::parse_unit(scope.table, &file.name).is_some()
         {
             store.delete(&file.name).await?;
         }
@@ -272,7 +273,7 @@ async fn adopt(
     let path = path.ok_or_else(|| Cause::new(CauseKind::Destination, format!("{key} vanished")))?;
     let facts = old.facts.clone();
     let day = sealed.day;
-    let is_metrics = sealed.report.dataset == layout::METRICS;
+    let is_metrics = sealed.report.table.is_points();
     let read = tokio::task::spawn_blocking(move || {
         let (bytes, sha256) = checksum(&path)?;
         if !is_metrics {

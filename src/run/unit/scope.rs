@@ -1,14 +1,15 @@
 //! What one lane is asked about, and what becomes of each of its days: decided from the manifest before anything is asked.
 
+use crate::lake::table::SCHEMA_VERSION;
+use crate::lake::table::{METRICS, Table};
+use crate::lake::{UnitId, layout};
+use crate::run::given::context::RunContext;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Committed, LaneRecords, old_file};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
-use crate::lake::layout;
 use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
-use crate::normalize::SCHEMA_VERSION;
 use crate::plan::{Scope, kept};
-use crate::run::given::context::RunContext;
 use crate::store::{Store, StoreError};
 
 /// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
@@ -22,7 +23,7 @@ const LOOK_BACK_DAYS: i64 = 15;
 #[derive(Clone, Debug)]
 pub(crate) struct Subject<'a> {
     /// The table.
-    pub(crate) dataset: &'static str,
+    pub(crate) table: &'static Table,
     /// What a unit of the lane is meant to hold.
     pub(crate) plan_hash: String,
     /// Every part of a unit that is covered by itself, with its publication delay in seconds: the namespaces of metrics.
@@ -33,9 +34,9 @@ pub(crate) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn range(&self, context: &RunContext, lane: &Lane) -> Range {
-        match Dataset::parse(self.dataset) {
-            Some(Dataset::Metrics) | None => context.range_of(lane),
-            Some(table) => context.table_range(table, lane),
+        match self.table.dataset {
+            Dataset::Metrics => context.range_of(lane),
+            dataset => context.table_range(dataset, lane),
         }
     }
 
@@ -51,7 +52,7 @@ impl<'a> Subject<'a> {
             periods.insert(i64::from(period.seconds()));
         }
         Self {
-            dataset: layout::METRICS,
+            table: &METRICS,
             plan_hash: config.plan_hash(account_name, SCHEMA_VERSION),
             delays: &config.namespaces,
             asked,
@@ -63,7 +64,7 @@ impl<'a> Subject<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct LaneScope {
     /// The table.
-    pub(crate) dataset: &'static str,
+    pub(crate) table: &'static Table,
     /// The parts of a unit, with their publication delays.
     pub(crate) delays: BTreeMap<String, i64>,
     /// By namespace.
@@ -152,11 +153,11 @@ pub(crate) async fn lane_scope(
     resuming: bool,
 ) -> Result<LaneScope, StoreError> {
     let mut scope = LaneScope {
-        dataset: subject.dataset,
+        table: subject.table,
         delays: subject.delays.clone(),
         windows: Scope::new(),
         days: Vec::new(),
-        records: LaneRecords::new(subject.dataset, lane.clone()),
+        records: LaneRecords::new(subject.table, lane.clone()),
         plan_hash: subject.plan_hash.clone(),
     };
     match subject.range(context, lane) {
@@ -244,7 +245,7 @@ async fn held_days(
         if !committed.settled || committed.plan_hash != scope.plan_hash {
             continue;
         }
-        let there = old_file(store, &layout::unit(scope.dataset, day, lane)).await?;
+        let there = old_file(store, &layout::unit(&UnitId::new(scope.table, day, lane))).await?;
         let recorded = committed.files.first();
         let same = match (&there, recorded) {
             (None, None) => true,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::commit::NewFile;
-use crate::model::{Day, Spans};
 use crate::report::UnitReport;
 use crate::run::unit::scope::DayMode;
 use crate::write::Staged;
+
+use crate::model::{Day, Spans};
 
 /// A unit whose rows are all in, with its verified file if it has rows.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Units of which nothing was read.
 
 use crate::fetch::BatchStats;
-use crate::lake::layout;
+use crate::lake::table::{METRICS, Table};
 use crate::model::{Cause, Day, Lane, UnitOutcome};
 use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
@@ -24,13 +24,13 @@ pub(crate) fn unread_units(
 impl UnitReport {
     /// A unit of metrics of which nothing is known yet.
     pub(crate) fn of(day: Day, lane: &Lane, now: i64) -> Self {
-        Self::of_table(layout::METRICS, day, lane, now)
+        Self::of_table(&METRICS, day, lane, now)
     }
 
     /// The same of any table.
-    pub(crate) fn of_table(dataset: &'static str, day: Day, lane: &Lane, now: i64) -> Self {
+    pub(crate) fn of_table(table: &'static Table, day: Day, lane: &Lane, now: i64) -> Self {
         Self {
-            dataset,
+            table,
             date: day.to_string(),
             account_id: lane.account.to_string(),
             region: lane.region.to_string(),

@@ -1,12 +1,15 @@
 //! Sorted log events to a file a day.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::lake::layout;
+use crate::lake::table::{LOGS, SCHEMA_VERSION};
+use crate::lake::{UnitId, layout};
+use crate::normalize::schema_of;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::{Day, Lane, LogEvent};
-use crate::normalize::{LOGS_SORT, SCHEMA_VERSION, logs_batch, logs_schema};
+use crate::normalize::{Owner, logs_batch};
 use crate::write::{FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError};
 
 /// Text of a row group, about: what the encoder holds.
@@ -75,14 +78,14 @@ impl DayWriter {
     }
 
     fn open(&self, day: Day, first: i64) -> Result<OpenDay, WriteError> {
-        let path = layout::staged(&self.staging, layout::LOGS, day, &self.lane);
+        let path = layout::staged(&self.staging, &UnitId::new(&LOGS, day, &self.lane));
         let footer = FooterKeys {
             schema_version: SCHEMA_VERSION,
             plan_hash: Some(&self.plan_hash),
         };
         Ok(OpenDay {
             day,
-            file: UnitFile::create(&path, logs_schema(), &LOGS_SORT, footer)?,
+            file: UnitFile::create(&path, schema_of(&LOGS), LOGS.sort, footer)?,
             path,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -127,12 +130,13 @@ impl OpenDay {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let name = writer.account_name.as_deref();
-        let batch = logs_batch(&writer.lane, name, &self.waiting).map_err(|source| {
-            WriteError::Parquet {
-                path: self.path.clone(),
-                source: source.into(),
-            }
+        let owner = Owner {
+            lane: &writer.lane,
+            account_name: writer.account_name.as_deref(),
+        };
+        let batch = logs_batch(owner, &self.waiting).map_err(|source| WriteError::Parquet {
+            path: self.path.clone(),
+            source: source.into(),
         })?;
         self.file.write(&batch)?;
         self.group_bytes += std::mem::take(&mut self.waiting_bytes);

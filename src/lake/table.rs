@@ -1,0 +1,448 @@
+//! The tables of a lake, each declared once: its columns, how its rows are sorted, what its files lie in, and which dataset fills it. Schemas,
+//! statements for engines, checks, layout and documentation are made from this.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{Dataset, Day, TimeWindow};
+
+/// Version of all tables; raised when a column is appended.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A table. Compared by its name.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name, and that of its folder.
+    pub name: &'static str,
+    /// What a row is.
+    pub row: &'static str,
+    /// Its columns, in order: whole from day one, since readers that take the first file's schema lose columns added later.
+    pub columns: &'static [Column],
+    /// Columns that rows are sorted by inside a file.
+    pub sort: &'static [&'static str],
+    /// What its files lie in.
+    pub partition: Partition,
+    /// The dataset that fills it.
+    pub dataset: Dataset,
+}
+
+/// A column.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Lower case, and a reserved word of no engine.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnKind,
+    /// Whether a row may have none.
+    pub nullable: bool,
+    /// For people.
+    pub doc: &'static str,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// UTF-8.
+    Text,
+    /// Microseconds UTC: nanoseconds and INT96 are read differently by every engine.
+    Instant,
+    /// A UTC day.
+    Date,
+    /// 32 bits.
+    Integer,
+    /// 64 bits.
+    BigInteger,
+    /// 64 bits, floating.
+    Double,
+    /// Text to text, sorted by key.
+    TextMap,
+}
+
+/// What the files of a table lie in folders of, and what one unit of it spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// No folders: one file a lane, which is no unit of any day.
+    None,
+    /// Days: `dt=2026-11-20`.
+    Day,
+    /// Months: `month=2026-11`. A unit is named by the first day.
+    Month,
+}
+
+impl Partition {
+    /// The name of the folders' key.
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Day => Some("dt"),
+            Self::Month => Some("month"),
+        }
+    }
+
+    /// The unit that holds a day.
+    pub fn unit_of(self, day: Day) -> Day {
+        match self {
+            Self::Month => day.month_start(),
+            Self::None | Self::Day => day,
+        }
+    }
+
+    /// The time that a unit spans.
+    pub fn window(self, unit: Day) -> TimeWindow {
+        match self {
+            Self::Month => TimeWindow::days(unit, unit.next_month()),
+            Self::None | Self::Day => unit.window(),
+        }
+    }
+}
+
+impl Table {
+    /// A column by its name.
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The column that says when a row was, of a table whose rows belong to their unit's time.
+    pub fn time(&self) -> Option<&'static Column> {
+        let columns = self.columns.iter();
+        columns.clone().find(|c| matches!(c.name, "day" | "ts"))
+    }
+
+    /// Whether its rows are the points of metrics, which are written and read run by run.
+    pub fn is_points(&self) -> bool {
+        self.dataset == Dataset::Metrics && self.partition == Partition::Day
+    }
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Table {}
+
+impl PartialOrd for Table {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Table {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
+    }
+}
+
+impl Hash for Table {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Serialize for Table {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+/// Every table, in the order in which they are described to people and engines.
+pub static TABLES: [&Table; 6] = [
+    &METRICS,
+    &SERIES,
+    &INSTANCES,
+    &LOGS,
+    &SPEND,
+    &SPEND_INTRADAY,
+];
+
+/// The tables whose units are recorded in manifests.
+pub fn unit_tables() -> impl Iterator<Item = &'static Table> {
+    let tables = TABLES.iter().copied();
+    tables.filter(|t| t.partition != Partition::None)
+}
+
+/// The tables of a dataset whose units are recorded; the first is the one that people read.
+pub fn tables_of(dataset: Dataset) -> impl Iterator<Item = &'static Table> {
+    unit_tables().filter(move |t| t.dataset == dataset)
+}
+
+const fn column(name: &'static str, kind: ColumnKind, nullable: bool, doc: &'static str) -> Column {
+    Column {
+        name,
+        kind,
+        nullable,
+        doc,
+    }
+}
+
+const fn text(name: &'static str, doc: &'static str) -> Column {
+    column(name, ColumnKind::Text, false, doc)
+}
+
+const fn maybe(name: &'static str, doc: &'static str) -> Column {
+    column(name, ColumnKind::Text, true, doc)
+}
+
+const ACCOUNT_ID: Column = text("account_id", "12 digits, zeros kept");
+const ACCOUNT_NAME: Column = maybe("account_name", "`name` of the account in the configuration");
+const REGION: Column = text("region", "");
+const NAMESPACE: Column = text("namespace", "`AWS/EC2`, as AWS spells it");
+const METRIC_NAME: Column = text("metric_name", "");
+const DIMENSIONS: Column = column(
+    "dimensions",
+    ColumnKind::TextMap,
+    false,
+    "sorted by key; empty map, never null",
+);
+const DIMENSIONS_KEY: Column = text(
+    "dimensions_key",
+    "`name=value` joined by commas, sorted; `\\` before `\\`, `,` and `=`. Quicker to filter by than the map",
+);
+const SERIES_ID: Column = column(
+    "series_id",
+    ColumnKind::BigInteger,
+    false,
+    "first 8 bytes, big-endian, of SHA-256 over account, region, namespace, metric_name, dimensions_key joined by NUL",
+);
+
+/// Points of metrics, long form.
+pub static METRICS: Table = Table {
+    name: "metrics",
+    row: "a series × statistic × period start",
+    columns: &[
+        column("ts", ColumnKind::Instant, false, "start of the period"),
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        NAMESPACE,
+        METRIC_NAME,
+        DIMENSIONS,
+        DIMENSIONS_KEY,
+        SERIES_ID,
+        text("stat", "`Average`, `Sum`, `p99`, `TM(10%:90%)` … as asked"),
+        column(
+            "period",
+            ColumnKind::Integer,
+            false,
+            "seconds; the period used, see below",
+        ),
+        maybe("unit", "the unit asked for; null when none was"),
+        column(
+            "value",
+            ColumnKind::Double,
+            false,
+            "bit-exact as received, NaN, ±Inf and −0 included",
+        ),
+    ],
+    sort: &["namespace", "metric_name", "dimensions_key", "stat", "ts"],
+    partition: Partition::Day,
+    dataset: Dataset::Metrics,
+};
+
+/// Every series a run has seen.
+pub static SERIES: Table = Table {
+    name: "series",
+    row: "a series of an account and region that any run has seen",
+    columns: &[
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        NAMESPACE,
+        METRIC_NAME,
+        DIMENSIONS,
+        DIMENSIONS_KEY,
+        SERIES_ID,
+        column(
+            "first_seen",
+            ColumnKind::Instant,
+            true,
+            "first timestamp of its points in this lake; null while no export has found one",
+        ),
+        column(
+            "last_seen",
+            ColumnKind::Instant,
+            true,
+            "last timestamp of its points in this lake",
+        ),
+    ],
+    sort: &["namespace", "metric_name", "dimensions_key"],
+    partition: Partition::None,
+    dataset: Dataset::Metrics,
+};
+
+/// The EC2 inventory.
+pub static INSTANCES: Table = Table {
+    name: "instances",
+    row: "an EC2 instance that a day's runs have seen",
+    columns: &[
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        text("instance_id", ""),
+        maybe("instance_type", ""),
+        maybe("state", "`running`, `stopped` … when it was described last"),
+        maybe("availability_zone", ""),
+        maybe("vpc_id", ""),
+        maybe("subnet_id", ""),
+        maybe("image_id", ""),
+        maybe("platform", "`Linux/UNIX`, `Windows` …"),
+        maybe("architecture", ""),
+        column("launch_time", ColumnKind::Instant, true, ""),
+        maybe("private_ip", ""),
+        maybe("public_ip", ""),
+        maybe("iam_profile", "ARN of the instance profile"),
+        column("tags", ColumnKind::TextMap, false, "empty map, never null"),
+    ],
+    sort: &["instance_id"],
+    partition: Partition::Day,
+    dataset: Dataset::Instances,
+};
+
+/// Events of `CloudWatch` Logs.
+pub static LOGS: Table = Table {
+    name: "logs",
+    row: "a log event",
+    columns: &[
+        column("ts", ColumnKind::Instant, false, "when it happened"),
+        column(
+            "ingested_at",
+            ColumnKind::Instant,
+            false,
+            "when CloudWatch took it in",
+        ),
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        text("log_group", ""),
+        text("log_stream", ""),
+        maybe(
+            "event_id",
+            "CloudWatch's id; null of a stream that is read by name",
+        ),
+        text("message", ""),
+    ],
+    sort: &["log_group", "ts", "log_stream"],
+    partition: Partition::Day,
+    dataset: Dataset::Logs,
+};
+
+const SCOPE: Column = text(
+    "scope",
+    "`total`, `service`, `linked_account` or `linked_account_service`; never to be added up with each other",
+);
+const LINKED_ACCOUNT: Column = maybe("linked_account_id", "the member, of a payer's series");
+const SERVICE: Column = maybe("service_name", "");
+const CURRENCY: Column = text("currency", "");
+
+/// Charges as they were published.
+pub static SPEND_INTRADAY: Table = Table {
+    name: "spend_intraday",
+    row: "a value of a series of charges that was published",
+    columns: &[
+        column("ts", ColumnKind::Instant, false, "start of the period"),
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        SCOPE,
+        LINKED_ACCOUNT,
+        SERVICE,
+        CURRENCY,
+        column("period", ColumnKind::Integer, false, "seconds"),
+        column(
+            "month_to_date",
+            ColumnKind::Double,
+            false,
+            "charges of the month so far",
+        ),
+    ],
+    sort: &[
+        "scope",
+        "linked_account_id",
+        "service_name",
+        "currency",
+        "ts",
+    ],
+    partition: Partition::Month,
+    dataset: Dataset::Spend,
+};
+
+/// Charges by day.
+pub static SPEND: Table = Table {
+    name: "spend",
+    row: "a series of charges and day",
+    columns: &[
+        column("day", ColumnKind::Date, false, ""),
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        SCOPE,
+        LINKED_ACCOUNT,
+        SERVICE,
+        CURRENCY,
+        column(
+            "month_to_date",
+            ColumnKind::Double,
+            true,
+            "the last value published on the day",
+        ),
+        column(
+            "spend",
+            ColumnKind::Double,
+            true,
+            "what came since the last known day",
+        ),
+        column(
+            "days",
+            ColumnKind::Integer,
+            true,
+            "days that `spend` covers",
+        ),
+        text(
+            "state",
+            "`ok`, `fell`, `missing`, `vanished` or `carried_over`",
+        ),
+        column(
+            "last_ts",
+            ColumnKind::Instant,
+            true,
+            "when the last value was published",
+        ),
+    ],
+    sort: &[
+        "scope",
+        "linked_account_id",
+        "service_name",
+        "currency",
+        "day",
+    ],
+    partition: Partition::Month,
+    dataset: Dataset::Spend,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_sorted_by_columns_it_has_and_says_whose_its_rows_are() {
+        for table in TABLES {
+            for name in table.sort.iter().chain(&["account_id", "region"]) {
+                assert!(table.column(name).is_some(), "{table}: {name}");
+            }
+            let mut names: Vec<&str> = table.columns.iter().map(|c| c.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), table.columns.len(), "{table}");
+        }
+    }
+}

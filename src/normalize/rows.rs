@@ -1,0 +1,208 @@
+//! Rows of a table to a record batch and back, by the names of its columns.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
+
+use super::decode::{DecodeError, dimensions_of};
+use super::metrics::map_array;
+use super::schema::schema_of;
+use crate::lake::table::{Column, ColumnKind, Table};
+use crate::model::{Dimension, Lane};
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// None.
+    Null,
+    /// Of a column of texts.
+    Text(&'a str),
+    /// Of a column of instants (µs since the epoch), days (since the epoch) or whole numbers.
+    Number(i64),
+    /// Of a column of doubles.
+    Double(f64),
+    /// Of a column of maps.
+    Map(&'a [Dimension]),
+}
+
+impl<'a> Cell<'a> {
+    /// A text, or none.
+    pub fn text(value: Option<&'a str>) -> Self {
+        value.map_or(Self::Null, Self::Text)
+    }
+
+    /// A number, or none.
+    pub fn number(value: Option<i64>) -> Self {
+        value.map_or(Self::Null, Self::Number)
+    }
+
+    /// A double, or none.
+    pub fn double(value: Option<f64>) -> Self {
+        value.map_or(Self::Null, Self::Double)
+    }
+}
+
+/// Whose rows they are: the columns that every table has.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Account and region.
+    pub lane: &'a Lane,
+    /// Alias of the account.
+    pub account_name: Option<&'a str>,
+}
+
+/// The rows of one lane as one batch, in the order given. `get` gives the value of a column by its name, but those of the owner.
+///
+/// # Errors
+/// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold, or for a value that is not of its column's kind.
+pub fn batch_of<'a, T>(
+    table: &Table,
+    owner: Owner<'a>,
+    rows: &'a [T],
+    get: impl Fn(&'a T, &str) -> Cell<'a>,
+) -> Result<RecordBatch, ArrowError> {
+    let cell = |row: &'a T, column: &Column| match column.name {
+        "account_id" => Cell::Text(owner.lane.account.as_str()),
+        "account_name" => Cell::text(owner.account_name),
+        "region" => Cell::Text(owner.lane.region.as_str()),
+        name => get(row, name),
+    };
+    let arrays: Result<Vec<ArrayRef>, ArrowError> = table
+        .columns
+        .iter()
+        .map(|column| array(column, rows.iter().map(|row| cell(row, column))))
+        .collect();
+    RecordBatch::try_new(schema_of(table), arrays?)
+}
+
+fn array<'a>(
+    column: &Column,
+    cells: impl ExactSizeIterator<Item = Cell<'a>>,
+) -> Result<ArrayRef, ArrowError> {
+    let wrong = |cell: &Cell<'_>| {
+        let text = format!("column {} does not hold {cell:?}", column.name);
+        ArrowError::InvalidArgumentError(text)
+    };
+    let rows = cells.len();
+    macro_rules! fill {
+        ($builder:expr, $variant:ident, |$value:ident| $converted:expr) => {{
+            let mut builder = $builder;
+            for cell in cells {
+                match cell {
+                    Cell::Null => builder.append_null(),
+                    Cell::$variant($value) => builder.append_value($converted),
+                    other => return Err(wrong(&other)),
+                }
+            }
+            Arc::new(builder.finish()) as ArrayRef
+        }};
+    }
+    let small = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
+    Ok(match column.kind {
+        ColumnKind::Text => fill!(StringBuilder::with_capacity(rows, 0), Text, |v| v),
+        ColumnKind::Instant => fill!(
+            TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC"),
+            Number,
+            |v| v
+        ),
+        ColumnKind::Date => fill!(Date32Builder::with_capacity(rows), Number, |v| small(v)),
+        ColumnKind::Integer => fill!(Int32Builder::with_capacity(rows), Number, |v| small(v)),
+        ColumnKind::BigInteger => fill!(Int64Builder::with_capacity(rows), Number, |v| v),
+        ColumnKind::Double => fill!(Float64Builder::with_capacity(rows), Double, |v| v),
+        ColumnKind::TextMap => {
+            let maps: Result<Vec<&[Dimension]>, ArrowError> = cells
+                .map(|cell| match cell {
+                    Cell::Map(map) => Ok(map),
+                    other => Err(wrong(&other)),
+                })
+                .collect();
+            Arc::new(map_array(&maps?)?)
+        }
+    })
+}
+
+/// The rows of a batch of a table, read by the names of its columns.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    batch: &'a RecordBatch,
+}
+
+impl<'a> Rows<'a> {
+    /// # Errors
+    /// [`DecodeError`] for another schema.
+    pub fn of(table: &Table, batch: &'a RecordBatch) -> Result<Self, DecodeError> {
+        if batch.schema().fields() == schema_of(table).fields() {
+            Ok(Self { batch })
+        } else {
+            Err(DecodeError::new("it has another schema"))
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn valid(&self, name: &str, row: usize) -> Option<&'a ArrayRef> {
+        self.batch.column_by_name(name).filter(|c| c.is_valid(row))
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str, row: usize) -> Option<&'a str> {
+        let column = self.valid(name, row)?.as_string_opt::<i32>()?;
+        Some(column.value(row))
+    }
+
+    /// An instant (µs since the epoch), a day (since the epoch), or a whole number.
+    pub fn number(&self, name: &str, row: usize) -> Option<i64> {
+        let column = self.valid(name, row)?;
+        if let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+            return Some(times.value(row));
+        }
+        if let Some(days) = column.as_primitive_opt::<Date32Type>() {
+            return Some(days.value(row).into());
+        }
+        if let Some(small) = column.as_primitive_opt::<Int32Type>() {
+            return Some(small.value(row).into());
+        }
+        let large = column.as_primitive_opt::<Int64Type>()?;
+        Some(large.value(row))
+    }
+
+    /// A double.
+    pub fn double(&self, name: &str, row: usize) -> Option<f64> {
+        let column = self.valid(name, row)?.as_primitive_opt::<Float64Type>()?;
+        Some(column.value(row))
+    }
+
+    /// A map.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when there is none.
+    pub fn map(&self, name: &str, row: usize) -> Result<Vec<Dimension>, DecodeError> {
+        let column = self.valid(name, row).and_then(|c| c.as_map_opt());
+        let map = column.ok_or_else(|| DecodeError::missing(name))?.value(row);
+        dimensions_of(map.columns())
+    }
+
+    /// A text that must be there.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is not.
+    pub fn must(&self, name: &str, row: usize) -> Result<&'a str, DecodeError> {
+        let text = self.text(name, row);
+        text.ok_or_else(|| DecodeError::missing(name))
+    }
+}
