@@ -85,7 +85,7 @@ mod tests {
         let whole = "<?xml version=\"1.0\"?>\n<R xmlns=\"x\"><A>1</A></R>\n";
         assert!(!is_cut(whole.as_bytes()));
         for end in 1..whole.trim_end().len() {
-            assert!(is_cut(whole[..end].as_bytes()), "{}", &whole[..end]);
+            assert!(is_cut(&whole.as_bytes()[..end]), "{}", &whole[..end]);
         }
         for whole in [
             "",

@@ -17,6 +17,7 @@ mod identity;
 mod load;
 mod logs;
 mod organizations;
+mod respond;
 mod server;
 mod store;
 mod sts;

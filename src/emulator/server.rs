@@ -5,11 +5,11 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 
 use super::answer::{Answer, Form, Refusal};
@@ -19,6 +19,7 @@ use super::faults::{Fault, FaultKind, Faults, KNOWN_CODES, Subject};
 use super::get_metric_data::{Query, Request, constants};
 use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
 use super::load::LoadError;
+use super::respond::{http_date, plain, send};
 use super::wire::{Protocol, Value};
 use super::world::{AccountSpec, World, WorldError};
 use super::{ec2, load, logs, organizations, sts};
@@ -193,76 +194,6 @@ async fn answer(
         }
         Err(_) => plain(500, "text/plain", b"the emulator broke down".to_vec()),
     }
-}
-
-/// # Source
-/// RFC 9110, 5.6.7.
-fn http_date(seconds: i64) -> String {
-    let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-fn plain(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
-    response(
-        Answer {
-            status,
-            content_type,
-            headers: Vec::new(),
-            body: Vec::new(),
-        },
-        Body::from(body),
-    )
-}
-
-fn response(answer: Answer, body: Body) -> Response {
-    let mut builder = Response::builder()
-        .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
-        .header("content-type", answer.content_type)
-        .header("x-amzn-requestid", "emulated");
-    for (name, value) in answer.headers {
-        builder = builder.header(name, value);
-    }
-    builder.body(body).unwrap_or_default()
-}
-
-/// Sends an answer, spoiled on the way by the faults of the transport.
-async fn send(mut answer: Answer, faults: &[Fault]) -> Response {
-    for fault in faults {
-        match fault.kind {
-            FaultKind::Delay => tokio::time::sleep(Duration::from_millis(fault.millis)).await,
-            FaultKind::Hang => std::future::pending::<()>().await,
-            FaultKind::Garbage => answer.body = b"<html><body>Bad gateway</body></html>".to_vec(),
-            FaultKind::EmptyBody => answer.body.clear(),
-            FaultKind::Cut => {
-                answer
-                    .headers
-                    .push(("content-length", answer.body.len().to_string()));
-                let half = Bytes::from(answer.body.split_off(answer.body.len() / 2));
-                let pieces = [
-                    Ok(half),
-                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-                ];
-                return response(
-                    answer,
-                    Body::from_stream(futures_util::stream::iter(pieces)),
-                );
-            }
-            FaultKind::Drip => {
-                let pause = Duration::from_millis(fault.millis);
-                let bytes = std::mem::take(&mut answer.body);
-                let drip =
-                    futures_util::stream::unfold(bytes.into_iter(), move |mut rest| async move {
-                        tokio::time::sleep(pause).await;
-                        rest.next()
-                            .map(|byte| (Ok::<_, std::io::Error>(Bytes::from(vec![byte])), rest))
-                    });
-                return response(answer, Body::from_stream(drip));
-            }
-            _ => {}
-        }
-    }
-    let body = Body::from(std::mem::take(&mut answer.body));
-    response(answer, body)
 }
 
 fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {

@@ -11,6 +11,7 @@ mod merge;
 mod ordered;
 mod page;
 mod spool;
+mod spool_file;
 
 pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};

@@ -5,22 +5,17 @@
 //! power cut the checksum tells.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use twox_hash::XxHash3_128;
 
-use crate::model::{DAY_SECONDS, Lane, QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
+use super::spool_file::{QueryKey, decode, encode, head_of};
+use crate::model::{DAY_SECONDS, Lane, QueryOutcome};
 use crate::plan::{Batch, BatchQuery, LanePlan};
-
-const MAGIC: &[u8; 8] = b"cwspool5";
-
-/// Bytes of the checksum at the end of a file.
-const CHECKSUM: usize = 16;
 
 /// Age up to which an answer is used. An old answer is as true as a new one about the time until it was read, and what is covered ends
 /// there; after this it is swept.
@@ -31,9 +26,6 @@ const CLOCK_TOLERANCE: i64 = 6 * 3_600;
 
 /// Files nobody came back for.
 const ABANDONED: Duration = Duration::from_secs(KEPT_SECONDS.cast_unsigned());
-
-/// Names a query: everything its answer depends on.
-type QueryKey = [u8; 16];
 
 /// A kept answer to one query.
 #[derive(Clone, Debug)]
@@ -262,189 +254,10 @@ fn key(plan: &LanePlan, batch: &Batch, query: &BatchQuery) -> QueryKey {
     key
 }
 
-/// What a file says of itself before its answers.
-struct Head {
-    planned_at: i64,
-    keys: Vec<QueryKey>,
-}
-
-fn head_of(path: &Path) -> Option<Head> {
-    let mut file = File::open(path).ok()?;
-    let mut head = [0; 40];
-    file.read_exact(&mut head).ok()?;
-    let mut fields = Reader(head.strip_prefix(MAGIC)?);
-    // One that was cut short must not stand before a whole one of the same queries.
-    let length = file.metadata().ok()?.len();
-    if fields.len()? as u64 != length {
-        return None;
-    }
-    let (_read_at, planned_at, count) = (fields.i64()?, fields.i64()?, fields.len()?);
-    if count as u64 > length / 16 {
-        return None;
-    }
-    let mut keys = vec![QueryKey::default(); count];
-    file.read_exact(keys.as_flattened_mut()).ok()?;
-    Some(Head { planned_at, keys })
-}
-
-/// Magic, length of the file, time of reading and of planning, number of queries, their keys; the columns; the checksum of all that, which
-/// comes back as well.
-/// Timestamps at a constant step, as nearly all are, and values that are all the same take a few bytes; nothing else is compressed: a file
-/// lives for seconds, mostly in the page cache, and zstd would cost more than decoding the answer did.
-fn encode(
-    answers: &[(QueryKey, &QueryOutcome)],
-    planned_at: i64,
-    read_at: i64,
-) -> io::Result<(Vec<u8>, u128)> {
-    let points = |o: &QueryOutcome| match o {
-        QueryOutcome::Complete { points, .. } => points.values.len() * 8 + 64,
-        _ => 0,
-    };
-    let size: usize = answers.iter().map(|(_, outcome)| points(outcome)).sum();
-    let mut bytes = Vec::with_capacity(size + answers.len() * 16 + 64);
-    bytes.extend(MAGIC);
-    put_len(&mut bytes, 0);
-    bytes.extend(read_at.to_le_bytes());
-    bytes.extend(planned_at.to_le_bytes());
-    put_len(&mut bytes, answers.len());
-    answers.iter().for_each(|(key, _)| bytes.extend(key));
-    for (_, outcome) in answers {
-        let QueryOutcome::Complete { points, messages } = outcome else {
-            return Err(io::Error::other("only whole answers are kept"));
-        };
-        put_points(&mut bytes, points);
-        put_len(&mut bytes, messages.len());
-        for message in messages {
-            put_text(&mut bytes, &message.code);
-            put_text(&mut bytes, &message.text);
-        }
-    }
-    let length = (bytes.len() + CHECKSUM) as u64;
-    bytes[MAGIC.len()..MAGIC.len() + 8].copy_from_slice(&length.to_le_bytes());
-    let checksum = XxHash3_128::oneshot(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    Ok((bytes, checksum))
-}
-
-fn put_len(out: &mut Vec<u8>, length: usize) {
-    out.extend((length as u64).to_le_bytes());
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_len(out, text.len());
-    out.extend(text.as_bytes());
-}
-
-fn put_points(out: &mut Vec<u8>, points: &QueryPoints) {
-    put_len(out, points.values.len());
-    match &points.timestamps {
-        Timestamps::Every { first, step, .. } => {
-            out.push(1);
-            out.extend(first.to_le_bytes());
-            out.extend(step.to_le_bytes());
-        }
-        Timestamps::Listed(all) => {
-            out.push(0);
-            all.iter().for_each(|t| out.extend(t.to_le_bytes()));
-        }
-    }
-    // Zeros and constants are a good part of all metrics.
-    match points.values.first().map(|v| v.to_bits()) {
-        Some(first) if points.values.iter().all(|v| v.to_bits() == first) => {
-            out.push(1);
-            out.extend(first.to_le_bytes());
-        }
-        _ => {
-            out.push(0);
-            let from = out.len();
-            out.resize(from + points.values.len() * 8, 0);
-            let places = out[from..].as_chunks_mut::<8>().0;
-            for (place, value) in places.iter_mut().zip(&points.values) {
-                *place = value.to_bits().to_le_bytes();
-            }
-        }
-    }
-}
-
-fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
-    let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if XxHash3_128::oneshot(body) != u128::from_le_bytes(*checksum) {
-        return None;
-    }
-    let mut head = Reader(body.strip_prefix(MAGIC)?);
-    let _length = head.len()?;
-    let (read_at, _planned_at) = (head.i64()?, head.i64()?);
-    let count = head.len()?;
-    head.take(count.checked_mul(16)?)?;
-    let mut reader = head;
-    let mut outcomes = Vec::new();
-    for _ in 0..count {
-        let points = reader.points()?;
-        let messages = (0..reader.len()?)
-            .map(|_| {
-                Some(ServiceMessage {
-                    code: reader.text()?,
-                    text: reader.text()?,
-                })
-            })
-            .collect::<Option<_>>()?;
-        outcomes.push(QueryOutcome::Complete { points, messages });
-    }
-    Some((read_at, outcomes))
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take(&mut self, n: usize) -> Option<&[u8]> {
-        let (head, tail) = self.0.split_at_checked(n)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take(8)?.try_into().ok().map(i64::from_le_bytes)
-    }
-
-    fn len(&mut self) -> Option<usize> {
-        usize::try_from(self.i64()?).ok()
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let n = self.len()?;
-        String::from_utf8(self.take(n)?.to_vec()).ok()
-    }
-
-    fn points(&mut self) -> Option<QueryPoints> {
-        let n = self.len()?;
-        let regular = self.take(1)? == [1];
-        let timestamps = if regular {
-            let (first, step) = (self.i64()?, self.i64()?);
-            Timestamps::Every {
-                first,
-                step,
-                count: n,
-            }
-        } else {
-            (0..n).map(|_| self.i64()).collect::<Option<_>>()?
-        };
-        let constant = self.take(1)? == [1];
-        let values = if constant {
-            vec![f64::from_bits(self.i64()?.cast_unsigned()); n]
-        } else {
-            let bytes = self.take(n.checked_mul(8)?)?.as_chunks::<8>().0;
-            bytes
-                .iter()
-                .map(|b| f64::from_bits(u64::from_le_bytes(*b)))
-                .collect()
-        };
-        Some(QueryPoints { timestamps, values })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{QueryPoints, ServiceMessage};
     use proptest::prelude::*;
 
     fn outcome(timestamps: &[i64], values: Vec<f64>) -> QueryOutcome {

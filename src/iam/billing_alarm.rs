@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::grants::MOST_IDS;
+use super::parts::MOST_IDS;
 use super::policy::{Policy, Statement};
 use super::principal::OrgId;
 use crate::config::{Budget, BudgetScope, ExportConfig};

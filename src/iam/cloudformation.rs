@@ -6,7 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::billing_alarm::BillingAlarm;
-use super::grants::{ACCOUNT, ExternalIds, Grants, GrantsError, MOST_IDS, ReaderRole};
+use super::grants::{Grants, ReaderRole};
+use super::parts::{ACCOUNT, ExternalIds, GrantsError, MOST_IDS};
 use super::policy::Policy;
 use super::principal::{OrgId, Principal};
 

@@ -4,13 +4,15 @@
 mod billing_alarm;
 mod cloudformation;
 mod grants;
+mod parts;
 mod policy;
 mod principal;
 mod terraform;
 
 pub use billing_alarm::{AlarmThreshold, BillingAlarm};
 pub use cloudformation::{reader_template, writer_template};
-pub use grants::{ExternalIds, Grants, GrantsError, ReaderRole, reader_statement};
+pub use grants::{Grants, ReaderRole, reader_statement};
+pub use parts::{ExternalIds, GrantsError};
 pub use policy::{Policy, Statement};
 pub use principal::{OrgId, Principal, PrincipalError};
 pub use terraform::{reader_module, writer_module};

@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::grants::{ACCOUNT, ExternalIds, Grants, ReaderRole};
+use super::grants::{Grants, ReaderRole};
+use super::parts::{ACCOUNT, ExternalIds};
 use super::policy::Policy;
 use super::principal::{OrgId, Principal};
 

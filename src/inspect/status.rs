@@ -8,6 +8,7 @@ use crate::lake::table::tables_of;
 use crate::run::enter::accounts::with_accounts;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Attempt, LaneRecords, UnitState};

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use crate::config::point;
 use crate::lake::table::unit_tables;
-use crate::lake::table::{LOGS, METRICS, Table};
-use crate::lake::{UnitId, layout};
 use crate::normalize::TableCheck;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::given::place::Place;
 use crate::run::unit::old::OldRuns;
+
+use crate::lake::table::{LOGS, METRICS, Table};
+use crate::lake::{UnitId, layout};
 use crate::run::unit::old::{OldError, RunKey, key_of};
 
 use std::collections::{BTreeMap, BTreeSet};

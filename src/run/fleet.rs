@@ -8,11 +8,10 @@ use tokio::sync::Semaphore;
 use crate::commit::Lake;
 use crate::fetch::LaneBudget;
 use crate::lake::table::METRICS;
-use crate::plan::LanePlan;
+use crate::plan::{Holding, OPEN_FILES};
 use crate::run::given::bounds::Bounds;
 use crate::run::given::context::RunContext;
 use crate::run::tables::publish::note_unread_units;
-use crate::run::unit::scope::LaneScope;
 use crate::run::unit::unread::unread_units;
 use crate::write::ROW_GROUP_ROWS;
 
@@ -30,50 +29,6 @@ const LANES_A_REQUEST: usize = 8;
 /// Memory of rows that wait for their row group to be full, for each request that may be in flight: `run.concurrency` is the one measure of
 /// what a run holds. A lane that needs more than all of it has the run to itself.
 const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
-
-/// Files that are open for hours, over all lanes: of days that are added to, and of days with more than a row group.
-const OPEN_FILES: u32 = 512;
-
-/// A day's books, and its share of a lane's.
-const DAY_KIB: u64 = 16;
-
-/// A day that is added to is read beside the new rows.
-const ADDED_KIB: u64 = 512;
-
-/// What a run holds beside its values: whose it is, and when.
-const RUN_BYTES: u64 = 56;
-
-/// What the days of a lane hold while they are filled.
-struct Holding {
-    kib: u32,
-    files: u32,
-}
-
-impl Holding {
-    /// A row group of rows at eight bytes each, or all rows if they are fewer, and their runs. At most what there is.
-    fn of(plan: &LanePlan, scope: &LaneScope, most_kib: u32) -> Self {
-        let days = scope.days.len().max(1) as u64;
-        let rows = plan.batches.iter().map(|batch| batch.points).sum::<u64>() / days;
-        let runs: u64 = plan.series.iter().map(|s| s.asks.len() as u64).sum();
-        let group = ROW_GROUP_ROWS as u64;
-        // Of the runs as many wait as of the rows.
-        let waiting_runs = if rows > group {
-            runs * group / rows
-        } else {
-            runs
-        };
-        let waiting = (rows.min(group) * 8 + waiting_runs * RUN_BYTES) / 1_024;
-        let added = scope.days.iter().filter(|(_, m)| m.adds());
-        let added = added.count() as u64;
-        let kib = days * (waiting + DAY_KIB) + added * ADDED_KIB;
-        let files = added + if rows > group { days } else { added };
-        let at_most = |n: u64, most: u32| u32::try_from(n).unwrap_or(most).min(most);
-        Self {
-            kib: at_most(kib, most_kib),
-            files: at_most(files, OPEN_FILES),
-        }
-    }
-}
 
 /// Lanes side by side, within the bounds on requests in flight and on rows that wait.
 pub(crate) async fn export_lanes(
@@ -114,10 +69,13 @@ pub(crate) async fn export_lanes(
                         return unread_lane(report, &lane, &context);
                     }
                 };
-                let holding = Holding::of(&plan, &scope, most_kib);
+                let holding = Holding::of(&plan, &scope.days, ROW_GROUP_ROWS as u64);
                 let closed = "the bounds of a run are never closed";
                 let _files = files.acquire_many(holding.files).await.expect(closed);
-                let _rows = waiting.acquire_many(holding.kib).await.expect(closed);
+                let _rows = waiting
+                    .acquire_many(holding.kib.min(most_kib))
+                    .await
+                    .expect(closed);
                 let job = LaneJob {
                     client,
                     plan,

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::commit::Lake;
 use crate::lake::table::SPEND;
-use crate::lake::{UnitId, layout};
 use crate::report::AlertReport;
 use crate::run::enter::accounts::with_accounts;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::tables::publish::each_batch;
 use crate::store::Store;
+
+use crate::lake::{UnitId, layout};
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::alert::{Message, SendError, Sent, mail, send};

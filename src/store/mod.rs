@@ -8,6 +8,7 @@ mod local;
 mod memory;
 mod s3;
 mod s3_lock;
+mod s3_upload;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,6 @@
 //! ever copied or renamed. Small files go in one PUT with their SHA-256; larger ones in parts that are read when they are sent, so memory
 //! is bounded by the parts in flight whatever the file's size.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
-    ServerSideEncryption, StorageClass,
-};
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
@@ -33,17 +27,10 @@ use crate::model::{Cause, CauseKind};
 use crate::write::Staged;
 
 /// Files up to this size are sent in one PUT, larger ones in parts of this size.
-const PART_BYTES: u64 = 8 << 20;
-
-/// Parts of one upload in flight.
-const PARTS_IN_FLIGHT: usize = 3;
+pub(super) const PART_BYTES: u64 = 8 << 20;
 
 /// Pieces of objects in memory over all lanes: with [`PART_BYTES`], 96 MiB at most.
 const PIECES_IN_MEMORY: usize = 12;
-
-/// # Source
-/// S3 user guide, "Multipart upload limits": 10,000 parts.
-const MOST_PARTS: u64 = 10_000;
 
 /// A bucket and a prefix. Clones share the client.
 #[derive(Clone, Debug)]
@@ -58,13 +45,13 @@ pub struct S3Store {
 /// # Errors
 /// An error that is tried again.
 #[expect(clippy::result_large_err, reason = "the SDK's own error")]
-fn stored(answer: PutObjectOutput) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+pub(super) fn stored(answer: PutObjectOutput) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
     let has_tag = answer.e_tag.is_some();
     tagged(answer, has_tag)
 }
 
 #[expect(clippy::result_large_err, reason = "the SDK's own error")]
-fn tagged<T, E>(answer: T, has_tag: bool) -> Result<T, SdkError<E>> {
+pub(super) fn tagged<T, E>(answer: T, has_tag: bool) -> Result<T, SdkError<E>> {
     if has_tag {
         Ok(answer)
     } else {
@@ -84,12 +71,12 @@ impl S3Store {
     }
 
     /// Waits for room for one more piece of an object.
-    async fn piece(&self) -> SemaphorePermit<'_> {
+    pub(super) async fn piece(&self) -> SemaphorePermit<'_> {
         let room = self.pieces.acquire().await;
         room.expect("the bound on pieces is never closed")
     }
 
-    fn key(&self, key: &str) -> String {
+    pub(super) fn key(&self, key: &str) -> String {
         if self.settings.prefix.is_empty() {
             key.to_owned()
         } else {
@@ -106,7 +93,7 @@ impl S3Store {
             .strip_prefix('/')
     }
 
-    fn owner(&self) -> Option<String> {
+    pub(super) fn owner(&self) -> Option<String> {
         self.settings
             .expected_bucket_owner
             .as_ref()
@@ -132,7 +119,7 @@ impl S3Store {
     }
 
     /// With KMS and no key named, the bucket's default key is meant: no key id is sent.
-    fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+    pub(super) fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
         match &self.settings.encryption {
             None => (None, None),
             Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
@@ -140,217 +127,21 @@ impl S3Store {
         }
     }
 
-    fn acl(&self) -> Option<ObjectCannedAcl> {
+    pub(super) fn acl(&self) -> Option<ObjectCannedAcl> {
         self.settings
             .bucket_owner_full_control
             .then_some(ObjectCannedAcl::BucketOwnerFullControl)
     }
 
     /// Data objects only: control objects are read too often for a colder class.
-    fn storage_class(&self) -> Option<StorageClass> {
+    pub(super) fn storage_class(&self) -> Option<StorageClass> {
         self.settings
             .storage_class
             .as_deref()
             .map(StorageClass::from)
     }
 
-    async fn put_whole(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
-        let doing = self.doing("writing", key);
-        let _piece = self.piece().await;
-        let body: Bytes = tokio::fs::read(&staged.path)
-            .await
-            .map_err(|e| StoreError::io("reading", &staged.path, &e))?
-            .into();
-        let checksum = self
-            .settings
-            .checksums
-            .then(|| base64_of_hex(&staged.sha256));
-        self.client
-            .call(&doing, async || {
-                let request = self
-                    .put_request(key, body.clone())
-                    .set_storage_class(self.storage_class())
-                    .set_checksum_sha256(checksum.clone())
-                    .metadata(SHA256, &staged.sha256);
-                stored(request.send().await?)
-            })
-            .await
-            .map_err(|(cause, _)| self.error(&doing, cause))?;
-        Ok(())
-    }
-
-    async fn put_parts(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
-        let upload = self.create_upload(key, Some(&staged.sha256)).await?;
-        let done = async {
-            let parts = self.send_parts(key, &upload, staged).await?;
-            self.complete(key, &upload, parts, staged).await
-        };
-        let result = done.await;
-        if result.is_err() {
-            self.abort(key, &upload).await;
-        }
-        result
-    }
-
-    async fn create_upload(&self, key: &str, sha256: Option<&str>) -> Result<String, StoreError> {
-        let doing = self.doing("writing", key);
-        let (encryption, kms_key) = self.encryption();
-        let metadata = sha256.map(|s| HashMap::from([(SHA256.to_owned(), s.to_owned())]));
-        let answer = self
-            .client
-            .call(&doing, || {
-                self.client
-                    .s3()
-                    .create_multipart_upload()
-                    .bucket(&self.settings.bucket)
-                    .key(self.key(key))
-                    .set_expected_bucket_owner(self.owner())
-                    .set_server_side_encryption(encryption.clone())
-                    .set_ssekms_key_id(kms_key.clone())
-                    .set_acl(self.acl())
-                    .set_storage_class(self.storage_class())
-                    .set_metadata(metadata.clone())
-                    // Named here, or some stores refuse the parts' checksums.
-                    .set_checksum_algorithm(
-                        self.settings.checksums.then_some(ChecksumAlgorithm::Crc32),
-                    )
-                    .send()
-            })
-            .await
-            .map_err(|(cause, _)| self.error(&doing, cause))?;
-        answer.upload_id.ok_or_else(|| {
-            let cause = Cause::new(CauseKind::Protocol, "the answer names no upload");
-            self.error(&doing, cause)
-        })
-    }
-
-    async fn send_parts(
-        &self,
-        key: &str,
-        upload: &str,
-        staged: &Staged,
-    ) -> Result<Vec<CompletedPart>, StoreError> {
-        let size = part_size(staged.bytes);
-        let count = staged.bytes.div_ceil(size);
-        let mut parts = stream::iter(0..count)
-            .map(|n| {
-                let length = size.min(staged.bytes - n * size);
-                self.send_part(key, upload, &staged.path, n, n * size, length)
-            })
-            .buffered(PARTS_IN_FLIGHT);
-        let mut done = Vec::new();
-        while let Some(part) = parts.next().await {
-            done.push(part?);
-        }
-        Ok(done)
-    }
-
-    async fn send_part(
-        &self,
-        key: &str,
-        upload: &str,
-        path: &Path,
-        n: u64,
-        from: u64,
-        length: u64,
-    ) -> Result<CompletedPart, StoreError> {
-        let doing = self.doing("writing", key);
-        let _piece = self.piece().await;
-        let body = read_part(path, from, length)
-            .await
-            .map_err(|e| StoreError::io("reading", path, &e))?;
-        let number = i32::try_from(n + 1).unwrap_or(i32::MAX);
-        let part = self
-            .client
-            .call(&doing, async || {
-                let request = self
-                    .client
-                    .s3()
-                    .upload_part()
-                    .bucket(&self.settings.bucket)
-                    .key(self.key(key))
-                    .set_expected_bucket_owner(self.owner())
-                    .upload_id(upload)
-                    .part_number(number)
-                    .set_checksum_algorithm(
-                        self.settings.checksums.then_some(ChecksumAlgorithm::Crc32),
-                    )
-                    .body(ByteStream::from(body.clone()));
-                let part = request.send().await?;
-                let has_tag = part.e_tag.is_some();
-                tagged(part, has_tag)
-            })
-            .await
-            .map_err(|(cause, _)| self.error(&doing, cause))?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag)
-            .set_checksum_crc32(part.checksum_crc32)
-            .build())
-    }
-
-    /// Completes an upload. An answer that was lost, or is an error under HTTP 200, says nothing: then the object itself is looked at.
-    async fn complete(
-        &self,
-        key: &str,
-        upload: &str,
-        parts: Vec<CompletedPart>,
-        staged: &Staged,
-    ) -> Result<(), StoreError> {
-        let doing = self.doing("writing", key);
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(parts))
-            .build();
-        let answer = self
-            .client
-            .call(&doing, || {
-                self.client
-                    .s3()
-                    .complete_multipart_upload()
-                    .bucket(&self.settings.bucket)
-                    .key(self.key(key))
-                    .set_expected_bucket_owner(self.owner())
-                    .upload_id(upload)
-                    .multipart_upload(parts.clone())
-                    .send()
-            })
-            .await;
-        let failure = match answer {
-            Ok(answer) if answer.e_tag.is_some() => return Ok(()),
-            Ok(_) => Cause::new(
-                CauseKind::Transient,
-                format!("{doing}: the upload was answered with success and no object"),
-            ),
-            Err((cause, _)) => cause,
-        };
-        match self.head(key).await? {
-            Some(head) if head.sha256.as_deref() == Some(staged.sha256.as_str()) => Ok(()),
-            _ => Err(self.error(&doing, failure)),
-        }
-    }
-
-    /// As good as it can: what stays is swept by the next run.
-    async fn abort(&self, key: &str, upload: &str) {
-        let doing = self.doing("aborting the upload of", key);
-        let aborted = self
-            .client
-            .call(&doing, || {
-                self.client
-                    .s3()
-                    .abort_multipart_upload()
-                    .bucket(&self.settings.bucket)
-                    .key(self.key(key))
-                    .set_expected_bucket_owner(self.owner())
-                    .upload_id(upload)
-                    .send()
-            })
-            .await;
-        if let Err((cause, _)) = aborted {
-            tracing::warn!(%cause, "an upload stays open until the next run");
-        }
-    }
-
-    async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
+    pub(super) async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let doing = self.doing("looking at", key);
         let answer = self
             .client
@@ -668,11 +459,11 @@ impl Store for S3Store {
     }
 }
 
-const SHA256: &str = "cwlake-sha256";
+pub(super) const SHA256: &str = "cwlake-sha256";
 
 #[derive(Debug)]
-struct Head {
-    sha256: Option<String>,
+pub(super) struct Head {
+    pub(super) sha256: Option<String>,
 }
 
 /// Which content of an object was read.
@@ -700,43 +491,13 @@ fn total_size(content_range: Option<&str>, length: i64) -> u64 {
         .unwrap_or_else(|| u64::try_from(length).unwrap_or(0))
 }
 
-/// Parts as small as the number of parts allows.
-fn part_size(bytes: u64) -> u64 {
-    PART_BYTES.max(bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
-}
-
-async fn read_part(path: &Path, from: u64, length: u64) -> std::io::Result<Bytes> {
-    let mut file = tokio::fs::File::open(path).await?;
-    file.seek(std::io::SeekFrom::Start(from)).await?;
-    let mut part = vec![0; usize::try_from(length).unwrap_or(0)];
-    file.read_exact(&mut part).await?;
-    Ok(part.into())
-}
-
-/// S3 wants checksums in base64.
-fn base64_of_hex(hex: &str) -> String {
-    let bytes: Vec<u8> = (0..hex.len() / 2)
-        .filter_map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect();
-    aws_smithy_types::base64::encode(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::total_size;
 
     #[test]
-    fn parts_fit_the_limit_whatever_the_size() {
-        assert_eq!(part_size(9 << 20), PART_BYTES);
-        let huge = 200 << 30;
-        assert!(huge / part_size(huge) <= MOST_PARTS);
-        assert_eq!(part_size(huge) % (1 << 20), 0);
-    }
-
-    #[test]
-    fn sizes_and_checksums_are_read_and_written_as_s3_does() {
+    fn sizes_are_read_as_s3_writes_them() {
         assert_eq!(total_size(Some("bytes 10-19/200"), 10), 200);
         assert_eq!(total_size(None, 10), 10);
-        assert_eq!(base64_of_hex("00ff10"), "AP8Q");
     }
 }

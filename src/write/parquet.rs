@@ -7,20 +7,17 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::errors::ParquetError;
-use parquet::file::FOOTER_SIZE;
-use parquet::file::metadata::{
-    FooterTail, KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn,
-};
+use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::columns;
+use super::error::{COMPLETE_KEY, PLAN_KEY, WriteError, refused};
+use super::read::{open, read_facts};
 
 /// Rows after which a row group is ended: small enough that one series is found by reading little and that the rows of many days can
 /// wait in memory, large enough that values compress. A group ends with the run that reaches it.
@@ -29,41 +26,7 @@ pub const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows of a page of what the library encodes.
 const PAGE_ROWS: usize = 20_000;
 
-const COMPLETE_KEY: &str = "cwlake.complete";
 const SCHEMA_KEY: &str = "cwlake.schema_version";
-const PLAN_KEY: &str = "cwlake.plan";
-
-/// A file could not be written, or reads back differently.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The file system refused.
-    #[error("writing {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The encoder refused.
-    #[error("encoding {}", path.display())]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ParquetError,
-    },
-    /// The footer read back does not hold what was written.
-    #[error("{} has {found} rows in its footer, {written} were written", path.display())]
-    Verify {
-        /// The file.
-        path: PathBuf,
-        /// Rows written.
-        written: u64,
-        /// Rows found.
-        found: u64,
-    },
-}
-
 /// A file while rows are added.
 #[derive(Debug)]
 pub struct UnitFile {
@@ -83,17 +46,6 @@ pub struct Staged {
     pub bytes: u64,
     /// SHA-256 in hex.
     pub sha256: String,
-}
-
-/// What a file's footer says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileFacts {
-    /// Its rows.
-    pub rows: u64,
-    /// Whether everything asked for is in it.
-    pub complete: bool,
-    /// What it was meant to hold, see `ExportConfig::plan_hash`.
-    pub plan_hash: Option<String>,
 }
 
 /// What stands in the footer beside Parquet's own.
@@ -276,115 +228,6 @@ fn seal(
     })
 }
 
-/// A full disk arrives inside the encoder's error; it is the file system's.
-fn refused(path: &Path, source: ParquetError) -> WriteError {
-    let path = path.to_owned();
-    match source {
-        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-            Ok(source) => WriteError::Io {
-                path,
-                source: *source,
-            },
-            Err(inner) => WriteError::Parquet {
-                path,
-                source: ParquetError::External(inner),
-            },
-        },
-        source => WriteError::Parquet { path, source },
-    }
-}
-
-/// Reads a file's footer.
-///
-/// # Errors
-/// [`WriteError`] when it is missing, cut short or not Parquet.
-pub fn read_facts(path: &Path) -> Result<FileFacts, WriteError> {
-    let file = open(path)?;
-    let reader = SerializedFileReader::new(file).map_err(|source| refused(path, source))?;
-    Ok(facts(reader.metadata()))
-}
-
-/// What the end of a file tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TailFacts {
-    /// Its footer.
-    Facts(FileFacts),
-    /// So many bytes of its end are needed to tell.
-    Need(u64),
-    /// It is no whole Parquet file.
-    Broken,
-}
-
-/// Reads a footer from the end of a file of `size` bytes.
-pub fn tail_facts(size: u64, tail: &[u8]) -> TailFacts {
-    let Some(last) = tail.last_chunk::<FOOTER_SIZE>() else {
-        return TailFacts::Broken;
-    };
-    let Ok(footer) = FooterTail::try_new(last) else {
-        return TailFacts::Broken;
-    };
-    let length = footer.metadata_length();
-    let needed = (length + FOOTER_SIZE) as u64;
-    if needed > size {
-        return TailFacts::Broken;
-    }
-    let Some(from) = tail.len().checked_sub(length + FOOTER_SIZE) else {
-        return TailFacts::Need(needed);
-    };
-    match ParquetMetaDataReader::decode_metadata(&tail[from..tail.len() - FOOTER_SIZE]) {
-        Ok(metadata) => TailFacts::Facts(facts(&metadata)),
-        Err(_) => TailFacts::Broken,
-    }
-}
-
-fn facts(metadata: &ParquetMetaData) -> FileFacts {
-    let metadata = metadata.file_metadata();
-    let value = |key: &str| {
-        let pairs = metadata.key_value_metadata()?;
-        pairs.iter().find(|pair| pair.key == key)?.value.clone()
-    };
-    FileFacts {
-        rows: u64::try_from(metadata.num_rows()).unwrap_or(0),
-        complete: value(COMPLETE_KEY).as_deref() == Some("true"),
-        plan_hash: value(PLAN_KEY),
-    }
-}
-
-/// Reads a file's rows, a thousand at a time: hundreds of files are open at once when a long range is added to.
-///
-/// # Errors
-/// [`WriteError`] when it is missing, cut short or not Parquet; of a batch, when its pages are broken.
-pub fn read_rows(
-    path: &Path,
-) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(open(path)?)
-        .and_then(|builder| builder.with_batch_size(1_024).build())
-        .map_err(|source| refused(path, source))?;
-    let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))
-}
-
-/// The same of a file that is in memory.
-///
-/// # Errors
-/// As [`read_rows`].
-pub fn read_rows_of(
-    bytes: bytes::Bytes,
-) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
-    let path = PathBuf::from("memory");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(ParquetRecordBatchReaderBuilder::build)
-        .map_err(|source| refused(&path, source))?;
-    Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))
-}
-
-fn open(path: &Path) -> Result<File, WriteError> {
-    File::open(path).map_err(|source| WriteError::Io {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Hashes a file: its size and SHA-256 in hex.
 ///
 /// # Errors
@@ -486,6 +329,8 @@ mod tests {
     use crate::lake::table::METRICS;
     use crate::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
     use crate::normalize::{MetricRows, RunIdentity, schema_of};
+    use crate::write::{FileFacts, TailFacts, read_rows, tail_facts};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
 
     const FOOTER: FooterKeys<'static> = FooterKeys {
         schema_version: 1,

@@ -168,3 +168,17 @@ fn the_model_is_a_leaf() {
         }
     }
 }
+
+#[test]
+fn no_file_is_longer_than_six_hundred_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for path in files {
+        let lines = std::fs::read_to_string(&path)
+            .expect("readable")
+            .lines()
+            .count();
+        assert!(lines <= 600, "{} has {lines} lines", path.display());
+    }
+}

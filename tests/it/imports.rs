@@ -140,9 +140,10 @@ impl Tree {
     }
 
     fn folder_of(&self, file: &File) -> File {
-        match self.folders.contains(file) {
-            true => file.clone(),
-            false => file[..file.len().saturating_sub(1)].to_vec(),
+        if self.folders.contains(file) {
+            file.clone()
+        } else {
+            file[..file.len().saturating_sub(1)].to_vec()
         }
     }
 }

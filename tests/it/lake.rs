@@ -606,7 +606,7 @@ async fn a_lake_of_another_layout_is_refused_before_anything_is_asked() {
     let marker = lab.lake().join("_cwlake/format.json");
     let text = std::fs::read_to_string(&marker).expect("a marker");
     assert!(text.contains("\"layout\": 1"), "{text}");
-    std::fs::write(&marker, text.replace("1", "2")).expect("written");
+    std::fs::write(&marker, text.replace('1', "2")).expect("written");
     let (tree, calls) = (lab.tree(), lab.emulator.bill().calls("ListMetrics"));
     let error = lab.try_export().await.expect_err("refused");
     assert!(error.to_string().contains("layout 2"), "{error}");

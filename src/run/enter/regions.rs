@@ -7,7 +7,7 @@ use crate::run::given::place::Place;
 
 use futures_util::{StreamExt, stream};
 
-use crate::aws::{BaseSession, CallStats, Entered, LaneClient, Reader, enter};
+use crate::aws::{BaseSession, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, known_regions};
 use crate::model::{Cause, CauseKind, Lane, Region};
 
@@ -189,7 +189,7 @@ pub(crate) async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result
 #[cfg(feature = "ec2")]
 async fn enabled(reader: &Reader, config: &ExportConfig) -> Result<Regions, Cause> {
     let client = reader.lane(reader.home_region(), &config.limits);
-    let found = crate::aws::enabled_regions(&client, &mut CallStats::default()).await?;
+    let found = crate::aws::enabled_regions(&client, &mut crate::aws::CallStats::default()).await?;
     Ok(Regions {
         read: found.enabled,
         disabled: found.disabled,

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::fetch::BatchStats;
 use crate::normalize::schema_of;
-use crate::run::unit::scope::DayMode;
+use crate::plan::DayMode;
 use crate::run::unit::sealed::SealedDay;
 
 use crate::model::{

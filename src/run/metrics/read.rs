@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use crate::commit::Lake;
 use crate::lake::table::METRICS;
-use crate::lake::{UnitId, layout};
 use crate::normalize::Catalog;
 use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
@@ -13,6 +12,8 @@ use crate::run::metrics::catalog::widen_catalog;
 use crate::run::metrics::scatter::LaneSink;
 use crate::run::unit::scope::LaneScope;
 use crate::store::StoreError;
+
+use crate::lake::{UnitId, layout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::lake::table::METRICS;
-use crate::lake::{UnitId, layout};
 use crate::report::RefusedQuery;
 use crate::run::given::context::RunContext;
 use crate::run::unit::old::OldRuns;
 use crate::run::unit::scope::LaneScope;
 use crate::run::unit::sealed::SealedDay;
+
+use crate::lake::{UnitId, layout};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 

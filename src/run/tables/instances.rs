@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 
 use crate::commit::LaneRecords;
 use crate::lake::table::INSTANCES;
-use crate::lake::{UnitId, layout};
-use crate::plan::Scope;
+use crate::plan::{DayMode, Scope};
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+use crate::run::unit::scope::LaneScope;
+
+use crate::lake::{UnitId, layout};
 
 use crate::aws::{CallStats, LaneClient};
-use crate::model::{Cause, Day, Dimension, Instance, Lane};
+use crate::model::{Cause, Day, Instance, Lane};
 use crate::normalize::{Owner, decode_instances, instances_batch};
 use crate::run::tables::publish::{NewUnit, each_batch, publish_all, read_unit, stage};
 use crate::run::tables::{Surroundings, TableDone};
-use crate::run::unit::scope::{DayMode, LaneScope};
 
 #[cfg(feature = "ec2")]
 use crate::store::Store;
@@ -40,7 +41,7 @@ async fn known_tags(
     store: &dyn Store,
     lane: &Lane,
     today: Day,
-) -> Result<BTreeMap<String, Vec<Dimension>>, Cause> {
+) -> Result<BTreeMap<String, Vec<crate::model::Dimension>>, Cause> {
     for back in 0..=KNOWN_DAYS {
         let key = layout::unit(&UnitId::new(&INSTANCES, today.plus(-back), lane));
         let mut known = BTreeMap::new();

@@ -1,10 +1,14 @@
 //! Log events of a lane: which groups there are, which windows they are read in, and their way through a sort on disk into each day's file.
 
 mod days;
+mod queries;
 
 use crate::lake::table::{LOGS, SCHEMA_VERSION};
 use crate::lake::{UnitId, layout};
+
 use crate::normalize::decode_logs;
+use crate::plan::DayMode;
+use crate::plan::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{StreamExt, stream};
 
 use self::days::{DayFile, DayWriter};
+use self::queries::{is_of_one_group, prefix, queries_of, stream_of};
 use crate::aws::{CallStats, LaneClient};
-use crate::config::{LogSelection, point};
-use crate::fetch::{LogGroup, LogQuery, log_groups, read_events};
+use crate::config::point;
+use crate::fetch::{LogQuery, log_groups, read_events};
 use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,
 };
@@ -23,7 +28,7 @@ use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
 use crate::run::given::bounds::{blocking, stopped};
 use crate::run::tables::publish::{NewUnit, publish_all, read_unit};
 use crate::run::tables::{Surroundings, TableDone};
-use crate::run::unit::scope::{DayMode, LaneScope, Subject, lane_scope};
+use crate::run::unit::scope::{LaneScope, Subject, lane_scope};
 use crate::write::{EventSorter, WriteError, read_rows};
 
 /// The one part of a unit of logs: all groups are read for the same time.
@@ -39,15 +44,6 @@ pub(crate) fn parts() -> BTreeMap<String, i64> {
     BTreeMap::from([(PART.to_owned(), DELAY_SECONDS)])
 }
 
-/// Bytes that one request chain is meant to read: larger windows are cut, so that some can be read side by side.
-const WINDOW_BYTES: u64 = 16 << 20;
-
-/// No window is cut shorter.
-const SHORTEST_WINDOW: i64 = 3_600;
-
-/// Bytes that are read before the days they belong to are written: what waits on disk, and what is lost when a run ends early.
-const ROUND_BYTES: u64 = 2 << 30;
-
 /// Windows of a lane that are read side by side: enough for its quota.
 const WINDOWS_AT_ONCE: usize = 4;
 
@@ -56,7 +52,7 @@ const WINDOWS_AT_ONCE: usize = 4;
 pub(crate) struct LogsJob {
     pub(super) client: LaneClient,
     scope: LaneScope,
-    groups: Vec<PlannedGroup>,
+    groups: Vec<PlannedGroup<LogQuery>>,
     /// Names of groups that exist in the lane, for whoever is told that one does not.
     pub(crate) known: Vec<String>,
     /// Groups that are selected, and whose class keeps their events from being read.
@@ -64,16 +60,6 @@ pub(crate) struct LogsJob {
     /// By table: the first group it wants here.
     pub(crate) first_of_table: BTreeMap<usize, String>,
     now: i64,
-}
-
-/// A group with what is asked of it.
-#[derive(Clone, Debug)]
-struct PlannedGroup {
-    name: Arc<str>,
-    queries: Vec<LogQuery>,
-    bytes_a_day: u64,
-    /// Events before this second are no longer kept; with the days they are kept for.
-    kept_since: Option<(i64, u32)>,
 }
 
 impl LogsJob {
@@ -119,7 +105,12 @@ impl LogsJob {
                 groups.push(PlannedGroup {
                     name: Arc::from(group.name.as_str()),
                     queries,
-                    bytes_a_day: bytes_a_day(group, context.now),
+                    bytes_a_day: bytes_a_day(
+                        group.stored_bytes,
+                        group.created,
+                        group.retention_days,
+                        context.now,
+                    ),
                     kept_since: group
                         .retention_days
                         .map(|days| (context.now - i64::from(days) * DAY_SECONDS, days))
@@ -159,7 +150,7 @@ impl LogsJob {
     /// Groups that are read, and bytes they are expected to have in the time that is read, from what they store and for how long.
     pub(crate) fn estimate(&self) -> (u64, u64) {
         let seconds = u64::try_from(self.window().seconds().max(0)).unwrap_or(0);
-        let bytes = self.groups.iter().map(|g| g.bytes_a_day).sum::<u64>();
+        let bytes = self.bytes_a_day();
         let bytes = bytes as f64 * seconds as f64 / DAY_SECONDS as f64;
         #[expect(
             clippy::cast_possible_truncation,
@@ -173,58 +164,19 @@ impl LogsJob {
     /// Requests that are sent at least.
     pub(crate) fn least_calls(&self) -> u64 {
         let rounds = self.rounds();
-        let tasks: usize = rounds.iter().map(|days| self.tasks(*days).len()).sum();
+        let tasks: usize = rounds
+            .iter()
+            .map(|round| tasks(&self.groups, *round).len())
+            .sum();
         tasks as u64
     }
 
-    /// Days that are read and written together, a stretch after the other.
-    fn rounds(&self) -> Vec<TimeWindow> {
-        let window = self.window();
-        let a_day = self
-            .groups
-            .iter()
-            .map(|g| g.bytes_a_day)
-            .sum::<u64>()
-            .max(1);
-        let most_days = (ROUND_BYTES / a_day).clamp(1, 31);
-        let mut rounds: Vec<(TimeWindow, u64)> = Vec::new();
-        for day in self.asked_days() {
-            let part = day.window().intersection(window);
-            match rounds.last_mut() {
-                Some((round, days)) if *days < most_days && round.end == part.start => {
-                    round.end = part.end;
-                    *days += 1;
-                }
-                _ if part.is_empty() => {}
-                _ => rounds.push((part, 1)),
-            }
-        }
-        rounds.into_iter().map(|(round, _)| round).collect()
+    fn bytes_a_day(&self) -> u64 {
+        self.groups.iter().map(|g| g.bytes_a_day).sum()
     }
 
-    /// What is read of a round: every group in as many windows as its size asks for.
-    fn tasks(&self, round: TimeWindow) -> Vec<Task> {
-        let mut tasks = Vec::new();
-        for group in &self.groups {
-            let seconds = round.seconds();
-            let expected = group.bytes_a_day * u64::try_from(seconds).unwrap_or(0) / 86_400;
-            let most = u64::try_from(seconds / SHORTEST_WINDOW).unwrap_or(1).max(1);
-            let pieces = (expected / WINDOW_BYTES + 1).clamp(1, most);
-            let pieces = i64::try_from(pieces).unwrap_or(1);
-            for query in &group.queries {
-                for n in 0..pieces {
-                    tasks.push(Task {
-                        group: Arc::clone(&group.name),
-                        query: query.clone(),
-                        window: TimeWindow {
-                            start: round.start + seconds * n / pieces,
-                            end: round.start + seconds * (n + 1) / pieces,
-                        },
-                    });
-                }
-            }
-        }
-        tasks
+    fn rounds(&self) -> Vec<TimeWindow> {
+        rounds(&self.asked_days(), self.window(), self.bytes_a_day())
     }
 
     pub(crate) async fn export(mut self, around: &Surroundings, lane: &Lane) -> TableDone {
@@ -380,23 +332,24 @@ impl LogsJob {
         round: TimeWindow,
         sorter: &Arc<Mutex<EventSorter>>,
         calls: &mut CallStats,
-    ) -> Vec<(Task, Result<(), Cause>)> {
-        let results: Vec<(Task, Result<(), Cause>, CallStats)> = stream::iter(self.tasks(round))
-            .map(|task| {
-                let sorter = Arc::clone(sorter);
-                async move {
-                    let mut stats = CallStats::default();
-                    let read = self.read_window(around, &task, &sorter, &mut stats);
-                    let read = tokio::select! {
-                        read = read => read,
-                        cause = stopped(&around.context, &around.lake) => Err(cause),
-                    };
-                    (task, read, stats)
-                }
-            })
-            .buffer_unordered(WINDOWS_AT_ONCE)
-            .collect()
-            .await;
+    ) -> Vec<(Task<LogQuery>, Result<(), Cause>)> {
+        let results: Vec<(Task<LogQuery>, Result<(), Cause>, CallStats)> =
+            stream::iter(tasks(&self.groups, round))
+                .map(|task| {
+                    let sorter = Arc::clone(sorter);
+                    async move {
+                        let mut stats = CallStats::default();
+                        let read = self.read_window(around, &task, &sorter, &mut stats);
+                        let read = tokio::select! {
+                            read = read => read,
+                            cause = stopped(&around.context, &around.lake) => Err(cause),
+                        };
+                        (task, read, stats)
+                    }
+                })
+                .buffer_unordered(WINDOWS_AT_ONCE)
+                .collect()
+                .await;
         let mut ended = Vec::new();
         for (task, read, stats) in results {
             calls.add(stats);
@@ -416,7 +369,7 @@ impl LogsJob {
     async fn read_window(
         &self,
         around: &Surroundings,
-        task: &Task,
+        task: &Task<LogQuery>,
         sorter: &Mutex<EventSorter>,
         stats: &mut CallStats,
     ) -> Result<(), Cause> {
@@ -466,7 +419,8 @@ impl LogsJob {
                 && c.plan_hash == self.scope.plan_hash
                 && (outcome == UnitOutcome::Written || c.files.is_empty())
         });
-        let cut = |g: &&PlannedGroup| g.kept_since.is_some_and(|(edge, _)| edge > day.start());
+        let cut =
+            |g: &&PlannedGroup<LogQuery>| g.kept_since.is_some_and(|(edge, _)| edge > day.start());
         let group = self.groups.iter().find(cut).filter(|_| !was_whole)?;
         let (edge, days) = group.kept_since?;
         let text = format!(
@@ -537,7 +491,7 @@ struct Round {
 
 impl Round {
     /// What the end of one chain of requests means for the others.
-    fn take(&mut self, task: &Task, ended: Result<(), Cause>) {
+    fn take(&mut self, task: &Task<LogQuery>, ended: Result<(), Cause>) {
         let Err(cause) = ended else { return };
         let is_missing = cause.is("ResourceNotFoundException");
         if is_missing && stream_of(&task.query).is_some() {
@@ -611,79 +565,6 @@ impl Round {
 
 /// Events of a unit that is there.
 type OldEvents = Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>;
-
-/// One chain of requests.
-struct Task {
-    group: Arc<str>,
-    query: LogQuery,
-    window: TimeWindow,
-}
-
-/// What all wanted names begin with: fewer groups are listed.
-fn prefix(selections: &[LogSelection]) -> String {
-    let stem = |text: &String| {
-        // A name in full is looked for among its neighbours: one that is mistyped is then told with the one that is meant.
-        let end = text.find(['*', '?', '[', '{', '\\']);
-        let end = end.unwrap_or_else(|| text.rfind('/').map_or(0, |slash| slash + 1));
-        text[..end].to_owned()
-    };
-    let mut stems = selections.iter().flat_map(|s| s.groups.texts()).map(stem);
-    let first = stems.next().unwrap_or_default();
-    stems.fold(first, |common, stem| {
-        let same = common.bytes().zip(stem.bytes()).take_while(|(a, b)| a == b);
-        let length = same.count();
-        // Names of groups are ASCII.
-        common.get(..length).unwrap_or_default().to_owned()
-    })
-}
-
-fn queries_of(selection: &LogSelection) -> Vec<LogQuery> {
-    let streams = selection.streams.iter();
-    if selection.reads_streams() {
-        return streams
-            .map(|s| LogQuery::Stream(Arc::from(s.as_str())))
-            .collect();
-    }
-    let filter = |streams: Vec<String>| LogQuery::Filter {
-        stream_prefix: selection.stream_prefix.clone(),
-        streams,
-        pattern: selection.filter_pattern.clone(),
-    };
-    if selection.streams.is_empty() {
-        return vec![filter(Vec::new())];
-    }
-    // One by one: a request that names a stream the group does not have is refused whole.
-    streams.map(|s| filter(vec![s.clone()])).collect()
-}
-
-/// The stream that a query names.
-fn stream_of(query: &LogQuery) -> Option<&str> {
-    match query {
-        LogQuery::Stream(stream) => Some(stream),
-        LogQuery::Filter { streams, .. } => streams.first().map(String::as_str),
-    }
-}
-
-/// Bytes a group takes in a day: what it stores over the days it has stored for.
-fn bytes_a_day(group: &LogGroup, now: i64) -> u64 {
-    let age = ((now - group.created) / DAY_SECONDS).max(1);
-    let kept = group
-        .retention_days
-        .map_or(age, |days| age.min(i64::from(days)));
-    group.stored_bytes / u64::try_from(kept).unwrap_or(1).max(1)
-}
-
-/// Whether a refusal speaks of one group among others, and not of the lane: its policy, its key, its class, or a fault that stays.
-fn is_of_one_group(cause: &Cause) -> bool {
-    matches!(
-        cause.kind,
-        CauseKind::AccessDenied
-            | CauseKind::PolicyDenied
-            | CauseKind::Validation
-            | CauseKind::Protocol
-            | CauseKind::Other
-    )
-}
 
 /// A day that is not asked for.
 fn unread((day, lane): (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {

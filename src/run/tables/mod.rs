@@ -16,11 +16,12 @@ use crate::aws::CallStats;
 use crate::commit::Lake;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
-use crate::lake::table::{INSTANCES, LOGS, METRICS, SPEND, SPEND_INTRADAY};
 use crate::plan::LanePlan;
 use crate::run::enter::regions::UnplannedLane;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+
+use crate::lake::table::{INSTANCES, LOGS, METRICS, SPEND, SPEND_INTRADAY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

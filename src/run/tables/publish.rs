@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::lake::table::{SCHEMA_VERSION, Table};
-use crate::lake::{UnitId, layout};
 use crate::normalize::schema_of;
+use crate::plan::DayMode;
 use crate::report::UnitReport;
 use crate::run::given::bounds::blocking;
 use crate::run::tables::Surroundings;
+use crate::run::unit::scope::LaneScope;
 use crate::run::unit::sealed::SealedDay;
 use crate::store::Store;
+
+use crate::lake::table::{SCHEMA_VERSION, Table};
+use crate::lake::{UnitId, layout};
 
 use crate::commit::{Attempt, Lake, LaneRecords};
 use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome};
 use crate::normalize::{ArrowError, DecodeError, RecordBatch};
 use crate::run::unit::publish::{Change, publish_unit};
-use crate::run::unit::scope::{DayMode, LaneScope};
 use crate::write::{FooterKeys, Staged, UnitFile, WriteError, read_rows_of};
 
 /// What a unit holds, before it is written.

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::discover::discover;
-use crate::lake::table::{SPEND, SPEND_INTRADAY, Table};
-use crate::lake::{UnitId, layout};
+use crate::plan;
+use crate::plan::DayMode;
 use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
+use crate::run::unit::scope::LaneScope;
 use crate::store::Store;
+
+use crate::lake::table::{SPEND, SPEND_INTRADAY, Table};
+use crate::lake::{UnitId, layout};
+use crate::plan::{KnownMonth, Month, end_of, month_mode, month_window, window_of};
 
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, old_file};
@@ -24,10 +29,9 @@ use crate::model::{
 use crate::normalize::{
     Charges, Owner, decode_intraday, intraday_batch, join_charges, month_charges, spend_batch,
 };
-use crate::plan::{LanePlan, Scope, kept, plan_lane};
+use crate::plan::{LanePlan, Scope, plan_lane};
 use crate::run::tables::publish::{NewUnit, each_batch, publish_all, read_unit, stage};
 use crate::run::tables::{Surroundings, TableDone};
-use crate::run::unit::scope::{DayMode, LaneScope};
 
 /// Where `AWS/Billing` is published, for all regions.
 ///
@@ -49,12 +53,6 @@ pub(crate) fn parts() -> BTreeMap<String, i64> {
 
 /// Part of a record that says how far a month was asked for, whatever was published of it by then.
 const ASKED: &str = "asked";
-
-/// A run from where the last one ended asks again after so long: charges are published several times a day, and each asking is billed.
-const ASK_AGAIN_SECONDS: i64 = 3_600;
-
-/// After so long a month's charges are final: invoices are made in its first days.
-const FINAL_SECONDS: i64 = 10 * DAY_SECONDS;
 
 /// The region of an account's charges; none outside AWS's commercial partition, where the metric is not published.
 pub(crate) fn billing_region(any: &Region) -> Option<Region> {
@@ -78,25 +76,9 @@ pub(crate) struct SpendJob {
     planned: Instant,
 }
 
-/// The months of the days that are asked for, oldest first; and the one before while its charges are not final: they are corrected in the first
-/// days of the next, and are asked for in the same requests.
+/// The months that a run reads of an account.
 pub(crate) fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
-    let days = context.table_days(Dataset::Spend, lane).into_iter();
-    let mut months: Vec<Day> = days.map(Day::month_start).collect();
-    let this = Day::containing(context.now).month_start();
-    if context.now < this.start() + FINAL_SECONDS && months.contains(&this) {
-        months.insert(0, this.plus(-1).month_start());
-    }
-    months.sort();
-    months.dedup();
-    months
-}
-
-/// A month of charges.
-#[derive(Clone, Copy, Debug)]
-struct Month {
-    first: Day,
-    mode: DayMode,
+    plan::months(&context.table_days(Dataset::Spend, lane), context.now)
 }
 
 impl SpendJob {
@@ -113,26 +95,19 @@ impl SpendJob {
         let mut intraday_records = LaneRecords::new(&SPEND_INTRADAY, lane.clone());
         records.read(store, firsts.iter().copied()).await?;
         intraday_records.read(store, firsts.iter().copied()).await?;
+        let goes_on = matches!(
+            context.table_range(Dataset::Spend, &lane),
+            Range::SinceLast { .. }
+        );
         let mut months = Vec::new();
         let mut before = Charges::new();
         for first in firsts {
-            let is_final = now >= first.next_month().start() + FINAL_SECONDS;
-            let held = is_final
-                && !context.force
-                && is_held(store, &lane, &records, &SPEND, first).await?
-                && is_held(store, &lane, &intraday_records, &SPEND_INTRADAY, first).await?;
-            let is_fresh = matches!(
-                context.table_range(Dataset::Spend, &lane),
-                Range::SinceLast { .. }
-            ) && now - asked_until(&records, first).unwrap_or(i64::MIN / 2)
-                < ASK_AGAIN_SECONDS;
-            let mode = if held || is_fresh {
-                DayMode::Held
-            } else if kept(month_window(first), now).is_empty() {
-                DayMode::Gone
-            } else {
-                DayMode::Merge
+            let known = KnownMonth {
+                is_whole: is_held(store, &lane, &records, &SPEND, first).await?
+                    && is_held(store, &lane, &intraday_records, &SPEND_INTRADAY, first).await?,
+                asked_until: asked_until(&records, first),
             };
+            let mode = month_mode(first, known, now, context.force, goes_on);
             months.push(Month { first, mode });
             if mode == DayMode::Merge && !context.force {
                 let key = layout::unit(&UnitId::new(&SPEND_INTRADAY, first, &lane));
@@ -347,31 +322,6 @@ fn metric_of(key: &ChargeKey) -> MetricId {
         dimensions.extend(value.as_ref().map(|v| Dimension::new(name, v.as_str())));
     }
     MetricId::new(NAMESPACE, "EstimatedCharges", dimensions)
-}
-
-fn month_window(first: Day) -> TimeWindow {
-    TimeWindow::days(first, first.next_month())
-}
-
-/// From a day before the first month, whose last totals may still be published on the first, to the end of the last one or to now.
-fn window_of(months: &[Month], now: i64) -> TimeWindow {
-    let asked = || months.iter().filter(|m| m.mode == DayMode::Merge);
-    match (asked().next(), asked().next_back()) {
-        (Some(first), Some(last)) => {
-            let window = TimeWindow {
-                start: first.first.plus(-1).start(),
-                end: last.first.next_month().start().min(now),
-            };
-            kept(window, now)
-        }
-        _ => TimeWindow { start: 0, end: 0 },
-    }
-}
-
-/// The first second of a month that has no row yet: today is not over.
-fn end_of(first: Day, now: i64) -> i64 {
-    let today = Day::containing(now).start();
-    first.next_month().start().min(today.max(first.end()))
 }
 
 /// The time of a month that is known: what was asked for and is old enough to be published.

@@ -5,19 +5,21 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake::table::SCHEMA_VERSION;
-use crate::lake::{UnitId, layout};
+use crate::plan::DayMode;
 use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
 use crate::run::unit::old::OldRuns;
+use crate::run::unit::scope::LaneScope;
 use crate::run::unit::sealed::SealedDay;
 use crate::store::StoreError;
 use crate::write::checksum;
+
+use crate::lake::{UnitId, layout};
 
 use crate::commit::{
     Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
 };
 use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
-use crate::run::unit::scope::{DayMode, LaneScope};
 
 /// What a unit's end changes in the manifest.
 #[derive(Debug)]

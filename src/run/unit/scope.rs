@@ -3,6 +3,7 @@
 use crate::lake::table::SCHEMA_VERSION;
 use crate::lake::table::{METRICS, Table};
 use crate::lake::{UnitId, layout};
+use crate::plan::DayMode;
 use crate::run::given::context::RunContext;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,33 +76,6 @@ pub(crate) struct LaneScope {
     pub(crate) records: LaneRecords,
     /// What a unit of the lane is meant to hold.
     pub(crate) plan_hash: String,
-}
-
-/// What becomes of a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DayMode {
-    /// All of it is asked: a new file takes the old one's place.
-    Replace,
-    /// A part of it is asked, and joins what is there.
-    Merge,
-    /// It is in the lake, whole and settled: nothing is asked.
-    Held,
-    /// All of it is asked, and what is there has rows that are no longer asked for: they stay.
-    Join,
-    /// CloudWatch no longer has all of it, or it has not begun.
-    Gone,
-}
-
-impl DayMode {
-    /// Whether points of the day are wanted.
-    pub(crate) fn is_asked(self) -> bool {
-        matches!(self, Self::Replace | Self::Merge | Self::Join)
-    }
-
-    /// Whether the new file has the rows of the old one as well.
-    pub(crate) fn adds(self) -> bool {
-        matches!(self, Self::Merge | Self::Join)
-    }
 }
 
 impl LaneScope {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::commit::NewFile;
+use crate::plan::DayMode;
 use crate::report::UnitReport;
-use crate::run::unit::scope::DayMode;
 use crate::write::Staged;
 
 use crate::model::{Day, Spans};

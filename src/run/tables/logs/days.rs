@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::normalize::schema_of;
+
 use crate::lake::table::{LOGS, SCHEMA_VERSION};
 use crate::lake::{UnitId, layout};
-use crate::normalize::schema_of;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Day, Lane, LogEvent};

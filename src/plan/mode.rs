@@ -1,0 +1,28 @@
+//! What becomes of a unit in a run.
+
+/// What becomes of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DayMode {
+    /// All of it is asked: a new file takes the old one's place.
+    Replace,
+    /// A part of it is asked, and joins what is there.
+    Merge,
+    /// It is in the lake, whole and settled: nothing is asked.
+    Held,
+    /// All of it is asked, and what is there has rows that are no longer asked for: they stay.
+    Join,
+    /// CloudWatch no longer has all of it, or it has not begun.
+    Gone,
+}
+
+impl DayMode {
+    /// Whether points of the day are wanted.
+    pub fn is_asked(self) -> bool {
+        matches!(self, Self::Replace | Self::Merge | Self::Join)
+    }
+
+    /// Whether the new file has the rows of the old one as well.
+    pub fn adds(self) -> bool {
+        matches!(self, Self::Merge | Self::Join)
+    }
+}
