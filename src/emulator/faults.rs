@@ -54,6 +54,14 @@ pub enum FaultKind {
     Cut,
     /// No answer, ever.
     Hang,
+    /// Half of the body, as if it were all of it.
+    Halve,
+    /// HTTP 200 with an answer that has no list.
+    NoList,
+    /// No instance has a tag.
+    Untagged,
+    /// The second result under the id of the first.
+    Twice,
     /// Headers at once, the body byte by byte, `millis` apart.
     Drip,
     /// HTTP 200 with a body that is no answer.

@@ -39,6 +39,29 @@ fn response(answer: Answer, body: Body) -> Response {
     builder.body(body).unwrap_or_default()
 }
 
+/// An answer of the same kind that has nothing in it.
+fn without_list(answer: &Answer) -> Vec<u8> {
+    match answer.content_type {
+        "application/cbor" => vec![0xa0],
+        json if json.contains("json") => b"{}".to_vec(),
+        _ => ["reservationSet", "regionInfo"]
+            .into_iter()
+            .fold(answer.body.clone(), |body, list| without(&body, list)),
+    }
+}
+
+/// XML without any element of a name, all it holds included.
+fn without(body: &[u8], name: &str) -> Vec<u8> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut text = String::from_utf8_lossy(body).into_owned();
+    while let Some(start) = text.find(&open)
+        && let Some(length) = text[start..].find(&close)
+    {
+        text.replace_range(start..start + length + close.len(), "");
+    }
+    text.into_bytes()
+}
+
 /// Sends an answer, spoiled on the way by the faults of the transport.
 pub(super) async fn send(mut answer: Answer, faults: &[Fault]) -> Response {
     for fault in faults {
@@ -47,6 +70,9 @@ pub(super) async fn send(mut answer: Answer, faults: &[Fault]) -> Response {
             FaultKind::Hang => std::future::pending::<()>().await,
             FaultKind::Garbage => answer.body = b"<html><body>Bad gateway</body></html>".to_vec(),
             FaultKind::EmptyBody => answer.body.clear(),
+            FaultKind::Halve => answer.body.truncate(answer.body.len() / 2),
+            FaultKind::NoList => answer.body = without_list(&answer),
+            FaultKind::Untagged => answer.body = without(&answer.body, "tagSet"),
             FaultKind::Cut => {
                 answer
                     .headers

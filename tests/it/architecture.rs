@@ -104,7 +104,7 @@ fn aws_types_stay_in_adapters() {
             "telemetry.rs",
         ],
     );
-    only_in("aws_smithy_", &["aws/", "store/s3.rs", "telemetry.rs"]);
+    only_in("aws_smithy_", &["aws/", "store/s3", "telemetry.rs"]);
 }
 
 #[test]

@@ -111,6 +111,8 @@ def test_duckdb_reads_the_bucket(lake, proxy, s3_server, bucket):
     [
         ("503 on three of ten requests", [Rule(".", "answer", error(503, "SlowDown"), rate=0.3)]),
         ("500 after the object was stored", [Rule(DATA, "late error", error(500, "InternalError"), times=3)]),
+        ("200 that stored nothing", [Rule("PUT ", "answer", (200, {}, b""), times=4, rate=0.5)]),
+        ("204 that stored nothing", [Rule("PUT .*(metrics|series)", "answer", (204, {}, b""), times=3)]),
         ("lost replies to writes", [Rule("PUT ", "lose", rate=0.4, times=8)]),
         ("lost replies to reads", [Rule("GET ", "lose", rate=0.4, times=8)]),
         ("the lock's reply is lost", [Rule("PUT .*_cwlake/lock", "lose", times=1)]),

@@ -146,3 +146,38 @@ pub(crate) async fn widen_catalog(
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_no_listing_sees_asks_for_the_series_whose_time_meets_it() {
+        let days = |from: i64, to: i64| TimeWindow {
+            start: from * DAY_SECONDS,
+            end: to * DAY_SECONDS,
+        };
+        let now = 100 * DAY_SECONDS;
+        let known = known_beside(days(50, 52), &[], now);
+        assert_eq!(known, Known::In(days(50, 52)));
+        assert_eq!(known_beside(days(90, 91), &[], now), Known::None);
+        let seen = |from: i64, to: i64| {
+            let micros = DAY_SECONDS * 1_000_000;
+            Some((from * micros, to * micros))
+        };
+        let catalog: Catalog = [
+            ("ended before", seen(10, 49)),
+            ("ended in it", seen(10, 50)),
+            ("all of it", seen(10, 99)),
+            ("inside", seen(51, 51)),
+            ("began after", seen(52, 99)),
+            ("never had a point", None),
+        ]
+        .into_iter()
+        .map(|(name, seen)| (MetricId::new("App", name, Vec::new()), seen))
+        .collect();
+        let asked = chosen(catalog, known);
+        let names: Vec<&str> = asked.iter().map(MetricId::metric_name).collect();
+        assert_eq!(names, ["all of it", "ended in it", "inside"]);
+    }
+}
