@@ -5,7 +5,7 @@ use aws_sdk_sesv2::primitives::Blob;
 use aws_sdk_sesv2::types::{Destination, EmailContent, RawMessage};
 
 use super::base::BaseSession;
-use super::credentials::retried;
+use super::retry::retried;
 use crate::config::{Channel, Limits, MailConfig, RoleConfig};
 use crate::model::{Cause, CauseKind, Region};
 

@@ -3,7 +3,7 @@
 use super::base::BaseSession;
 use super::clock::ServiceTime;
 use super::connect::main_region;
-use super::credentials::retried;
+use super::retry::retried;
 use crate::model::{Cause, CauseKind, Partition, Region};
 
 /// Who the base credentials belong to.

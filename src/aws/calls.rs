@@ -1,4 +1,4 @@
-//! The one retry layer: every AWS call of a lane goes through here.
+//! Calls of a lane: within its quotas, counted, paid for, with its session.
 
 use std::error::Error;
 use std::future::Future;
@@ -9,9 +9,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::api::{Api, CallStats};
-use super::classify::cause_of;
-use super::credentials::AccountCredentials;
 use super::lane::LaneClient;
+use super::retry::{Tries, retry};
 use crate::model::{Cause, CauseKind};
 
 /// What a try of a call costs.
@@ -37,42 +36,51 @@ impl Toll for Free {
     fn refused(&self) {}
 }
 
-/// First pause; it doubles with every try, up to the longest, and the real pause is random below it ("full jitter").
-///
-/// # Source
-/// AWS architecture blog, "Exponential Backoff And Jitter".
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const FIRST_THROTTLE_PAUSE: Duration = Duration::from_millis(400);
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-
-/// Between 0 and 1 of the pause that `attempt` (1 for the first) allows.
-pub(super) fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
-    let first = if kind == CauseKind::Throttled {
-        FIRST_THROTTLE_PAUSE
-    } else {
-        FIRST_PAUSE
-    };
-    let longest = first
-        .saturating_mul(1 << (attempt - 1).min(16))
-        .min(LONGEST_PAUSE);
-    longest.mul_f64(random)
+/// The tries of a lane's call.
+struct LaneTries<'a, T: Toll> {
+    client: &'a LaneClient,
+    api: Api,
+    points: f64,
+    /// The quota for the first try was spent by the caller.
+    paced: bool,
+    stats: &'a mut CallStats,
+    toll: &'a T,
+    /// Of the session that the try is signed with.
+    generation: u64,
 }
 
-/// Whether another try can help. A session that is refused, as expired or as unknown, is got anew once; a second refusal is final.
-pub(super) fn may_try_again(
-    cause: &Cause,
-    credentials: &AccountCredentials,
-    generation: u64,
-    refreshed: &mut bool,
-) -> bool {
-    if !matches!(
-        cause.kind,
-        CauseKind::ExpiredToken | CauseKind::RegionDisabled
-    ) {
-        return cause.kind.is_retryable();
+impl<T: Toll> Tries for LaneTries<'_, T> {
+    async fn before(&mut self, attempt: u32) -> Result<(), Cause> {
+        if attempt > 1 || !self.paced {
+            self.client.pace(self.api, self.points).await;
+        }
+        self.toll.before_try()?;
+        self.stats.calls += 1;
+        self.stats.retries += u64::from(attempt > 1);
+        self.generation = self.client.credentials().generation();
+        Ok(())
     }
-    credentials.invalidate(generation);
-    !std::mem::replace(refreshed, true)
+
+    fn failed(&mut self, cause: &Cause, is_answered: bool) {
+        self.stats.throttles += u64::from(cause.kind == CauseKind::Throttled);
+        // An answer that broke off or never came may have been made, and billed.
+        if is_answered {
+            self.toll.refused();
+        } else {
+            self.stats.unanswered += 1;
+        }
+    }
+
+    fn refresh(&mut self) -> bool {
+        self.client.credentials().invalidate(self.generation);
+        true
+    }
+
+    fn pausing(&mut self, cause: &Cause, pause: Duration) {
+        if cause.kind == CauseKind::Throttled {
+            self.client.hold(self.api, pause);
+        }
+    }
 }
 
 impl LaneClient {
@@ -115,42 +123,17 @@ impl LaneClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut refreshed = false;
-        let mut attempt = 1;
-        loop {
-            if attempt > 1 || !paced {
-                self.pace(api, points).await;
-            }
-            toll.before_try()?;
-            stats.calls += 1;
-            let generation = self.credentials().generation();
-            let error = match send().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let cause = cause_of(api.name(), &error);
-            if cause.kind == CauseKind::Throttled {
-                stats.throttles += 1;
-            }
-            // An answer that broke off or never came may have been made, and billed.
-            if matches!(error, SdkError::ServiceError(_)) {
-                toll.refused();
-            } else {
-                stats.unanswered += 1;
-            }
-            let again = may_try_again(&cause, self.credentials(), generation, &mut refreshed);
-            if !again || attempt >= self.attempts() {
-                return Err(self.with_hint(api, cause));
-            }
-            let pause = pause(cause.kind, attempt, fastrand::f64());
-            tracing::debug!(lane = %self.lane(), api = api.name(), attempt, ?pause, %cause, "trying again");
-            if cause.kind == CauseKind::Throttled {
-                self.hold(api, pause);
-            }
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-            stats.retries += 1;
-        }
+        let mut tries = LaneTries {
+            client: self,
+            api,
+            points,
+            paced,
+            stats,
+            toll,
+            generation: 0,
+        };
+        let answer = retry(api.name(), self.attempts(), &mut tries, send).await;
+        answer.map_err(|(cause, _)| self.with_hint(api, cause))
     }
 
     fn with_hint(&self, api: Api, cause: Cause) -> Cause {
@@ -186,24 +169,5 @@ impl LaneClient {
             )),
             _ => cause,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_are_jittered() {
-        assert_eq!(
-            pause(CauseKind::Transient, 1, 1.0),
-            Duration::from_millis(100)
-        );
-        assert_eq!(
-            pause(CauseKind::Throttled, 3, 1.0),
-            Duration::from_millis(1_600)
-        );
-        assert_eq!(pause(CauseKind::Transient, 60, 1.0), LONGEST_PAUSE);
-        assert_eq!(pause(CauseKind::Transient, 5, 0.0), Duration::ZERO);
     }
 }

@@ -8,7 +8,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use secrecy::ExposeSecret;
 
-use super::classify::{cause_of, of_credentials};
+use super::classify::of_credentials;
+use super::retry::retried;
 use crate::config::RoleConfig;
 use crate::model::{AccountId, Cause, CauseKind};
 
@@ -17,7 +18,6 @@ const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_mins(2);
 
 /// Tries of `AssumeRole` or `GetCallerIdentity`; a denial is never tried again.
 const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where an account's credentials come from.
 #[derive(Debug)]
@@ -192,47 +192,6 @@ fn check_account(wanted: &AccountId, given: Option<&str>, doing: &str) -> Result
 
 fn account_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(4)
-}
-
-/// Sends a call of no lane until it succeeds, is refused for good, or its tries are used up.
-pub(super) async fn retried<T, E, F>(
-    doing: &str,
-    attempts: u32,
-    send: impl Fn() -> F,
-) -> Result<T, Cause>
-where
-    F: Future<
-        Output = Result<
-            T,
-            aws_smithy_runtime_api::client::result::SdkError<
-                E,
-                aws_smithy_runtime_api::client::orchestrator::HttpResponse,
-            >,
-        >,
-    >,
-    E: aws_smithy_types::error::metadata::ProvideErrorMetadata
-        + std::error::Error
-        + Send
-        + Sync
-        + 'static,
-{
-    let mut attempt = 1;
-    loop {
-        let cause = match send().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => cause_of(doing, &error),
-        };
-        let again = cause.kind.is_retryable() && cause.kind != CauseKind::ExpiredToken;
-        if !again || attempt >= attempts {
-            return Err(cause);
-        }
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << attempt.min(7))
-            .mul_f64(fastrand::f64());
-        tracing::debug!(attempt, ?pause, %cause, "trying again");
-        tokio::time::sleep(pause).await;
-        attempt += 1;
-    }
 }
 
 fn hint_for_role(cause: Cause, role: &RoleConfig) -> Cause {

@@ -5,7 +5,7 @@ use aws_sdk_glue::types::{Column, DatabaseInput, SerDeInfo, StorageDescriptor, T
 use serde::Serialize;
 
 use super::base::BaseSession;
-use super::credentials::retried;
+use super::retry::retried;
 use crate::config::Limits;
 use crate::ddl::{GlueColumn, GlueTable};
 use crate::model::{Cause, CauseKind, Region};

@@ -1,13 +1,12 @@
 //! The pages of EC2 `DescribeInstances`.
 
-use std::collections::HashSet;
-
 use aws_sdk_ec2::types::{Filter, Instance, Reservation};
 
 use super::api::{Api, CallStats};
 use super::lane::LaneClient;
+use super::pages::Pages;
 use super::whole::listed;
-use crate::model::{Cause, CauseKind};
+use crate::model::Cause;
 
 /// Instances on one page.
 ///
@@ -30,8 +29,7 @@ pub async fn describe_instances(
         let by_state = Filter::builder().name("instance-state-name");
         vec![by_state.set_values(values).build()]
     });
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
+    let mut pages = Pages::of("DescribeInstances");
     loop {
         let page = client
             .call(Api::DescribeInstances, 0.0, false, stats, async || {
@@ -40,7 +38,7 @@ pub async fn describe_instances(
                     .describe_instances()
                     .max_results(PAGE_SIZE)
                     .set_filters(filter.clone())
-                    .set_next_token(token.clone());
+                    .set_next_token(pages.token());
                 let page = request.send().await?;
                 let has_list = page.reservations.is_some();
                 listed(page, has_list)
@@ -50,15 +48,8 @@ pub async fn describe_instances(
         reservations
             .flat_map(Reservation::instances)
             .for_each(&mut each);
-        match page.next_token.filter(|t| !t.is_empty()) {
-            None => return Ok(()),
-            Some(next) if seen.insert(next.clone()) => token = Some(next),
-            Some(_) => {
-                return Err(Cause::new(
-                    CauseKind::Protocol,
-                    "DescribeInstances: the page token repeats",
-                ));
-            }
+        if !pages.follow(page.next_token)? {
+            return Ok(());
         }
     }
 }

@@ -22,9 +22,11 @@ mod limiter;
 mod log_events;
 mod metric_data;
 mod organizations;
+mod pages;
 mod probes;
 #[cfg(feature = "ec2")]
 mod regions;
+mod retry;
 mod storage;
 mod tap;
 mod whole;
@@ -47,6 +49,7 @@ pub use limiter::Pacer;
 pub use log_events::{filter_log_events, get_log_events};
 pub use metric_data::get_metric_data;
 pub use organizations::{OrganizationError, organization_accounts};
+pub use pages::Pages;
 pub use probes::Probe;
 #[cfg(feature = "ec2")]
 pub use regions::{AccountRegions, enabled_regions};

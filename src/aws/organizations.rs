@@ -17,7 +17,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::base::BaseSession;
 use super::connect::main_region;
-use super::credentials::retried;
+use super::pages::Pages;
+use super::retry::retried;
+use super::whole::listed;
 use crate::config::{Limits, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
 use crate::model::{AccountId, Cause, CauseKind, Partition};
 
@@ -274,33 +276,25 @@ impl Walk {
     /// empty organization.
     async fn pages<T, E, F>(
         &self,
-        doing: &str,
+        doing: &'static str,
         ask: impl Fn(Option<String>) -> F,
     ) -> Result<Vec<T>, Cause>
     where
         F: Future<Output = Result<Page<T>, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let (mut all, mut seen) = (Vec::new(), HashSet::new());
-        let (mut token, mut unreadable) = (None, 0);
+        let mut all = Vec::new();
+        let mut pages = Pages::of(doing);
         loop {
-            let page = retried(doing, self.attempts, || ask(token.clone())).await?;
-            let (Some(list), next) = page else {
-                unreadable += 1;
-                if unreadable > UNREADABLE_PAGES {
-                    let text = format!("{doing}: the answer has no list");
-                    return Err(Cause::new(CauseKind::Transient, text));
-                }
-                continue;
-            };
-            all.extend(list);
-            token = next.filter(|t| !t.is_empty());
-            let Some(token) = &token else {
+            let page = retried(doing, self.attempts, async || {
+                let page = ask(pages.token()).await?;
+                let has_list = page.0.is_some();
+                listed(page, has_list)
+            });
+            let (list, next) = page.await?;
+            all.extend(list.into_iter().flatten());
+            if !pages.follow(next)? {
                 return Ok(all);
-            };
-            if !seen.insert(token.clone()) {
-                let text = format!("{doing}: the page token repeats");
-                return Err(Cause::new(CauseKind::Protocol, text));
             }
         }
     }
@@ -308,9 +302,6 @@ impl Walk {
 
 /// What a page holds, and the token of the next.
 type Page<T> = (Option<Vec<T>>, Option<String>);
-
-/// Pages without a list that are asked for again.
-const UNREADABLE_PAGES: u32 = 3;
 
 fn take(accounts: &[Account], path: &[String], found: &mut Found) -> Result<(), Cause> {
     for account in accounts {

@@ -10,10 +10,9 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::base::BaseSession;
-use super::calls::{may_try_again, pause};
-use super::classify::cause_of;
 use super::connect::main_region;
 use super::credentials::AccountCredentials;
+use super::retry::{Tries, retry};
 use super::whole::WholeXml;
 use crate::config::{Limits, S3Destination};
 use crate::model::{Cause, Partition};
@@ -24,6 +23,25 @@ pub struct StorageClient {
     s3: aws_sdk_s3::Client,
     credentials: Arc<AccountCredentials>,
     attempts: u32,
+}
+
+/// The tries of a call with a session of its own.
+struct SessionTries<'a> {
+    credentials: &'a AccountCredentials,
+    /// Of the session that the try is signed with.
+    generation: u64,
+}
+
+impl Tries for SessionTries<'_> {
+    async fn before(&mut self, _attempt: u32) -> Result<(), Cause> {
+        self.generation = self.credentials.generation();
+        Ok(())
+    }
+
+    fn refresh(&mut self) -> bool {
+        self.credentials.invalidate(self.generation);
+        true
+    }
 }
 
 impl StorageClient {
@@ -77,23 +95,10 @@ impl StorageClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut refreshed = false;
-        let mut attempt = 1;
-        loop {
-            let generation = self.credentials.generation();
-            let error = match send().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let cause = cause_of(doing, &error);
-            let again = may_try_again(&cause, &self.credentials, generation, &mut refreshed);
-            if !again || attempt >= self.attempts {
-                return Err((cause, Box::new(error)));
-            }
-            let pause = pause(cause.kind, attempt, fastrand::f64());
-            tracing::debug!(doing, attempt, ?pause, %cause, "trying again");
-            tokio::time::sleep(pause).await;
-            attempt += 1;
-        }
+        let mut tries = SessionTries {
+            credentials: &self.credentials,
+            generation: 0,
+        };
+        retry(doing, self.attempts, &mut tries, send).await
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lake::table::Table;
 use crate::lake::{UnitId, layout};
-use crate::model::{Cause, DAY_SECONDS, Day, Lane, Spans, UnitOutcome};
+use crate::model::{Cause, Day, Lane, Spans, UnitOutcome};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Version of the manifest's shape.
@@ -120,13 +120,6 @@ impl UnitState {
 }
 
 impl Committed {
-    /// The first second that was refused and is asked again at `now` by a run that asks only what is new: once a day.
-    pub fn refused_since(&self, namespace: &str, now: i64) -> Option<i64> {
-        let is_due = self.refused_at?.as_second() + DAY_SECONDS <= now;
-        let first = self.refused.get(namespace)?.windows().first()?.start;
-        is_due.then_some(first)
-    }
-
     /// Whether the whole day is covered in each of these namespaces.
     pub fn covers_day<'a>(&self, day: Day, mut namespaces: impl Iterator<Item = &'a str>) -> bool {
         let whole = |n: &str| self.covered.get(n).is_some_and(|s| s.covers(day.window()));

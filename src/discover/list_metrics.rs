@@ -4,12 +4,10 @@
 //! CloudWatch API reference, `ListMetrics`: `OwningAccounts` has one entry a metric, in the order of `Metrics`, when linked accounts are
 //! included; `RecentlyActive` takes `PT3H` alone.
 
-use std::collections::HashSet;
-
 use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
 
 use super::filter::ListRequest;
-use crate::aws::{Api, CallStats, LaneClient, listed};
+use crate::aws::{Api, CallStats, LaneClient, Pages, listed};
 use crate::model::{AccountId, Cause, CauseKind, Dimension, MetricId};
 
 /// Pages of one listing: fifty million metrics, far above what an account has.
@@ -46,8 +44,7 @@ pub(super) async fn list(
                 .build()
         })
         .collect();
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
+    let mut pages = Pages::at_most(MAX_PAGES, "ListMetrics");
     let mut restarted = false;
     loop {
         let page = client
@@ -60,7 +57,7 @@ pub(super) async fn list(
                     .set_dimensions((!filters.is_empty()).then(|| filters.clone()))
                     .set_recently_active(request.recently_active.then_some(RecentlyActive::Pt3H))
                     .set_include_linked_accounts((reach == Reach::Linked).then_some(true))
-                    .set_next_token(token.clone());
+                    .set_next_token(pages.token());
                 let page = request.send().await?;
                 let has_list = page.metrics.is_some();
                 listed(page, has_list)
@@ -70,10 +67,12 @@ pub(super) async fn list(
             Ok(page) => page,
             // The token went stale: once from the start; what comes twice is the same metric.
             Err(cause)
-                if cause.kind == CauseKind::InvalidToken && token.is_some() && !restarted =>
+                if cause.kind == CauseKind::InvalidToken
+                    && pages.token().is_some()
+                    && !restarted =>
             {
-                (token, restarted) = (None, true);
-                seen.clear();
+                restarted = true;
+                pages.restart();
                 continue;
             }
             Err(cause) => return Err(cause),
@@ -89,21 +88,8 @@ pub(super) async fn list(
             let owner = owners.get(n).and_then(|id| AccountId::parse(id));
             take(metric_id(metric)?, owner);
         }
-        match page.next_token {
-            None => return Ok(()),
-            Some(next) if next.is_empty() => return Ok(()),
-            Some(next) => {
-                if !seen.insert(next.clone()) || seen.len() > MAX_PAGES {
-                    return Err(Cause::new(
-                        CauseKind::Protocol,
-                        format!(
-                            "ListMetrics: the page token of namespace {} repeats",
-                            request.namespace
-                        ),
-                    ));
-                }
-                token = Some(next);
-            }
+        if !pages.follow(page.next_token)? {
+            return Ok(());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Generated data: a seeded fleet whose every raw point can be computed at any time, so that nothing is stored.
 
 use super::faults::{mix, unit};
+
 use crate::model::Day;
 
 /// How a generated metric behaves. One raw value a minute.

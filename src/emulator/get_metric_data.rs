@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::aggregate::{Bin, Stat};
+
 use super::answer::Refusal;
 use super::cloudwatch::{LaneMetrics, RegionLanes, dimensions};
 use super::faults::{Fault, FaultKind, mix};

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
 
 use super::faults::mix;
+use std::time::{Duration, SystemTime};
+
 use super::world::{RoleSpec, UserSpec, World};
 
 /// The credential scope of a request.

@@ -5,11 +5,12 @@
 //! (`YYYY-MM-DD HH:MM:SS` or RFC 3339, UTC) and `value`; repeated timestamps are several samples.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::cloudwatch::Metrics;
+use std::path::{Path, PathBuf};
+
 use super::store::{Raw, single};
 
 /// A folder that cannot be loaded.

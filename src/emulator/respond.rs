@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::answer::Answer;
+
+use axum::body::{Body, Bytes};
+
 use super::faults::{Fault, FaultKind};
 
 /// # Source

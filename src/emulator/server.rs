@@ -4,21 +4,23 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 
-use super::answer::{Answer, Form, Refusal};
 use super::bill::Bill;
+use super::load::LoadError;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, Uri};
+
+use super::answer::{Answer, Form, Refusal};
 use super::cloudwatch::{Metrics, list_metrics, put_metric_data};
 use super::faults::{Fault, FaultKind, Faults, KNOWN_CODES, Subject};
 use super::get_metric_data::{Query, Request, constants};
 use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
-use super::load::LoadError;
 use super::respond::{http_date, plain, send};
 use super::wire::{Protocol, Value};
 use super::world::{AccountSpec, World, WorldError};

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::answer::{Answer, Form, xml_escape};
 use super::identity::{Identity, Sessions};
+
 use super::world::World;
 
 /// Role chaining: a session may not ask for more.

@@ -4,10 +4,11 @@
 //! own, a day after the other. So every series and every day differs, as in the computed fleet, and a million values serve all of them.
 
 use std::collections::HashMap;
+
+use super::faults::mix;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::aggregate::{Bin, Stat};
-use super::faults::mix;
 use super::fleet::{Generated, Shape, raw};
 
 const DAY: i64 = 86_400;

@@ -1,9 +1,10 @@
 //! How much may still be spent: checked before every request, not after.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::DOLLARS_PER_METRIC;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::model::{Cause, CauseKind};
 
 /// Metrics that may be billed over a whole run.

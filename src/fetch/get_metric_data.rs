@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{
-    Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StandardUnit, StatusCode,
-};
 use serde::Serialize;
 
 use super::budget::LaneBudget;
+
+use aws_sdk_cloudwatch::types::{
+    Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StandardUnit, StatusCode,
+};
+
 use super::merge::{Merge, PointsError};
 use super::page::{Page, PageResult};
 use super::spool::{Kept, Spool};
-use crate::aws::{Api, CallStats, LaneClient, Toll, get_metric_data};
+use crate::aws::{Api, CallStats, LaneClient, Pages, Toll, get_metric_data};
 use crate::model::{
     AccountId, Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
@@ -353,8 +355,7 @@ impl Job<'_> {
             .client
             .point_cost(points, self.batch.span.start, self.now);
         let mut partials: Vec<Partial> = positions.iter().map(|&p| self.partial(p)).collect();
-        let mut token: Option<String> = None;
-        let mut seen = HashSet::new();
+        let mut pages = Pages::at_most(MAX_PAGES, "GetMetricData");
         loop {
             let paced = std::mem::replace(&mut self.paced, false);
             let span = self.batch.span;
@@ -383,7 +384,7 @@ impl Job<'_> {
                             .start_time(DateTime::from_secs(span.start))
                             .end_time(DateTime::from_secs(span.end))
                             .scan_by(ScanBy::TimestampAscending)
-                            .set_next_token(token.clone());
+                            .set_next_token(pages.token());
                         get_metric_data(request, |body| Ok(Page::decode(body)?))
                     },
                 )
@@ -393,19 +394,10 @@ impl Job<'_> {
             let page = page?;
             self.fetched.stats.pages += 1;
             self.fetched.stats.billed_metrics += billed;
-            let next = page.next_token.clone().filter(|t| !t.is_empty());
+            let next = page.next_token.clone();
             self.absorb(page, &mut partials)?;
-            match next {
-                None => return Ok(partials),
-                Some(next) if seen.len() < MAX_PAGES && seen.insert(next.clone()) => {
-                    token = Some(next);
-                }
-                Some(_) => {
-                    return Err(Cause::new(
-                        CauseKind::Protocol,
-                        "GetMetricData: the page token repeats",
-                    ));
-                }
+            if !pages.follow(next)? {
+                return Ok(partials);
             }
         }
     }

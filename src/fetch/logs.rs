@@ -6,16 +6,16 @@
 //! does not.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 use tokio::sync::Semaphore;
 
-use crate::aws::{Api, CallStats, LaneClient, filter_log_events, get_log_events, listed};
-use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
+use serde::de::{Deserializer, Visitor};
+
+use crate::aws::{Api, CallStats, LaneClient, Pages, filter_log_events, get_log_events, listed};
+use crate::model::{Cause, LogEvent, TimeWindow};
 
 /// A log group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +54,6 @@ pub enum LogQuery {
 /// Groups on one page.
 const GROUPS_A_PAGE: i32 = 50;
 
-/// Pages of one window, at most: a token that never ends is a mistake.
-const MOST_PAGES: usize = 1_000_000;
-
 /// Every log group of the lane whose name begins with `prefix`.
 ///
 /// # Errors
@@ -67,8 +64,7 @@ pub async fn log_groups(
     stats: &mut CallStats,
 ) -> Result<Vec<LogGroup>, Cause> {
     let mut groups = Vec::new();
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
+    let mut pages = Pages::of(Api::DescribeLogGroups.name());
     loop {
         let page = client
             .call(Api::DescribeLogGroups, 0.0, false, stats, async || {
@@ -77,7 +73,7 @@ pub async fn log_groups(
                     .describe_log_groups()
                     .limit(GROUPS_A_PAGE)
                     .set_log_group_name_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
-                    .set_next_token(token.clone());
+                    .set_next_token(pages.token());
                 let page = request.send().await?;
                 let has_list = page.log_groups.is_some();
                 listed(page, has_list)
@@ -101,10 +97,8 @@ pub async fn log_groups(
                     .and_then(|d| u32::try_from(d).ok()),
             });
         }
-        match page.next_token.filter(|t| !t.is_empty()) {
-            None => return Ok(groups),
-            Some(next) if seen.insert(next.clone()) => token = Some(next),
-            Some(_) => return Err(repeats(Api::DescribeLogGroups)),
+        if !pages.follow(page.next_token)? {
+            return Ok(groups);
         }
     }
 }
@@ -131,15 +125,14 @@ pub async fn read_events<T>(
 where
     T: Future<Output = Result<(), Cause>>,
 {
-    let mut token: Option<String> = None;
-    let mut seen = HashSet::new();
-    for _ in 0..MOST_PAGES {
+    let mut pages = Pages::of(api_of(query).name());
+    loop {
         client.pace(api_of(query), 0.0).await;
         let permit = bound
             .acquire()
             .await
             .expect("the run's bound is never closed");
-        let page = page(client, group, query, window, token.as_ref(), stats).await?;
+        let page = page(client, group, query, window, pages.token(), stats).await?;
         let next = page.next(query).map(str::to_owned);
         let inside = window.start * 1_000..window.end * 1_000;
         let events = page.events(group, query);
@@ -151,15 +144,12 @@ where
             take(events).await?;
         }
         drop(permit);
-        match (next, query) {
-            (None, _) => return Ok(()),
-            // The end of a stream is told by the token that was given.
-            (Some(next), LogQuery::Stream(_)) if token.as_ref() == Some(&next) => return Ok(()),
-            (Some(next), _) if seen.insert(next.clone()) => token = Some(next),
-            (Some(_), _) => return Err(repeats(api_of(query))),
+        // The end of a stream is told by the token that was given.
+        let is_last = matches!(query, LogQuery::Stream(_)) && next == pages.token();
+        if is_last || !pages.follow(next)? {
+            return Ok(());
         }
     }
-    Err(repeats(api_of(query)))
 }
 
 /// Whether `CloudWatch` takes a pattern: one event of one millisecond is asked for.
@@ -194,17 +184,12 @@ fn api_of(query: &LogQuery) -> Api {
     }
 }
 
-fn repeats(api: Api) -> Cause {
-    let text = format!("{}: the page token repeats", api.name());
-    Cause::new(CauseKind::Protocol, text)
-}
-
 async fn page(
     client: &LaneClient,
     group: &str,
     query: &LogQuery,
     window: TimeWindow,
-    token: Option<&String>,
+    token: Option<String>,
     stats: &mut CallStats,
 ) -> Result<Page, Cause> {
     let api = api_of(query);
@@ -225,7 +210,7 @@ async fn page(
                     .start_time(window.start * 1_000)
                     // Events at the end time are answered too.
                     .end_time(window.end * 1_000 - 1)
-                    .set_next_token(token.cloned());
+                    .set_next_token(token.clone());
                 filter_log_events(request, Page::decode)
             });
             call.await
@@ -240,7 +225,7 @@ async fn page(
                     .start_time(window.start * 1_000)
                     .end_time(window.end * 1_000)
                     .start_from_head(true)
-                    .set_next_token(token.cloned());
+                    .set_next_token(token.clone());
                 get_log_events(request, Page::decode)
             });
             call.await

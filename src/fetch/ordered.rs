@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A result with the permit it was fetched under: another request may start once the permit is dropped.
 ///

@@ -9,8 +9,9 @@
 use std::borrow::Cow;
 
 use minicbor::Decoder;
-use minicbor::data::{Tag, Type};
 use minicbor::decode::Error;
+
+use minicbor::data::{Tag, Type};
 
 use crate::model::{ServiceMessage, Timestamps};
 

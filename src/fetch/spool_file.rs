@@ -1,9 +1,9 @@
 //! A file of kept answers, from bytes and to bytes.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
+use std::io::{self, Read};
 use twox_hash::XxHash3_128;
 
 use crate::model::{QueryOutcome, QueryPoints, ServiceMessage, Timestamps};

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use super::parts::MOST_IDS;
+use super::principal::OrgId;
+use crate::model::AccountId;
+
 use serde_json::{Value, json};
 
-use super::parts::MOST_IDS;
 use super::policy::{Policy, Statement};
-use super::principal::OrgId;
 use crate::config::{Budget, BudgetScope, ExportConfig};
-use crate::model::AccountId;
 
 /// An alarm and where its changes of state go.
 #[derive(Clone, Debug, PartialEq)]

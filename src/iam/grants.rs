@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
+
+use crate::model::AccountId;
 use serde_json::{Map, Value, json};
 
 use super::parts::{
@@ -14,7 +16,6 @@ use crate::config::{
     AccountConfig, Channel, Destination, ExportConfig, OrganizationConfig, RegionChoice,
     RoleConfig, Source,
 };
-use crate::model::AccountId;
 
 /// Everything a configuration needs to be allowed.
 #[derive(Clone, Debug)]

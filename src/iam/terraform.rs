@@ -5,9 +5,10 @@
 
 use serde_json::Value;
 
+use super::policy::Policy;
+
 use super::grants::{Grants, ReaderRole};
 use super::parts::{ACCOUNT, ExternalIds};
-use super::policy::Policy;
 use super::principal::{OrgId, Principal};
 
 /// The role that reads an account.

@@ -5,6 +5,7 @@
 
 mod batches;
 mod cost;
+mod days;
 mod log_windows;
 mod memory;
 mod mode;
@@ -15,6 +16,7 @@ pub use batches::{
     Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane, plan_lane_as_of,
 };
 pub use cost::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
+pub use days::{KnownDay, day_mode, since_last, wanted};
 pub use log_windows::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
 pub use memory::{Holding, OPEN_FILES};
 pub use mode::DayMode;

@@ -18,9 +18,10 @@ use crate::run::given::place::Place;
 use crate::run::metrics::plan::plan_one;
 use crate::run::metrics::planned::PlannedLane;
 use crate::run::spend::alert_after_export;
-use crate::run::tables::log_names::check_logs;
 use crate::run::unit::unread::unread_units;
 use crate::store::Store;
+
+use crate::run::tables::log_names::{check_logs, unknown_streams};
 
 use futures_util::{StreamExt, stream};
 
@@ -63,14 +64,13 @@ async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, P
     let base = place.session(context).await?;
     let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
-    let mut tables = plan_tables(&lanes, place, &context).await;
-    let unmatched_logs = check_logs(&tables, &context).await?;
-    let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
-    let mut lanes: Vec<PlannedLane> = stream::iter(wanted)
+    let (wanted, monitoring) = wanted_and_monitoring(lanes.clone(), &context);
+    let planning: stream::Collect<_, Vec<PlannedLane>> = stream::iter(wanted)
         .map(|lane| plan_one(lane, place, &context))
         .buffered(config.run.concurrency as usize)
-        .collect()
-        .await;
+        .collect();
+    let (mut tables, mut lanes) = tokio::join!(plan_tables(&lanes, place, &context), planning);
+    let unmatched_logs = check_logs(&tables, &context).await?;
     keep_half_open(&mut lanes, &mut tables);
     let ended = lanes.iter_mut().map(|l| {
         let account = l.lane.account.as_str();
@@ -196,45 +196,30 @@ async fn export_into(
         });
     }
     let bounds = Bounds::of(&context.config);
-    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
-    let tables = planned.tables.iter().map(|t| (t.dataset, &t.lane));
-    let is_planned_table: BTreeSet<(Dataset, &Lane)> = tables.collect();
-    for account in &report.fleet.accounts {
-        let Some(cause) = &account.cause else {
-            continue;
-        };
-        let lanes = lanes_of_account(account, context);
-        // What is read through a link all the same has a unit of its own.
-        let unread = lanes
-            .iter()
-            .filter(|l| context.wants(l) && !is_planned.contains(l));
-        for lane in unread {
-            note_unread(lake, context, lane, cause).await;
-            let units = unread_units(lane, cause.unit_outcome(), cause, context);
-            report.units.extend(units);
-        }
-        let around = Surroundings {
-            lake: Arc::clone(lake),
-            bounds: bounds.clone(),
-            context: context.clone(),
-            account_name: None,
-            streams: Arc::default(),
-        };
-        for (dataset, lane) in tables_of_account(&account.account_id, lanes) {
-            let wanted = context.wants_table(dataset, &lane);
-            if wanted && !is_planned_table.contains(&(dataset, &lane)) {
-                let outcome = cause.unit_outcome();
-                let units = unread_tables(&around, dataset, &lane, outcome, cause).await;
-                report.units.extend(units);
-            }
-        }
-    }
-    note_unlisted(context, place, lake, &is_planned, &mut report).await;
-    drop((is_planned, is_planned_table));
+    note_unentered(context, lake, &bounds, &planned, &mut report).await;
+    note_unlisted(context, place, lake, &planned, &mut report).await;
     let parts = planned.lanes.len() + planned.tables.len();
     context.progress.lanes(parts);
-    export_lanes(context, lake, &bounds, planned.lanes, started, &mut report).await;
-    export_tables(context, lake, &bounds, planned.tables, &mut report).await;
+    // Tables run beside metrics: what they share is the bound on requests in flight.
+    let lanes = planned
+        .lanes
+        .into_iter()
+        .zip(std::mem::take(&mut report.lanes));
+    let tables = planned
+        .tables
+        .into_iter()
+        .zip(std::mem::take(&mut report.tables));
+    let (lanes, tables) = tokio::join!(
+        export_lanes(context, lake, &bounds, lanes.collect(), started),
+        export_tables(context, lake, &bounds, tables.collect()),
+    );
+    context.progress.finish();
+    (report.lanes, report.tables) = (lanes.reports, tables.reports);
+    report
+        .units
+        .extend(lanes.units.into_iter().chain(tables.units));
+    let unknown = unknown_streams(&context.config, &report.units, &tables.streams);
+    report.fleet.unmatched.extend(unknown);
     report.units.sort_by(|a, b| {
         (&a.date, &a.account_id, &a.region, a.table).cmp(&(
             &b.date,
@@ -255,6 +240,48 @@ async fn export_into(
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
+}
+
+/// The units of accounts that could not be entered, and are not read through a link all the same.
+async fn note_unentered(
+    context: &RunContext,
+    lake: &Arc<Lake>,
+    bounds: &Bounds,
+    planned: &Planned,
+    report: &mut RunReport,
+) {
+    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
+    let tables = planned.tables.iter().map(|t| (t.dataset, &t.lane));
+    let is_planned_table: BTreeSet<(Dataset, &Lane)> = tables.collect();
+    let around = Surroundings {
+        lake: Arc::clone(lake),
+        bounds: bounds.clone(),
+        context: context.clone(),
+        account_name: None,
+        streams: Arc::default(),
+    };
+    for account in &report.fleet.accounts {
+        let Some(cause) = &account.cause else {
+            continue;
+        };
+        let lanes = lanes_of_account(account, context);
+        let unread = lanes
+            .iter()
+            .filter(|l| context.wants(l) && !is_planned.contains(l));
+        for lane in unread {
+            note_unread(lake, context, lane, cause).await;
+            let units = unread_units(lane, cause.unit_outcome(), cause, context);
+            report.units.extend(units);
+        }
+        for (dataset, lane) in tables_of_account(&account.account_id, lanes) {
+            let wanted = context.wants_table(dataset, &lane);
+            if wanted && !is_planned_table.contains(&(dataset, &lane)) {
+                let outcome = cause.unit_outcome();
+                let units = unread_tables(&around, dataset, &lane, outcome, cause).await;
+                report.units.extend(units);
+            }
+        }
+    }
 }
 
 /// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.
@@ -299,12 +326,13 @@ async fn note_unlisted(
     context: &RunContext,
     place: &Place,
     lake: &Lake,
-    is_planned: &BTreeSet<&Lane>,
+    planned: &Planned,
     report: &mut RunReport,
 ) {
     if report.fleet.unlisted_links.is_empty() {
         return;
     }
+    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
     let known = match place.known_lanes().await {
         Ok(known) => known,
         Err(error) => {

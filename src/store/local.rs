@@ -4,15 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 use crate::lake::layout;
 use crate::write::Staged;
+
+use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 
 /// A folder. Staged files must lie on the same file system, as those below [`layout::local_scratch`] do.
 #[derive(Debug)]

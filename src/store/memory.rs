@@ -1,15 +1,16 @@
 //! A lake in memory: the reference of the conformance suite, and for tests of what is built on a store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
 use crate::write::Staged;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
 
 /// Objects in a map. Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -11,11 +11,13 @@ mod s3_lock;
 mod s3_upload;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+
+use crate::write::Staged;
+use std::path::{Path, PathBuf};
 
 pub use lease::{Holder, LeaseTimes};
 pub use local::LocalStore;
@@ -23,7 +25,6 @@ pub use memory::MemoryStore;
 pub use s3::S3Store;
 
 use crate::model::{Cause, CauseKind};
-use crate::write::Staged;
 
 /// Objects under keys, as a lake needs them.
 ///

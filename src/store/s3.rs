@@ -6,25 +6,28 @@
 //! is bounded by the parts in flight whatever the file's size.
 
 use std::path::{Path, PathBuf};
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
-use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
+
+use crate::lake::layout;
+use crate::write::Staged;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
-use crate::aws::StorageClient;
+use crate::aws::{Pages, StorageClient};
 use crate::config::{Encryption, S3Destination};
-use crate::lake::layout;
 use crate::model::{Cause, CauseKind};
-use crate::write::Staged;
 
 /// Files up to this size are sent in one PUT, larger ones in parts of this size.
 pub(super) const PART_BYTES: u64 = 8 << 20;
@@ -346,7 +349,8 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let doing = self.doing("listing", prefix);
-        let (mut entries, mut token) = (Vec::new(), None::<String>);
+        let mut entries = Vec::new();
+        let mut pages = Pages::of("ListObjectsV2");
         loop {
             let page = self
                 .client
@@ -357,7 +361,7 @@ impl Store for S3Store {
                         .bucket(&self.settings.bucket)
                         .prefix(self.key(prefix))
                         .set_expected_bucket_owner(self.owner())
-                        .set_continuation_token(token.clone())
+                        .set_continuation_token(pages.token())
                         .send()
                 })
                 .await
@@ -373,11 +377,18 @@ impl Store for S3Store {
                     });
                 }
             }
-            match page.next_continuation_token {
-                Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => {
-                    token = Some(next);
-                }
-                _ => break,
+            let is_cut = page.is_truncated == Some(true);
+            let next = page.next_continuation_token;
+            if is_cut && next.is_none() {
+                let cause = Cause::new(
+                    CauseKind::Protocol,
+                    "the list goes on and does not say where",
+                );
+                return Err(self.error(&doing, cause));
+            }
+            let followed = pages.follow(next.filter(|_| is_cut));
+            if !followed.map_err(|cause| self.error(&doing, cause))? {
+                break;
             }
         }
         entries.sort_by(|a, b| a.key.cmp(&b.key));

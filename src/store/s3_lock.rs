@@ -7,10 +7,11 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::lake::layout;
+
 use super::lease::{Finding, Lease, judge};
 use super::s3::{S3Store, Version};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
-use crate::lake::layout;
 
 impl S3Store {
     /// Writes the lock if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use futures_util::{StreamExt, stream};
 
 use super::StoreError;
+use crate::write::Staged;
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
 use super::s3::{PART_BYTES, S3Store, SHA256, stored, tagged};
 use crate::model::{Cause, CauseKind};
-use crate::write::Staged;
 
 /// Parts of one upload in flight.
 const PARTS_IN_FLIGHT: usize = 3;

@@ -1,9 +1,9 @@
 //! Why a file could not be written or read, and the keys of a footer.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
+use std::path::{Path, PathBuf};
 
 pub(super) const COMPLETE_KEY: &str = "cwlake.complete";
 pub(super) const PLAN_KEY: &str = "cwlake.plan";

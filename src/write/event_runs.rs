@@ -1,11 +1,11 @@
 //! A sorted run of log events on disk, written and read back one by one.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::LogEvent;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 /// An event with what it is sorted by beside its own values.
 #[derive(Clone, Debug)]

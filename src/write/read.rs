@@ -1,11 +1,12 @@
 //! Parquet files read back: footers, of a whole file or of its end, and rows.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::FOOTER_SIZE;
+use std::path::{Path, PathBuf};
+
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 

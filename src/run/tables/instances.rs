@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::commit::LaneRecords;
 use crate::lake::table::INSTANCES;
-use crate::plan::{DayMode, Scope};
 use crate::run::given::context::RunContext;
 use crate::run::given::place::Place;
 use crate::run::unit::scope::LaneScope;
+
+use crate::plan::{DayMode, Scope};
 
 use crate::lake::{UnitId, layout};
 

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use crate::aws::CallStats;
 use crate::config::ExportConfig;
 use crate::fetch::try_pattern;
+use crate::lake::table::LOGS;
+use crate::model::UnitOutcome;
+use crate::report::UnitReport;
 use crate::run::given::context::RunContext;
 use crate::run::given::error::RunError;
 use crate::run::tables::PlannedTable;
@@ -87,8 +90,17 @@ async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Res
     Ok(())
 }
 
-/// Streams that are named and that no group has.
-pub(crate) fn unknown_streams(config: &ExportConfig, found: &BTreeSet<String>) -> Vec<String> {
+/// Streams that are named and that no group has; none where something failed, or nothing was read: a stream may be there.
+pub(crate) fn unknown_streams(
+    config: &ExportConfig,
+    units: &[UnitReport],
+    found: &BTreeSet<String>,
+) -> Vec<String> {
+    let of_logs = || units.iter().filter(|u| *u.table == LOGS);
+    let all_read = of_logs().any(|u| u.complete) && !of_logs().any(UnitReport::is_short);
+    if !all_read || of_logs().all(|u| u.outcome == UnitOutcome::Skipped) {
+        return Vec::new();
+    }
     let named = config
         .logs
         .iter()

@@ -6,6 +6,7 @@ mod queries;
 use crate::lake::table::{LOGS, SCHEMA_VERSION};
 use crate::lake::{UnitId, layout};
 
+use crate::config::point;
 use crate::normalize::decode_logs;
 use crate::plan::DayMode;
 use crate::plan::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
@@ -19,7 +20,6 @@ use futures_util::{StreamExt, stream};
 use self::days::{DayFile, DayWriter};
 use self::queries::{is_of_one_group, prefix, queries_of, stream_of};
 use crate::aws::{CallStats, LaneClient};
-use crate::config::point;
 use crate::fetch::{LogQuery, log_groups, read_events};
 use crate::model::{
     Cause, CauseKind, DAY_SECONDS, Day, Lane, LogEvent, Spans, TimeWindow, UnitOutcome, iso_seconds,

@@ -9,7 +9,6 @@ pub(crate) mod spend;
 use std::time::Instant;
 
 use self::instances::InstancesJob;
-use self::log_names::unknown_streams;
 use self::logs::LogsJob;
 use self::spend::SpendJob;
 use crate::aws::CallStats;
@@ -200,54 +199,53 @@ pub(crate) struct Surroundings {
 /// Lanes whose logs are read at once: each holds events that wait to be sorted.
 const LOG_LANES: usize = 6;
 
-/// Exports every table, and adds what became of it to the report.
+/// What became of all tables beside metrics.
+#[derive(Default)]
+pub(crate) struct TablesDone {
+    pub(crate) reports: Vec<TableReport>,
+    pub(crate) units: Vec<UnitReport>,
+    /// Log streams that were named and are there.
+    pub(crate) streams: BTreeSet<String>,
+}
+
+/// Exports every table, side by side. `tables` come with the plan's reports of them.
 pub(crate) async fn export_tables(
     context: &RunContext,
     lake: &Arc<Lake>,
     bounds: &Bounds,
-    tables: Vec<PlannedTable>,
-    report: &mut crate::report::RunReport,
-) {
-    let reports = std::mem::take(&mut report.tables);
+    tables: Vec<(PlannedTable, TableReport)>,
+) -> TablesDone {
     let streams = Arc::new(Mutex::new(BTreeSet::new()));
     let (logs, others): (Vec<_>, Vec<_>) = tables
         .into_iter()
-        .zip(reports)
         .partition(|(table, _)| table.dataset == Dataset::Logs);
-    for (tables, at_once) in [
-        (others, context.config.run.concurrency as usize),
-        (logs, LOG_LANES),
-    ] {
-        let mut results = stream::iter(tables)
-            .map(|(table, report)| {
-                let around = Surroundings {
-                    lake: Arc::clone(lake),
-                    bounds: bounds.clone(),
-                    context: context.clone(),
-                    account_name: table.account_name.clone(),
-                    streams: Arc::clone(&streams),
-                };
-                export_table(table, report, around)
-            })
-            .buffer_unordered(at_once);
-        while let Some((table, units)) = results.next().await {
-            context.progress.table_done(&table, &units);
-            report.tables.push(table);
-            report.units.extend(units);
-        }
+    let export = |(table, report): (PlannedTable, TableReport)| {
+        let around = Surroundings {
+            lake: Arc::clone(lake),
+            bounds: bounds.clone(),
+            context: context.clone(),
+            account_name: table.account_name.clone(),
+            streams: Arc::clone(&streams),
+        };
+        export_table(table, report, around)
+    };
+    let at_once = context.config.run.concurrency as usize;
+    let others = stream::iter(others).map(export).buffer_unordered(at_once);
+    let logs = stream::iter(logs).map(export).buffer_unordered(LOG_LANES);
+    let mut results = Box::pin(stream::select(others, logs));
+    let mut done = TablesDone::default();
+    while let Some((table, units)) = results.next().await {
+        context.progress.table_done(&table, &units);
+        done.reports.push(table);
+        done.units.extend(units);
     }
-    let of_logs = || report.units.iter().filter(|u| *u.table == LOGS);
-    // Where something failed, or nothing was read, a stream may be there.
-    let all_read = of_logs().any(|u| u.complete) && !of_logs().any(UnitReport::is_short);
-    if all_read && of_logs().any(|u| u.outcome != UnitOutcome::Skipped) {
-        let found = streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = unknown_streams(&context.config, &found);
-        report.fleet.unmatched.extend(unknown);
-    }
-    report.tables.sort_by(|a, b| {
+    done.reports.sort_by(|a, b| {
         (a.dataset, &a.account_id, &a.region).cmp(&(b.dataset, &b.account_id, &b.region))
     });
-    context.progress.finish();
+    drop(results);
+    let mut found = streams.lock().unwrap_or_else(PoisonError::into_inner);
+    done.streams = std::mem::take(&mut *found);
+    done
 }
 
 async fn export_table(

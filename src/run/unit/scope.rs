@@ -4,18 +4,15 @@ use crate::lake::table::SCHEMA_VERSION;
 use crate::lake::table::{METRICS, Table};
 use crate::lake::{UnitId, layout};
 use crate::plan::DayMode;
+use crate::plan::{KnownDay, day_mode, since_last, wanted};
 use crate::run::given::context::RunContext;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Committed, LaneRecords, old_file};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
 use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
-use crate::plan::{Scope, kept};
+use crate::plan::Scope;
 use crate::store::{Store, StoreError};
-
-/// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
-/// billed by request, and covers every period up to itself.
-const OVERLAP: i64 = 3_600;
 
 /// How far back `--since last` looks for days that are not whole.
 const LOOK_BACK_DAYS: i64 = 15;
@@ -176,19 +173,20 @@ pub(crate) async fn lane_scope(
             let days = Day::containing(since_first.start).plus(-1);
             let days = std::iter::once(days).chain(since_first.touched_days());
             scope.records.read(store, days).await?;
+            let committed = scope.records.all();
+            let committed = committed.filter_map(|(day, r)| Some((day, r.committed.as_ref()?)));
+            let known: BTreeMap<Day, KnownDay> = committed
+                .map(|(day, c)| (day, known_day(c, &scope.plan_hash)))
+                .collect();
             for (part, periods) in &subject.asked {
-                let start = first.map(|first| since(&scope, part, first, now));
                 let delay = subject.delays[*part];
-                let window = match start {
-                    // Asked again, it would be billed again for what is there.
-                    Some(start) if !has_news(periods, now - delay, start.gap) => continue,
-                    Some(start) => TimeWindow {
-                        start: start.back,
-                        end: now,
-                    },
-                    None => fresh,
+                let window = match first {
+                    Some(first) => since_last(part, (periods, delay), &known, first, now),
+                    None => Some(fresh),
                 };
-                scope.windows.insert((*part).to_owned(), (window, delay));
+                if let Some(window) = window {
+                    scope.windows.insert((*part).to_owned(), (window, delay));
+                }
             }
             scope.days = scope
                 .hull()
@@ -235,46 +233,22 @@ async fn held_days(
     Ok(held)
 }
 
-/// The shortest window that holds every day that is still wanted. Days held in between are asked again: a metric is billed by the
-/// request, not by the day.
-fn wanted(range: TimeWindow, held: &[Day]) -> TimeWindow {
-    let nothing = TimeWindow { start: 0, end: 0 };
-    range
-        .touched_days()
-        .filter(|day| !held.contains(day))
-        .map(|day| day.window().intersection(range))
-        .fold(nothing, |hull, w| hull.hull(w))
+/// What is known of a day, for those who decide.
+fn known_day(committed: &Committed, plan_hash: &str) -> KnownDay {
+    KnownDay {
+        covered: committed.covered.clone(),
+        refused: committed.refused.clone(),
+        refused_at: committed.refused_at.map(jiff::Timestamp::as_second),
+        has_others: !committed.files.is_empty()
+            && (committed.joined || committed.plan_hash != plan_hash),
+    }
 }
 
 fn mode(context: &RunContext, scope: &LaneScope, day: Day) -> DayMode {
-    let nothing = (TimeWindow { start: 0, end: 0 }, 0);
-    let asked = |namespace: &str| scope.windows.get(namespace).unwrap_or(&nothing).0;
-    let touched = scope
-        .windows
-        .values()
-        .any(|(w, _)| !kept(*w, context.now).intersection(day.window()).is_empty());
-    // Whole days are kept, or nothing of them.
-    let gone = kept(day.window(), context.now).start > day.start();
-    if gone || !touched || day.start() >= context.now {
-        return DayMode::Gone;
-    }
-    let known = TimeWindow {
-        start: day.start(),
-        end: day.end().min(context.now),
-    };
-    let whole = |namespace: &String| asked(namespace).intersection(known) == known;
-    if !scope.delays.keys().all(whole) {
-        return DayMode::Merge;
-    }
-    // What is no longer asked for stays where it is.
-    let has_others =
-        |c: &Committed| !c.files.is_empty() && (c.joined || c.plan_hash != scope.plan_hash);
-    let before = scope.records.committed(day).filter(|_| !context.force);
-    if before.is_some_and(has_others) {
-        DayMode::Join
-    } else {
-        DayMode::Replace
-    }
+    let known = scope.records.committed(day).filter(|_| !context.force);
+    let known = known.map(|c| known_day(c, &scope.plan_hash));
+    let parts = scope.delays.keys();
+    day_mode(day, &scope.windows, parts, known.as_ref(), context.now)
 }
 
 /// The day from which `--since last` looks for gaps: fifteen days back, or the last day with a unit when that is longer ago.
@@ -305,62 +279,4 @@ async fn first_known(
         day = day.plus(-28);
     }
     Ok(None)
-}
-
-/// From where `--since last` asks in a namespace: the first second from day `first` on that is not covered, less the overlap. What no run has
-/// asked for yet is asked from today on.
-fn since(scope: &LaneScope, namespace: &str, first: Day, now: i64) -> Since {
-    let covered = |day: Day| scope.records.committed(day).map(|c| &c.covered);
-    let days = TimeWindow {
-        start: first.start(),
-        end: now.max(first.end()),
-    };
-    let known = || days.touched_days().filter_map(covered);
-    let is_new = known().any(|c| !c.is_empty()) && !known().any(|c| c.contains_key(namespace));
-    if is_new {
-        let today = Day::containing(now).start();
-        return Since {
-            gap: today,
-            back: today,
-        };
-    }
-    let begins = |day: &Day| covered(*day).is_some_and(|c| c.contains_key(namespace));
-    let begun = days.touched_days().find(begins).unwrap_or(first);
-    let gap_of = |day: Day| {
-        let spans = covered(day).and_then(|c| c.get(namespace));
-        let gap = spans.map_or(day.start(), |s| s.first_missing(day.start()));
-        let record = scope.records.committed(day);
-        let refused = record.and_then(|c| c.refused_since(namespace, now));
-        gap.min(refused.unwrap_or(gap)).min(day.end())
-    };
-    let start = days
-        .touched_days()
-        .filter(|day| *day >= begun)
-        .map(|day| (gap_of(day), day.end()))
-        .find_map(|(gap, end)| (gap < end).then_some(gap))
-        .unwrap_or(days.end);
-    // Not into a day that no run has begun.
-    let back = start - OVERLAP;
-    if covered(Day::containing(back)).is_some_and(|c| c.contains_key(namespace)) {
-        Since { gap: start, back }
-    } else {
-        let back = Day::containing(start).start().max(back);
-        Since { gap: start, back }
-    }
-}
-
-/// Where `--since last` begins.
-#[derive(Clone, Copy, Debug)]
-struct Since {
-    /// The first second that is not covered.
-    gap: i64,
-    /// From where it asks.
-    back: i64,
-}
-
-/// Whether anything can have come since `gap`: a whole period that is published by now.
-fn has_news(periods: &BTreeSet<i64>, published: i64, gap: i64) -> bool {
-    periods
-        .iter()
-        .any(|period| published.div_euclid(*period) * period > gap)
 }

@@ -3,17 +3,18 @@
 use std::fmt;
 
 use bytes::Bytes;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescPtr;
+use zstd::zstd_safe::CParameter;
+
 use parquet::basic::{BoundaryOrder, Compression, Encoding, PageType, Type, ZstdLevel};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
-use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{
     ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
 };
-use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
-use parquet::schema::types::ColumnDescPtr;
-use zstd::zstd_safe::CParameter;
 
 /// zstd's level. On measured values the next one is the price of a fifth more time for less than one per cent, once matches of five bytes
 /// are found: level 1 looks for six or seven in pages of this size, and a double of noise repeats no more than five.

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use parquet::basic::Encoding;
 use parquet::data_type::ByteArray;
 use parquet::errors::Result;
-use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
+
+use parquet::file::statistics::{Statistics, ValueStatistics};
 
 use super::chunk::{Bounds, Chunk, DataPage, Encoded, Zstd, put_levels};
 use super::hybrid::{Hybrid, width_of};

@@ -1,13 +1,15 @@
 //! Timestamps: the same ones again and again, run after run.
 
 use parquet::basic::{Encoding, Type};
+
 use parquet::errors::Result;
-use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
+
+use super::interner::Interner;
+use parquet::file::statistics::{Statistics, ValueStatistics};
 
 use super::chunk::{Bounds, Chunk, DataPage, Encoded, Zstd, unexpected};
 use super::hybrid::{Hybrid, width_of};
-use super::interner::Interner;
 
 /// Rows a distinct timestamp must stand for in a dictionary: with fewer, its eight bytes and the places cost more than plain values.
 const ROWS_A_TIMESTAMP: usize = 2;

@@ -7,14 +7,16 @@
 
 use std::ops::Range;
 
-use parquet::basic::{Encoding, Type};
 use parquet::errors::Result;
 use parquet::file::statistics::ValueStatistics;
 use parquet::schema::types::ColumnDescPtr;
 
+use super::interner::Interner;
+
+use parquet::basic::{Encoding, Type};
+
 use super::chunk::{Bounds, Chunk, DataPage, Encoded, Zstd, unexpected};
 use super::hybrid::{Hybrid, width_of};
-use super::interner::Interner;
 
 /// Rows of a page: one way of writing suits so many neighbours.
 const PAGE_ROWS: usize = 32_768;

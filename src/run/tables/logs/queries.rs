@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::LogSelection;
 use crate::fetch::LogQuery;
+
 use crate::model::{Cause, CauseKind};
 
 /// What all wanted names begin with: fewer groups are listed.

@@ -1,0 +1,299 @@
+//! What is asked of the days of a lane, from what was answered before. Pure: reading manifests is done before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::batches::Scope;
+use super::mode::DayMode;
+use super::windows::kept;
+use crate::model::{DAY_SECONDS, Day, Spans, TimeWindow};
+
+/// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
+/// billed by request, and covers every period up to itself.
+const OVERLAP: i64 = 3_600;
+
+/// Time that was refused is asked again after so long by a run that asks only what is new.
+const ASK_AGAIN_SECONDS: i64 = DAY_SECONDS;
+
+/// What is known of a day that is in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownDay {
+    /// The time that was answered, by part; a part that was not asked is not here.
+    pub covered: BTreeMap<String, Spans>,
+    /// The time of it in which something was refused.
+    pub refused: BTreeMap<String, Spans>,
+    /// When that was asked last.
+    pub refused_at: Option<i64>,
+    /// It has rows that are no longer asked for.
+    pub has_others: bool,
+}
+
+impl KnownDay {
+    /// The first second that was refused in a part and is due at `now`.
+    fn refused_since(&self, part: &str, now: i64) -> Option<i64> {
+        let is_due = self.refused_at? + ASK_AGAIN_SECONDS <= now;
+        let first = self.refused.get(part)?.windows().first()?.start;
+        is_due.then_some(first)
+    }
+}
+
+/// The shortest window that holds every day that is still wanted. Days held in between are asked again: a metric is billed by the
+/// request, not by the day.
+pub fn wanted(range: TimeWindow, held: &[Day]) -> TimeWindow {
+    let nothing = TimeWindow { start: 0, end: 0 };
+    range
+        .touched_days()
+        .filter(|day| !held.contains(day))
+        .map(|day| day.window().intersection(range))
+        .fold(nothing, |hull, w| hull.hull(w))
+}
+
+/// What becomes of a day when `windows` are asked of `parts`. `known` is what is there, unless it is forced.
+pub fn day_mode<'a>(
+    day: Day,
+    windows: &Scope,
+    mut parts: impl Iterator<Item = &'a String>,
+    known: Option<&KnownDay>,
+    now: i64,
+) -> DayMode {
+    let nothing = (TimeWindow { start: 0, end: 0 }, 0);
+    let asked = |part: &str| windows.get(part).unwrap_or(&nothing).0;
+    let is_touched = windows
+        .values()
+        .any(|(w, _)| !kept(*w, now).intersection(day.window()).is_empty());
+    // Whole days are kept, or nothing of them.
+    let is_gone = kept(day.window(), now).start > day.start();
+    if is_gone || !is_touched || day.start() >= now {
+        return DayMode::Gone;
+    }
+    let begun = TimeWindow {
+        start: day.start(),
+        end: day.end().min(now),
+    };
+    if !parts.all(|part| asked(part).intersection(begun) == begun) {
+        DayMode::Merge
+    } else if known.is_some_and(|k| k.has_others) {
+        DayMode::Join
+    } else {
+        DayMode::Replace
+    }
+}
+
+/// What `--since last` asks of a part with these periods, of which `known` days are in place, the first of them `first`; none when nothing new
+/// can have come. What no run has asked for yet is asked from today on.
+pub fn since_last(
+    part: &str,
+    (periods, delay): (&BTreeSet<i64>, i64),
+    known: &BTreeMap<Day, KnownDay>,
+    first: Day,
+    now: i64,
+) -> Option<TimeWindow> {
+    let since = since(part, known, first, now);
+    // Asked again, it would be billed again for what is there.
+    let published = now - delay;
+    let has_news = |period: &i64| published.div_euclid(*period) * period > since.gap;
+    periods.iter().any(has_news).then_some(TimeWindow {
+        start: since.back,
+        end: now,
+    })
+}
+
+/// Where `--since last` begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Since {
+    /// The first second that is not covered.
+    gap: i64,
+    /// From where it asks.
+    back: i64,
+}
+
+/// The first second from day `first` on that is not covered, or was refused and is due, less the overlap.
+fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> Since {
+    let asks = |day: Day| {
+        known
+            .get(&day)
+            .is_some_and(|k| k.covered.contains_key(part))
+    };
+    let recent = || known.range(first..);
+    let is_new = recent().any(|(_, k)| !k.covered.is_empty()) && !recent().any(|(d, _)| asks(*d));
+    if is_new {
+        let today = Day::containing(now).start();
+        return Since {
+            gap: today,
+            back: today,
+        };
+    }
+    let days = TimeWindow {
+        start: first.start(),
+        end: now.max(first.end()),
+    };
+    let begun = days.touched_days().find(|day| asks(*day)).unwrap_or(first);
+    let gap_of = |day: Day| {
+        let Some(there) = known.get(&day) else {
+            return day.start();
+        };
+        let spans = there.covered.get(part);
+        let gap = spans.map_or(day.start(), |s| s.first_missing(day.start()));
+        let refused = there.refused_since(part, now);
+        gap.min(refused.unwrap_or(gap)).min(day.end())
+    };
+    let gap = days
+        .touched_days()
+        .filter(|day| *day >= begun)
+        .map(|day| (gap_of(day), day.end()))
+        .find_map(|(gap, end)| (gap < end).then_some(gap))
+        .unwrap_or(days.end);
+    // Not into a day that no run has begun.
+    let back = gap - OVERLAP;
+    if asks(Day::containing(back)) {
+        Since { gap, back }
+    } else {
+        let back = Day::containing(gap).start().max(back);
+        Since { gap, back }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600;
+
+    fn day(n: i64) -> Day {
+        Day::parse("2026-11-20").expect("a day").plus(n)
+    }
+
+    fn at(n: i64, hour: i64) -> i64 {
+        day(n).start() + hour * HOUR
+    }
+
+    /// Days with the hours that part `a` is covered, from and to.
+    fn known(days: &[(i64, i64, i64)]) -> BTreeMap<Day, KnownDay> {
+        let mut known: BTreeMap<Day, KnownDay> = BTreeMap::new();
+        for (n, from, to) in days {
+            let window = TimeWindow {
+                start: at(*n, *from),
+                end: at(*n, *to),
+            };
+            let covered = &mut known.entry(day(*n)).or_default().covered;
+            covered.entry("a".to_owned()).or_default().add(window);
+        }
+        known
+    }
+
+    #[test]
+    fn a_run_goes_on_from_the_first_second_that_is_not_covered() {
+        let now = at(0, 12);
+        for (there, gap, back) in [
+            // To eleven o'clock.
+            (vec![(-1, 0, 24), (0, 0, 11)], at(0, 11), at(0, 10)),
+            // Today was not begun: yesterday is, so the overlap reaches into it.
+            (vec![(-1, 0, 24)], at(0, 0), at(-1, 23)),
+            // A hole, and what came after it.
+            (
+                vec![(-1, 0, 5), (-1, 9, 24), (0, 0, 11)],
+                at(-1, 5),
+                at(-1, 4),
+            ),
+            // The first day begins late: it was passed over, or begun so.
+            (vec![(-1, 9, 24), (0, 0, 11)], at(-1, 0), at(-1, 0)),
+            // All of it.
+            (vec![(-1, 0, 24), (0, 0, 12), (0, 12, 24)], now, at(0, 11)),
+        ] {
+            let since = since("a", &known(&there), day(-1), now);
+            assert_eq!((since.gap, since.back), (gap, back), "{there:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_run_has_asked_for_is_asked_from_today_on() {
+        let there = known(&[(-1, 0, 24), (0, 0, 11)]);
+        let new = since("b", &there, day(-1), at(0, 12));
+        assert_eq!((new.gap, new.back), (at(0, 0), at(0, 0)));
+        // A file that no record says anything of: nothing of it is known to be there.
+        let unknown = BTreeMap::from([(day(-1), KnownDay::default())]);
+        assert_eq!(since("b", &unknown, day(-1), at(0, 12)).gap, at(-1, 0));
+    }
+
+    #[test]
+    fn refused_time_is_asked_again_once_a_day() {
+        let mut there = known(&[(-1, 0, 24), (0, 0, 11)]);
+        let refused = Spans::of(TimeWindow {
+            start: at(-1, 7),
+            end: at(-1, 9),
+        });
+        let yesterday = there.get_mut(&day(-1)).expect("there");
+        yesterday.refused.insert("a".to_owned(), refused);
+        yesterday.refused_at = Some(at(-1, 9));
+        let gap = |there: &BTreeMap<Day, KnownDay>, now| since("a", there, day(-1), now).gap;
+        assert_eq!(gap(&there, at(0, 8)), at(0, 11), "not yet");
+        assert_eq!(gap(&there, at(0, 9)), at(-1, 7));
+        there.get_mut(&day(-1)).expect("there").refused_at = Some(at(0, 9));
+        assert_eq!(gap(&there, at(0, 12)), at(0, 11), "just asked");
+    }
+
+    #[test]
+    fn nothing_is_asked_before_a_whole_period_can_have_come() {
+        let there = known(&[(-1, 0, 24), (0, 0, 11)]);
+        let asked = |period: i64, delay: i64, now: i64| {
+            let periods = BTreeSet::from([period]);
+            since_last("a", (&periods, delay), &there, day(-1), now)
+        };
+        assert_eq!(asked(HOUR, 0, at(0, 12) - 1), None);
+        let window = TimeWindow {
+            start: at(0, 10),
+            end: at(0, 12),
+        };
+        assert_eq!(asked(HOUR, 0, at(0, 12)), Some(window));
+        assert_eq!(asked(HOUR, 900, at(0, 12)), None);
+        assert!(asked(300, 900, at(0, 12)).is_some());
+    }
+
+    #[test]
+    fn a_day_is_replaced_merged_joined_or_left() {
+        let now = at(1, 12);
+        let parts = ["a".to_owned(), "b".to_owned()];
+        let asked = |windows: &[(&str, i64, i64)]| -> Scope {
+            let one = |(part, from, to): &(&str, i64, i64)| {
+                let window = TimeWindow {
+                    start: *from,
+                    end: *to,
+                };
+                ((*part).to_owned(), (window, 0))
+            };
+            windows.iter().map(one).collect()
+        };
+        let whole = asked(&[("a", at(0, 0), at(1, 0)), ("b", at(0, 0), at(1, 0))]);
+        let part = asked(&[("a", at(0, 10), at(0, 11)), ("b", at(0, 0), at(1, 0))]);
+        let one = asked(&[("a", at(0, 0), at(1, 0))]);
+        let others = KnownDay {
+            has_others: true,
+            ..KnownDay::default()
+        };
+        let same = KnownDay::default();
+        for (windows, known, wanted) in [
+            (&whole, None, DayMode::Replace),
+            (&whole, Some(&same), DayMode::Replace),
+            (&whole, Some(&others), DayMode::Join),
+            (&part, Some(&others), DayMode::Merge),
+            (&one, Some(&same), DayMode::Merge),
+            (&Scope::new(), Some(&same), DayMode::Gone),
+        ] {
+            let mode = day_mode(day(0), windows, parts.iter(), known, now);
+            assert_eq!(mode, wanted, "{windows:?} {known:?}");
+        }
+        let later = day_mode(day(2), &whole, parts.iter(), None, now);
+        assert_eq!(later, DayMode::Gone, "it has not begun");
+    }
+
+    #[test]
+    fn the_shortest_window_holds_what_is_not_held() {
+        let range = TimeWindow::days(day(0), day(5));
+        let hull = |held: &[i64]| {
+            let held: Vec<Day> = held.iter().map(|n| day(*n)).collect();
+            wanted(range, &held)
+        };
+        assert_eq!(hull(&[0, 4]), TimeWindow::days(day(1), day(4)));
+        assert_eq!(hull(&[2]), range);
+        assert!(hull(&[0, 1, 2, 3, 4]).is_empty());
+    }
+}
