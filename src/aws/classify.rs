@@ -113,8 +113,9 @@ where
                 }
                 kind => kind,
             };
-            let text = format!("{doing}: {}: {}", name_of(code, status), one_line(message));
-            Cause::new(kind, text).with_code(code.rsplit('#').next().unwrap_or(code))
+            let name = name_of(code, status);
+            let text = format!("{doing}: {name}: {}", one_line(message));
+            Cause::new(kind, text).with_code(name.rsplit('#').next().unwrap_or(&name))
         }
         SdkError::TimeoutError(_) => {
             Cause::new(CauseKind::Transient, format!("{doing}: no answer in time"))

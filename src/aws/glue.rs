@@ -127,7 +127,7 @@ impl Catalog {
 fn found<T>(answer: Result<T, Cause>) -> Result<Option<T>, Cause> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(cause) if cause.message.contains("EntityNotFoundException") => Ok(None),
+        Err(cause) if cause.is("EntityNotFoundException") => Ok(None),
         Err(cause) => Err(cause),
     }
 }

@@ -233,26 +233,22 @@ impl S3Store {
             _ => StoreErrorKind::Refused,
         };
         let bucket = &self.settings.bucket;
-        let hint = if message.contains("NoSuchBucket") {
+        let is = |codes: &[&str]| codes.iter().any(|code| cause.is(code));
+        let hint = if is(&["NoSuchBucket"]) {
             Some(format!(
                 "create bucket {bucket}, or correct destination.url"
             ))
-        } else if message.contains("PermanentRedirect")
-            || message.contains("AuthorizationHeaderMalformed")
-            || message.contains("HTTP 301")
-            || message.contains("IllegalLocationConstraint")
-        {
+        } else if is(&ELSEWHERE) {
             Some(format!(
                 "bucket {bucket} is in another region: set destination.region"
             ))
-        } else if message.contains("SignatureDoesNotMatch")
-            || message.contains("InvalidAccessKeyId")
-        {
+        } else if is(&["SignatureDoesNotMatch", "InvalidAccessKeyId"]) {
             Some(
                 "S3 does not accept these credentials: renew them, or set destination.role_arn"
                     .to_owned(),
             )
         } else if message.to_ascii_lowercase().contains("kms") {
+            // S3 has one code for its own refusals and the key's.
             Some("the writer needs kms:GenerateDataKey and kms:Decrypt on the bucket's key; see destination.kms_key_id".to_owned())
         } else if cause.kind == CauseKind::AccessDenied {
             Some(format!(
@@ -469,6 +465,14 @@ impl Store for S3Store {
         self.take_lease(holder).await
     }
 }
+
+/// Refusals of a bucket that is in another region.
+const ELSEWHERE: [&str; 4] = [
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "HTTP 301",
+];
 
 pub(super) const SHA256: &str = "cwlake-sha256";
 
