@@ -234,11 +234,19 @@ async fn export_into(
         .is_cancelled()
         .then(crate::telemetry::stop_signal);
     report.total();
+    let json = |report: &RunReport| serde_json::to_string_pretty(report).unwrap_or_default();
+    // The report first: an alert that does not go out costs nobody the word of what was done.
+    lake.write_report(json(&report))
+        .await
+        .map_err(RunError::Report)?;
     if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
         report.alerts = alert_after_export(context, &*place.store).await;
+        if report.alerts.is_some() {
+            lake.write_report(json(&report))
+                .await
+                .map_err(RunError::Report)?;
+        }
     }
-    let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-    lake.write_report(json).await.map_err(RunError::Report)?;
     Ok(report)
 }
 

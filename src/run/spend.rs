@@ -245,14 +245,16 @@ async fn send_by(
         ),
     };
     let mail = config.mail.as_ref();
-    send(
-        message,
-        channel,
-        mail,
-        base.as_ref(),
-        &context.config.limits,
-    )
-    .await
+    let limits = &context.config.limits;
+    let sending = send(message, channel, mail, base.as_ref(), limits);
+    // A server that falls silent keeps nobody waiting: what was not told of is told of by the next run.
+    let limit = limits.attempt_timeout;
+    tokio::select! {
+        sent = tokio::time::timeout(limit, sending) => sent.unwrap_or_else(|_| {
+            Err(SendError(format!("no answer within {} s", limit.as_secs())))
+        }),
+        () = context.stop.cancelled() => Err(SendError("stopped by a signal".to_owned())),
+    }
 }
 
 /// The e-mail that would be sent about all breaches of a report; of a configuration without addresses the text alone. `None` without a breach.

@@ -4,6 +4,7 @@ import email
 import email.policy
 import html.parser
 import json
+import socket
 import subprocess
 
 import pytest
@@ -30,8 +31,9 @@ def lake(emulator, tmp_path):
     """Charges of three accounts, two of them above thirty dollars a day; what comes after [alert] is given."""
     running = emulator(world(3))
 
-    def make(alert, env=None, code=0):
-        text = config(3, BUDGETS + alert).replace("instances = {}\n", "").replace('"team-1"', '"team <script>&\\u001b[31m"')
+    def make(alert, env=None, limits=""):
+        text = config(3, BUDGETS + alert).replace("[limits]\n", f"[limits]\n{limits}")
+        text = text.replace("instances = {}\n", "").replace('"team-1"', '"team <script>&\\u001b[31m"')
         (tmp_path / "cwlake.toml").write_text(text)
         if not (tmp_path / "lake").exists():
             # No channel is reached from here: a failing alert never fails an export.
@@ -100,6 +102,16 @@ class Tags(html.parser.HTMLParser):
     def handle_endtag(self, tag):
         if tag not in ("rect",):
             assert self.open.pop() == tag
+
+
+def test_a_mail_server_that_falls_silent_holds_nobody_up(lake, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        report = lake(f'{MAIL}smtp = {{ host = "127.0.0.1", port = {port}, security = "none" }}\n', limits="attempt_timeout_secs = 2\n")
+    assert report["alerts"]["failed"] == {"smtp": "no answer within 2 s"}
+    assert report["totals"]["failed"] == 0 and report["totals"]["written"] > 0
+    (kept,) = (tmp_path / "lake" / "_cwlake" / "runs").glob("*.json")
+    assert json.loads(kept.read_text())["alerts"] == report["alerts"]
 
 
 def test_a_breach_is_mailed_once_a_day_and_a_failing_server_fails_nothing(lake, smtp, tmp_path):
