@@ -155,7 +155,7 @@ where
 /// Whether `CloudWatch` takes a pattern: one event of one millisecond is asked for.
 ///
 /// # Errors
-/// [`CauseKind::Validation`] when it does not; other causes say nothing about the pattern.
+/// [`CauseKind::Validation`](crate::model::CauseKind::Validation) when it does not; other causes say nothing about the pattern.
 pub async fn try_pattern(
     client: &LaneClient,
     group: &str,
