@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use std::{fs, io};
 
 use sha2::{Digest, Sha256};
@@ -23,9 +22,6 @@ const KEPT_SECONDS: i64 = 14 * DAY_SECONDS;
 
 /// A clock that was set back a little does no harm; one that was far ahead says nothing about when an answer was read.
 const CLOCK_TOLERANCE: i64 = 6 * 3_600;
-
-/// Files nobody came back for.
-const ABANDONED: Duration = Duration::from_secs(KEPT_SECONDS.cast_unsigned());
 
 /// A kept answer to one query.
 #[derive(Clone, Debug)]
@@ -206,11 +202,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes what no run came back for in two weeks.
+/// Removes what no run came back for in two weeks, by the run's clock, and files that say nothing of themselves.
 ///
 /// # Errors
 /// The file system's.
-pub fn sweep(root: &Path) -> io::Result<()> {
+pub fn sweep(root: &Path, now: i64) -> io::Result<()> {
     let lanes = match fs::read_dir(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         lanes => lanes?,
@@ -220,11 +216,10 @@ pub fn sweep(root: &Path) -> io::Result<()> {
         if !folder.is_dir() {
             continue;
         }
-        for file in fs::read_dir(&folder)? {
-            let file = file?;
-            let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if age > ABANDONED {
-                fs::remove_file(file.path())?;
+        for path in files(&folder) {
+            let is_kept = head_of(&path).is_some_and(|head| now - head.planned_at <= KEPT_SECONDS);
+            if !is_kept {
+                fs::remove_file(path)?;
             }
         }
         // Only an empty folder goes.

@@ -173,15 +173,16 @@ async fn export_into(
     started: Instant,
     run_id: String,
 ) -> Result<RunReport, RunError> {
-    if let Err(error) = sweep_spool(&lake.spool()) {
-        tracing::warn!(%error, "removing abandoned answers");
-    }
     let (context, planned) = tokio::select! {
         planned = Box::pin(plan_with(context, place)) => planned?,
         // Discovery reports its own end; what comes before it has nothing to report but that.
         () = stopped_for_good(&context.stop) => (context.clone(), Planned::stopped(context, &place.store)),
     };
     let context = &context;
+    // By the service's time: a clock that is off must not throw away what was paid for.
+    if let Err(error) = sweep_spool(&lake.spool(), context.now) {
+        tracing::warn!(%error, "removing abandoned answers");
+    }
     let mut report = RunReport {
         run_id,
         ..planned.report(context)
