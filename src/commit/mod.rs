@@ -9,4 +9,4 @@ mod publish;
 
 pub use lake::{DOCTOR, Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord, UnitState};
-pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, old_file};
+pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, is_as_recorded, old_file};

@@ -1,5 +1,6 @@
 //! Whether a new file may take an old one's place, and its way there.
 
+use super::manifest::Committed;
 use crate::store::{Store, StoreError, Tail};
 
 use crate::write::{FileFacts, Staged, TailFacts, tail_facts};
@@ -87,6 +88,23 @@ pub async fn old_file(store: &dyn Store, key: &str) -> Result<Option<OldFile>, S
         bytes,
         facts: FileFacts::default(),
     }))
+}
+
+/// Whether the file at `key` is there as a unit's record says, by its size and rows; none where none was recorded.
+///
+/// # Errors
+/// As [`old_file`].
+pub async fn is_as_recorded(
+    store: &dyn Store,
+    key: &str,
+    committed: &Committed,
+) -> Result<bool, StoreError> {
+    let there = old_file(store, key).await?;
+    Ok(match (&there, committed.files.first()) {
+        (None, None) => true,
+        (Some(there), Some(file)) => there.bytes == file.bytes && there.facts.rows == file.rows,
+        _ => false,
+    })
 }
 
 /// Decides whether `new` may replace `old`, of which the manifest says `record`.

@@ -69,8 +69,6 @@ pub enum CauseKind {
     Budget,
     /// Stopped by a signal.
     Interrupted,
-    /// AWS no longer keeps it: asking again is of no use.
-    NotKept,
     /// Anything else the service answered.
     Other,
 }

@@ -46,14 +46,18 @@ pub struct Known {
     pub asked_until: Option<i64>,
 }
 
+/// Whether a month's charges no longer change.
+pub fn is_final(first: Day, now: i64) -> bool {
+    now >= first.next_month().start() + FINAL_SECONDS
+}
+
 /// What becomes of a month. `goes_on` says that the run goes on from where the last one ended.
 pub fn mode(first: Day, known: Known, now: i64, force: bool, goes_on: bool) -> DayMode {
-    let is_final = now >= first.next_month().start() + FINAL_SECONDS;
     let is_fresh = goes_on
         && known
             .asked_until
             .is_some_and(|until| now - until < ASK_AGAIN_SECONDS);
-    if is_final && known.is_whole && !force || is_fresh {
+    if is_final(first, now) && known.is_whole && !force || is_fresh {
         DayMode::Held
     } else if kept(month_window(first), now).is_empty() {
         DayMode::Gone

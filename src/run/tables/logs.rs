@@ -195,9 +195,10 @@ impl LogsJob {
             let read = match tokio::time::timeout(limit, reading).await {
                 Ok(read) => read,
                 Err(_) => {
-                    let text = format!("not finished within {} s", limit.as_secs());
-                    let cause = Cause::new(CauseKind::TimeLimit, text)
-                        .with_hint("raise limits.unit_timeout_secs, or select fewer groups");
+                    let cause = Cause::time_limit(
+                        limit,
+                        "raise limits.unit_timeout_secs, or select fewer groups",
+                    );
                     let mut failed = Round::default();
                     failed.fail_all(&days, &cause);
                     failed

@@ -298,8 +298,7 @@ async fn export_table(
             Err(_) => Cause::new(CauseKind::Other, "a worker of this table broke down")
                 .with_hint("this is a bug: run with RUST_BACKTRACE=1 and report what stderr says"),
         },
-        () = tokio::time::sleep(limit) => Cause::new(CauseKind::TimeLimit, format!("not finished within {} s", limit.as_secs()))
-            .with_hint("raise limits.unit_timeout_secs, or export fewer days at once"),
+        () = tokio::time::sleep(limit) => Cause::time_limit(limit, "raise limits.unit_timeout_secs, or export fewer days at once"),
     };
     abort.abort();
     let units = unread_tables(&around, dataset, &lane, broken.unit_outcome(), &broken).await;

@@ -16,10 +16,10 @@ use crate::store::Store;
 
 use crate::lake::table::{SPEND, SPEND_INTRADAY, Table};
 use crate::lake::{UnitId, layout};
-use crate::plan::{KnownMonth, Month, end_of, month_mode, month_window, window_of};
+use crate::plan::{KnownMonth, Month, end_of, is_final, month_mode, month_window, window_of};
 
 use crate::aws::{CallStats, LaneClient};
-use crate::commit::{LaneRecords, old_file};
+use crate::commit::{LaneRecords, is_as_recorded};
 use crate::config::{Asks, Range, billing_selections};
 use crate::fetch::{Asker, BatchStats, Fetched, LaneBudget, Spool};
 use crate::model::{
@@ -103,7 +103,10 @@ impl SpendJob {
         let mut before = Charges::new();
         for first in firsts {
             let known = KnownMonth {
-                is_whole: is_held(store, &lane, &records, &SPEND, first).await?
+                // Looked at where it decides: files of a month that goes on are read anyway.
+                is_whole: !context.force
+                    && is_final(first, now)
+                    && is_held(store, &lane, &records, &SPEND, first).await?
                     && is_held(store, &lane, &intraday_records, &SPEND_INTRADAY, first).await?,
                 asked_until: asked_until(&records, first),
             };
@@ -361,13 +364,8 @@ async fn is_held(
         .covered
         .get(NAMESPACE)
         .is_some_and(|s| s.covers(month_window(first)));
-    let there = old_file(store, &layout::unit(&UnitId::new(table, first, lane))).await?;
-    let same = match (&there, committed.files.first()) {
-        (None, None) => true,
-        (Some(there), Some(file)) => there.bytes == file.bytes && there.facts.rows == file.rows,
-        _ => false,
-    };
-    Ok(whole && same)
+    let key = layout::unit(&UnitId::new(table, first, lane));
+    Ok(whole && is_as_recorded(store, &key, committed).await?)
 }
 
 /// The two files of a month, on their way.

@@ -8,7 +8,7 @@ use crate::plan::{KnownDay, day_mode, since_last, wanted};
 use crate::run::given::context::RunContext;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::commit::{Committed, LaneRecords, old_file};
+use crate::commit::{Committed, LaneRecords, is_as_recorded};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
 use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
 use crate::plan::Scope;
@@ -217,16 +217,8 @@ async fn held_days(
         if !committed.settled || committed.plan_hash != scope.plan_hash {
             continue;
         }
-        let there = old_file(store, &layout::unit(&UnitId::new(scope.table, day, lane))).await?;
-        let recorded = committed.files.first();
-        let same = match (&there, recorded) {
-            (None, None) => true,
-            (Some(there), Some(recorded)) => {
-                there.bytes == recorded.bytes && there.facts.rows == recorded.rows
-            }
-            _ => false,
-        };
-        if same {
+        let key = layout::unit(&UnitId::new(scope.table, day, lane));
+        if is_as_recorded(store, &key, committed).await? {
             held.push(day);
         }
     }
