@@ -7,8 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::UnitOutcome;
-use crate::report::{LaneReport, RunReport, TableReport, UnitReport, grouped, plan_text};
+use crate::model::{Dataset, UnitOutcome};
+use crate::report::{LaneReport, RunReport, UnitReport, grouped, plan_text};
 
 /// Lines of the plan shown before a run; `cwlake plan` shows them all.
 const PLAN_LINES: usize = 20;
@@ -72,17 +72,14 @@ impl Progress {
         }
     }
 
-    /// One lane is done.
+    /// One dataset is done in a lane.
     pub fn lane_done(&self, lane: &LaneReport, units: &[UnitReport]) {
-        let name = format!("{}/{}", lane.account_id, lane.region);
+        let dataset = match lane.dataset {
+            Dataset::Metrics => String::new(),
+            other => format!(" {}", other.name()),
+        };
+        let name = format!("{}/{}{dataset}", lane.account_id, lane.region);
         self.done(&name, lane.seconds, units);
-    }
-
-    /// One table beside metrics is done in a lane.
-    pub fn table_done(&self, table: &TableReport, units: &[UnitReport]) {
-        let dataset = table.dataset.name();
-        let name = format!("{}/{} {dataset}", table.account_id, table.region);
-        self.done(&name, table.seconds, units);
     }
 
     fn done(&self, name: &str, seconds: f64, units: &[UnitReport]) {

@@ -30,6 +30,14 @@ pub struct RunOptions {
     pub spool_dir: Option<PathBuf>,
 }
 
+impl RunOptions {
+    /// Whether a price is over the cap, if there is one. A cap copied from a plan is not missed by rounding.
+    pub fn is_over_cap(&self, dollars: f64) -> bool {
+        let cap = self.max_spend_usd;
+        cap.is_some_and(|cap| dollars > cap * (1.0 + 1e-9))
+    }
+}
+
 const DEFAULT_LOOKBACK_DAYS: u32 = 2;
 const DEFAULT_CONCURRENCY: u32 = 32;
 const DEFAULT_READ_AHEAD: u32 = 4;

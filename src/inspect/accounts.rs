@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::config::RegionChoice;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::given::place::base_session;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
+use crate::given::place::base_session;
 
 use crate::report::{LeftOutAccount, printable};
 use crate::run::enter::accounts::{found_in, joined};

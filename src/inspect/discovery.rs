@@ -6,19 +6,19 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::discover::discover as discover_lane;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::run::enter::accounts::entered_accounts;
 use crate::run::enter::regions::UnplannedLane;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
 
 use futures_util::{StreamExt, stream};
 
 use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::{Found, linked_series};
-use crate::model::{Cause, Lane};
-use crate::report::{FleetReport, close_accounts, grouped, lane_notes, printable};
-use crate::run::given::remarks::{remarks, unmatched};
-use crate::run::metrics::linked::{LinkedLane, follow_links, wanted_and_monitoring};
+use crate::given::remarks::{remarks, unmatched};
+use crate::model::{Cause, Dataset, Lane};
+use crate::report::{FleetReport, close_accounts, counted, grouped, lane_notes, printable};
+use crate::run::linked::{LinkedLane, follow_links, monitoring};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -77,7 +77,15 @@ pub struct DiscoveredMetric {
 pub async fn discover(context: &RunContext, list: bool) -> Result<DiscoverReport, RunError> {
     let (context, left_out, accounts, lanes) = entered_accounts(context).await?;
     let config = &context.config;
-    let (wanted, monitoring) = wanted_and_monitoring(lanes, &context);
+    let monitoring = monitoring(&lanes, &context);
+    let wanted = lanes
+        .into_iter()
+        .filter(|l| context.wants(Dataset::Metrics, &l.lane()));
+    let wanted: Vec<UnplannedLane> = wanted.collect();
+    let lanes = counted(wanted.len(), "lane");
+    context
+        .progress
+        .stage(&format!("discovering metrics in {lanes}"));
     let results: Vec<(UnplannedLane, Result<Found, Cause>)> = stream::iter(wanted)
         .map(|lane| async {
             let found = discover_one(&lane, config).await;

@@ -4,19 +4,20 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::lake::table::tables_of;
 use crate::run::enter::accounts::with_accounts;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Attempt, LaneRecords, UnitState};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
-use crate::model::{AccountId, Dataset, Day, Lane, TimeWindow};
+use crate::given::place::{Place, known_lanes};
+use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow};
 use crate::report::{grouped, printable};
-use crate::run::given::place::{Place, known_lanes};
-use crate::run::tables::{parts_of, tables_of_account};
+use crate::run::planning::lanes_of;
+use crate::sources::registry::source;
 use crate::store::{Store, StoreError};
 
 /// How whole the days of every account are.
@@ -84,18 +85,12 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         totals: BTreeMap::new(),
     };
     for account in with_linked(&context.config.accounts, &known, &context.config) {
-        let lane = |region| Lane {
-            account: account.id.clone(),
-            region,
-        };
-        let lanes: Vec<Lane> = match &account.regions {
-            RegionChoice::Named(named) => named.iter().cloned().map(lane).collect(),
+        let regions: Vec<Region> = match &account.regions {
+            RegionChoice::Named(named) => named.clone(),
             // Those that a run has found.
             RegionChoice::Auto => {
                 let ours = known.iter().filter(|l| l.account == account.id);
-                ours.filter(|l| context.config.reads(&l.region))
-                    .cloned()
-                    .collect()
+                ours.map(|l| l.region.clone()).collect()
             }
         };
         let mut status = AccountStatus {
@@ -105,8 +100,8 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
             short: Vec::new(),
         };
         for dataset in &context.config.datasets {
-            let lanes = lanes_of(context, *dataset, &account, &lanes);
-            if lanes.is_empty() && *dataset != Dataset::Spend {
+            let lanes = lanes_of(*dataset, &account.id, &regions);
+            if lanes.is_empty() {
                 // Not even its regions are known: all of it is missing.
                 let days = status.tables.entry(*dataset).or_default();
                 for day in range.touched_days() {
@@ -115,8 +110,8 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
                     *report.totals.entry(missing.as_str()).or_default() += 1;
                 }
             }
-            for lane in lanes {
-                let unit = (*dataset, &lane);
+            for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
+                let unit = (*dataset, lane);
                 add_lane(context, store, range, unit, &mut status, &mut report.totals).await?;
             }
         }
@@ -149,32 +144,6 @@ fn with_linked(
     all
 }
 
-/// Where a table of an account is read. Its charges are in one region; accounts that are not asked for theirs have none.
-fn lanes_of(
-    context: &RunContext,
-    dataset: Dataset,
-    account: &AccountConfig,
-    lanes: &[Lane],
-) -> Vec<Lane> {
-    if dataset != Dataset::Spend {
-        return lanes.to_vec();
-    }
-    let id = account.id.as_str();
-    let tables = tables_of_account(id, Vec::new()).into_iter();
-    tables
-        .filter(|(dataset, lane)| context.wants_table(*dataset, lane))
-        .map(|(_, lane)| lane)
-        .collect()
-}
-
-/// The parts of a table's units, with their delays.
-fn delays_of(context: &RunContext, dataset: Dataset) -> BTreeMap<String, i64> {
-    match dataset {
-        Dataset::Metrics => context.config.namespaces.clone(),
-        other => parts_of(other),
-    }
-}
-
 async fn add_lane(
     context: &RunContext,
     store: &dyn Store,
@@ -189,12 +158,12 @@ async fn add_lane(
         .expect("every dataset has a table");
     let mut records = LaneRecords::new(table, lane.clone());
     records.read(store, range.touched_days()).await?;
-    let delays = delays_of(context, dataset);
+    let delays = source(dataset).parts(&context.config);
     for day in range.touched_days() {
         // A month's charges are one unit.
         let unit = table.partition.unit_of(day);
-        // The inventory is as of the day of the run: no run can have that of another.
-        if dataset == Dataset::Instances && records.get(unit).is_none() {
+        // No run can have what was there on another day.
+        if source(dataset).is_snapshot() && records.get(unit).is_none() {
             continue;
         }
         let state = records

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::config::point;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
+use crate::given::place::Place;
 use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::given::place::Place;
-use crate::run::unit::old::OldRuns;
+use crate::sources::metrics::old::OldRuns;
 
 use crate::lake::table::{LOGS, METRICS, Table};
 use crate::lake::{UnitId, layout};
-use crate::run::unit::old::{OldError, RunKey, key_of};
+use crate::sources::metrics::old::{OldError, RunKey, key_of};
 
 use std::collections::{BTreeMap, BTreeSet};
 

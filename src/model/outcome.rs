@@ -134,6 +134,18 @@ impl Cause {
         Self::new(CauseKind::TimeLimit, text).with_hint(remedy)
     }
 
+    /// A task of ours ended in a panic.
+    pub fn broke_down() -> Self {
+        Self::new(CauseKind::Other, "a worker of this lane broke down")
+            .with_hint("this is a bug: run with RUST_BACKTRACE=1 and report what stderr says")
+    }
+
+    /// A task of ours ended well without one of its units.
+    pub fn not_made() -> Self {
+        Self::new(CauseKind::Other, "the unit was planned and not made")
+            .with_hint("this is a bug: report it with the run's report")
+    }
+
     /// A fault of the destination, with the text of all that lies below it.
     pub fn of_destination(error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();

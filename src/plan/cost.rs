@@ -168,4 +168,18 @@ impl Cost {
         cost.dollars = cost.sum.billed_metrics as f64 * DOLLARS_PER_METRIC;
         cost
     }
+
+    /// With another's.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.lanes += other.lanes;
+        self.sum.series += other.sum.series;
+        self.sum.queries += other.sum.queries;
+        self.sum.billed_metrics += other.sum.billed_metrics;
+        self.sum.calls += other.sum.calls;
+        self.sum.points += other.sum.points;
+        self.seconds_at_quota = self.seconds_at_quota.max(other.seconds_at_quota);
+        self.dollars = self.sum.billed_metrics as f64 * DOLLARS_PER_METRIC;
+        self
+    }
 }

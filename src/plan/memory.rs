@@ -23,6 +23,8 @@ pub struct Holding {
     pub kib: u32,
     /// Open files.
     pub files: u32,
+    /// Its rows come unsorted, and wait in memory to be sorted.
+    pub sorts: bool,
 }
 
 impl Holding {
@@ -44,6 +46,7 @@ impl Holding {
         Self {
             kib: u32::try_from(kib).unwrap_or(u32::MAX),
             files: u32::try_from(files).unwrap_or(OPEN_FILES).min(OPEN_FILES),
+            sorts: false,
         }
     }
 }
@@ -77,7 +80,11 @@ mod tests {
             let days: Vec<_> = modes.into_iter().map(|m| (day, m)).collect();
             assert_eq!(
                 Holding::of(&plan, &days, 131_072),
-                Holding { kib, files },
+                Holding {
+                    kib,
+                    files,
+                    sorts: false
+                },
                 "{days:?}"
             );
         }

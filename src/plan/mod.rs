@@ -21,7 +21,6 @@ pub use log_windows::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
 pub use memory::{Holding, OPEN_FILES};
 pub use mode::DayMode;
 pub use months::{
-    Known as KnownMonth, Month, end_of, is_final, mode as month_mode, month_window, months,
-    window_of,
+    Known as KnownMonth, end_of, is_final, mode as month_mode, month_window, months, window_of,
 };
 pub use windows::{Window, edges, is_legal, kept, windows};

@@ -10,15 +10,6 @@ const FINAL_SECONDS: i64 = 10 * DAY_SECONDS;
 /// A run from where the last one ended asks again after so long: charges are published several times a day, and each asking is billed.
 const ASK_AGAIN_SECONDS: i64 = 3_600;
 
-/// A month of charges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Month {
-    /// Its first day.
-    pub first: Day,
-    /// What becomes of it.
-    pub mode: DayMode,
-}
-
 /// The time of a month.
 pub fn month_window(first: Day) -> TimeWindow {
     TimeWindow::days(first, first.next_month())
@@ -67,13 +58,13 @@ pub fn mode(first: Day, known: Known, now: i64, force: bool, goes_on: bool) -> D
 }
 
 /// From a day before the first month that is asked, whose last totals may still be published on the first, to the end of the last one or to now.
-pub fn window_of(months: &[Month], now: i64) -> TimeWindow {
-    let asked = || months.iter().filter(|m| m.mode.is_asked());
+pub fn window_of(months: &[(Day, DayMode)], now: i64) -> TimeWindow {
+    let asked = || months.iter().filter(|(_, mode)| mode.is_asked());
     match (asked().next(), asked().next_back()) {
-        (Some(first), Some(last)) => {
+        (Some((first, _)), Some((last, _))) => {
             let window = TimeWindow {
-                start: first.first.plus(-1).start(),
-                end: last.first.next_month().start().min(now),
+                start: first.plus(-1).start(),
+                end: last.next_month().start().min(now),
             };
             kept(window, now)
         }
@@ -144,19 +135,13 @@ mod tests {
 
     #[test]
     fn the_window_begins_a_day_before_the_first_month() {
-        let months = [Month {
-            first: day("2026-11-01"),
-            mode: DayMode::Merge,
-        }];
+        let months = [(day("2026-11-01"), DayMode::Merge)];
         let window = window_of(&months, day("2026-11-21").start());
         assert_eq!(
             window,
             TimeWindow::days(day("2026-10-31"), day("2026-11-21"))
         );
-        let held = [Month {
-            mode: DayMode::Held,
-            ..months[0]
-        }];
+        let held = [(months[0].0, DayMode::Held)];
         assert!(window_of(&held, day("2026-11-21").start()).is_empty());
         assert_eq!(
             end_of(day("2026-11-01"), day("2026-11-21").start()),

@@ -12,7 +12,7 @@ pub(crate) use fleet::{close_accounts, lane_notes};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{
-    LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, TableReport, Totals,
+    Forecast, LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, Totals,
     UnitReport,
 };
 pub use words::{counted, grouped, printable, size};

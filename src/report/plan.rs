@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::run::{LaneReport, RunReport, TableReport};
+use super::run::{LaneReport, RunReport};
 use super::words::{grouped, printable, size};
 use crate::model::Dataset;
 use crate::plan::{BYTES_PER_POINT, NamespaceCost};
@@ -16,7 +16,8 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
         .lanes
         .iter()
         .flat_map(|lane| {
-            lane.namespaces
+            lane.forecast
+                .namespaces
                 .iter()
                 .map(move |(n, c)| (lane, n.as_str(), c))
         })
@@ -73,7 +74,7 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
         );
     }
     let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
-    let series_lanes = lanes.filter(|l| l.planned.series > 0).count();
+    let series_lanes = lanes.filter(|l| l.forecast.planned.series > 0).count();
     table_lines(&mut out, report, most);
     let _ = writeln!(
         out,
@@ -95,8 +96,10 @@ fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
         let tables = report.tables.iter();
         tables.filter(move |t| t.dataset == dataset && t.cause.is_none())
     };
-    let mut logs: Vec<&TableReport> = of(Dataset::Logs).filter(|t| t.log_groups > 0).collect();
-    logs.sort_by_key(|t| std::cmp::Reverse(t.estimated_bytes));
+    let mut logs: Vec<&LaneReport> = of(Dataset::Logs)
+        .filter(|t| t.forecast.found("log_groups") > 0)
+        .collect();
+    logs.sort_by_key(|t| std::cmp::Reverse(t.forecast.found("estimated_bytes")));
     let shown = most.unwrap_or(logs.len()).min(logs.len());
     for table in &logs[..shown] {
         let _ = writeln!(
@@ -105,14 +108,17 @@ fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
             table.account_id,
             table.region,
             "logs",
-            grouped(table.log_groups),
-            grouped(table.planned.calls),
-            size(table.estimated_bytes)
+            grouped(table.forecast.found("log_groups")),
+            grouped(table.forecast.planned.calls),
+            size(table.forecast.found("estimated_bytes"))
         );
     }
     if logs.len() > shown {
         let rest = &logs[shown..];
-        let bytes = rest.iter().map(|t| t.estimated_bytes).sum();
+        let bytes = rest
+            .iter()
+            .map(|t| t.forecast.found("estimated_bytes"))
+            .sum();
         let _ = writeln!(
             out,
             "… and {} lanes more with logs, about {}",
@@ -128,19 +134,23 @@ fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
         let _ = writeln!(
             out,
             "{} instances in {} lanes",
-            grouped(of(Dataset::Instances).map(|t| t.instances).sum()),
+            grouped(
+                of(Dataset::Instances)
+                    .map(|t| t.forecast.found("instances"))
+                    .sum()
+            ),
             of(Dataset::Instances).count()
         );
     }
     if report.tables.iter().any(|t| t.dataset == Dataset::Spend) {
-        let sum = |get: fn(&TableReport) -> u64| of(Dataset::Spend).map(get).sum::<u64>();
+        let sum = |get: fn(&LaneReport) -> u64| of(Dataset::Spend).map(get).sum::<u64>();
         let _ = writeln!(
             out,
             "charges: {} series of {} accounts, {} metrics billed in {} calls (in the total above)",
-            grouped(sum(|t| t.planned.series)),
+            grouped(sum(|t| t.forecast.planned.series)),
             of(Dataset::Spend).count(),
-            grouped(sum(|t| t.planned.billed_metrics)),
-            grouped(sum(|t| t.planned.calls))
+            grouped(sum(|t| t.forecast.planned.billed_metrics)),
+            grouped(sum(|t| t.forecast.planned.calls))
         );
     }
 }

@@ -11,7 +11,7 @@ use super::words::{counted, grouped, printable, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
-use crate::model::{Cause, CauseKind, Dataset, UnitOutcome};
+use crate::model::{Cause, CauseKind, Dataset, Day, Lane, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
@@ -50,60 +50,12 @@ pub struct RunReport {
     pub lanes: Vec<LaneReport>,
     /// Every table beside metrics, in each of its lanes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tables: Vec<TableReport>,
+    pub tables: Vec<LaneReport>,
     /// What became of the alerts about its charges; they never change how the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertReport>,
     /// Every unit of the run.
     pub units: Vec<UnitReport>,
-}
-
-/// What one table beside metrics took in one lane.
-#[derive(Clone, Debug, Serialize)]
-pub struct TableReport {
-    /// `instances`, `logs` or `spend`.
-    pub dataset: Dataset,
-    /// Its account.
-    pub account_id: String,
-    /// Its region.
-    pub region: String,
-    /// `GetMetricData` of charges, or of logs the least number of calls.
-    pub planned: LaneCost,
-    /// Log groups that are read.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub log_groups: u64,
-    /// Bytes of log events that are expected, from what the groups store.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub estimated_bytes: u64,
-    /// Instances that were described.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub instances: u64,
-    /// There is something of what was selected.
-    #[serde(skip)]
-    pub matched: bool,
-    /// Calls that found out what there is.
-    pub discovery: CallStats,
-    /// Calls for log events.
-    pub calls: CallStats,
-    /// Calls for charges.
-    pub get_metric_data: BatchStats,
-    /// Rows of its units.
-    pub rows: u64,
-    /// Time from the first request to the last file.
-    pub seconds: f64,
-    /// It was found by itself and is not enabled: left out, not failed.
-    pub skipped: bool,
-    /// Why it could not be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// Sums.
@@ -137,9 +89,11 @@ pub struct Totals {
     pub dollars: f64,
 }
 
-/// What one lane took.
+/// What one dataset took in one lane.
 #[derive(Clone, Debug, Serialize)]
 pub struct LaneReport {
+    /// `metrics`, `instances`, `logs` or `spend`.
+    pub dataset: Dataset,
     /// Its account.
     pub account_id: String,
     /// Its region.
@@ -148,15 +102,16 @@ pub struct LaneReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
     /// What its plan said.
-    pub planned: LaneCost,
-    /// The same by namespace.
-    pub namespaces: BTreeMap<String, NamespaceCost>,
+    #[serde(flatten)]
+    pub forecast: Forecast,
+    /// Calls that found out what there is.
+    pub discovery: CallStats,
+    /// Calls for what is no metric.
+    pub calls: CallStats,
     /// `GetMetricData`, exact.
     pub get_metric_data: BatchStats,
-    /// Discovery calls.
-    pub discovery: CallStats,
-    /// (Series, statistic) pairs that a later `[[metrics]]` table asks for at another period or unit: the first table decided.
-    pub overruled: u64,
+    /// Rows of its units.
+    pub rows: u64,
     /// Time from the first request to the last file.
     pub seconds: f64,
     /// It was found by itself and is not enabled: left out, not failed.
@@ -164,6 +119,33 @@ pub struct LaneReport {
     /// Why it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+}
+
+/// What reading a dataset in a lane will find and cost, as far as free calls tell.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Forecast {
+    /// `GetMetricData`; of what is no metric the least number of calls.
+    pub planned: LaneCost,
+    /// The same by namespace.
+    pub namespaces: BTreeMap<String, NamespaceCost>,
+    /// (Series, statistic) pairs that a later `[[metrics]]` table asks for at another period or unit: the first table decided.
+    pub overruled: u64,
+    /// What there is: `instances`; `log_groups` and the `estimated_bytes` of their events.
+    #[serde(flatten)]
+    pub found: BTreeMap<&'static str, u64>,
+    /// There is something of what was selected.
+    #[serde(skip)]
+    pub matched: bool,
+    /// Series that each selection of metrics wants, by the selection's place.
+    #[serde(skip)]
+    pub selections: BTreeMap<usize, u64>,
+}
+
+impl Forecast {
+    /// How many of something there are.
+    pub fn found(&self, what: &str) -> u64 {
+        self.found.get(what).copied().unwrap_or(0)
+    }
 }
 
 /// What became of one unit.
@@ -253,6 +235,34 @@ pub struct MessageReport {
 pub const LISTED_REFUSALS: usize = 1_000;
 
 impl UnitReport {
+    /// A unit of which nothing is known yet.
+    pub(crate) fn of(table: &'static Table, day: Day, lane: &Lane, now: i64) -> Self {
+        Self {
+            table,
+            date: day.to_string(),
+            account_id: lane.account.to_string(),
+            region: lane.region.to_string(),
+            outcome: UnitOutcome::Failed,
+            complete: false,
+            provisional: now < day.end(),
+            unchanged: false,
+            rows: 0,
+            series_asked: 0,
+            series_returned: 0,
+            file: None,
+            bytes: 0,
+            sha256: None,
+            first_ts: None,
+            last_ts: None,
+            requests: BatchStats::default(),
+            seconds: 0.0,
+            cause: None,
+            refused: Vec::new(),
+            refused_queries: 0,
+            messages: Vec::new(),
+        }
+    }
+
     /// Whether something of it is missing that was asked for: it failed, was denied, or is not complete.
     pub fn is_short(&self) -> bool {
         is_short(
@@ -278,8 +288,22 @@ pub(crate) fn is_short(
 }
 
 impl RunReport {
-    /// Sums the units and lanes.
+    /// Adds what a dataset took in a lane.
+    pub(crate) fn add(&mut self, lane: LaneReport) {
+        match lane.dataset {
+            Dataset::Metrics => self.lanes.push(lane),
+            _ => self.tables.push(lane),
+        }
+    }
+
+    /// Sorts the units, and sums them and the lanes.
     pub fn total(&mut self) {
+        self.units.sort_by(|a, b| {
+            let lane = |u: &UnitReport| (u.account_id.clone(), u.region.clone());
+            let by_lane = || lane(a).cmp(&lane(b));
+            let days = a.date.cmp(&b.date);
+            days.then_with(by_lane).then_with(|| a.table.cmp(b.table))
+        });
         let mut totals = Totals::default();
         for unit in &self.units {
             match unit.outcome {
@@ -322,7 +346,7 @@ impl RunReport {
         // Everything is there: nothing was even listed.
         let nothing_to_look_for =
             !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
-        let has_tables = self.tables.iter().any(|t| t.matched);
+        let has_tables = self.tables.iter().any(|t| t.forecast.matched);
         let over_budget = |u: &UnitReport| {
             let kind = u.cause.as_ref().map(|c| c.kind);
             kind == Some(CauseKind::Budget)
@@ -453,7 +477,7 @@ impl RunReport {
     /// What is not plainly well with accounts and lanes.
     pub(super) fn notes(&self, out: &mut String) {
         self.fleet.account_notes(out);
-        let overruled: u64 = self.lanes.iter().map(|l| l.overruled).sum();
+        let overruled: u64 = self.lanes.iter().map(|l| l.forecast.overruled).sum();
         if overruled > 0 {
             let _ = writeln!(
                 out,
@@ -489,8 +513,11 @@ impl RunReport {
                 note(out, &name, cause.kind_word(), cause);
             }
         }
-        let without = |t: &&TableReport| {
-            t.dataset == Dataset::Spend && t.cause.is_none() && !t.matched && t.discovery.calls > 0
+        let without = |t: &&LaneReport| {
+            t.dataset == Dataset::Spend
+                && t.cause.is_none()
+                && !t.forecast.matched
+                && t.discovery.calls > 0
         };
         let without: Vec<&str> = self
             .tables

@@ -1,27 +1,25 @@
-//! All lanes side by side, within the run's bounds; and what is noted of those that could not be read.
+//! All lanes of all datasets side by side, within the run's bounds: one loop, one time limit, one arm for what breaks down.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, mpsc};
 
+use crate::aws::CallStats;
 use crate::commit::Lake;
-use crate::fetch::LaneBudget;
-use crate::lake::table::METRICS;
-use crate::run::given::bounds::Bounds;
-use crate::run::given::context::RunContext;
-use crate::run::metrics::planned::PlannedLane;
-use crate::run::tables::publish::note_unread_units;
-use crate::run::unit::unread::unread_units;
-use crate::write::ROW_GROUP_ROWS;
-
-use crate::plan::{Holding, OPEN_FILES};
-
-use futures_util::{StreamExt, stream};
-
-use crate::model::{AccountId, Cause, CauseKind, Lane, Region, UnitOutcome};
-use crate::report::{AccountReport, LaneReport, UnitReport};
-use crate::run::metrics::read::{LaneJob, export_lane};
+use crate::given::bounds::Bounds;
+use crate::given::context::RunContext;
+use crate::model::{Cause, CauseKind, Dataset, Lane, UnitOutcome};
+use crate::plan::{Cost, OPEN_FILES};
+use crate::report::{LaneReport, UnitReport};
+use crate::run::planning::{PlannedLane, Planning};
+use crate::run::publish::{Publisher, note_unread};
+use crate::sources::registry::source;
+use crate::sources::source::unit::NewUnit;
+use crate::sources::source::{Job, Reading, Taken};
 
 /// Lanes at work for each request that may be in flight: with the quota as the limit a lane mostly waits, and as many as there are should
 /// wait side by side.
@@ -31,152 +29,487 @@ const LANES_A_REQUEST: usize = 8;
 /// what a run holds. A lane that needs more than all of it has the run to itself.
 const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
 
-/// What became of all lanes of metrics.
-#[derive(Default)]
-pub(crate) struct LanesDone {
-    pub(crate) reports: Vec<LaneReport>,
-    pub(crate) units: Vec<UnitReport>,
-}
+/// Lanes whose rows are sorted on disk at once: each holds rows that wait to be sorted.
+const SORTING_LANES: usize = 6;
 
-/// Lanes side by side, within the bounds on requests in flight and on rows that wait. `lanes` come with the plan's reports of them.
-pub(crate) async fn export_lanes(
-    context: &RunContext,
-    lake: &Arc<Lake>,
-    bounds: &Bounds,
-    lanes: Vec<(PlannedLane, LaneReport)>,
-    planned: Instant,
-) -> LanesDone {
-    let concurrency = context.config.run.concurrency;
-    let most_kib = concurrency * WAITING_KIB_A_REQUEST;
-    let run = Fleet {
-        context,
-        lake,
-        bounds,
-        planned,
-        most_kib,
-        waiting: Semaphore::new(most_kib as usize),
-        files: Semaphore::new(OPEN_FILES as usize),
-    };
-    let mut results = stream::iter(lanes)
-        .map(|(lane, report)| run.export(lane, report))
-        .buffer_unordered(concurrency as usize * LANES_A_REQUEST);
-    let mut done = LanesDone::default();
-    while let Some((lane, units)) = results.next().await {
-        context.progress.lane_done(&lane, &units);
-        done.reports.push(lane);
-        done.units.extend(units);
-    }
-    done.reports
-        .sort_by(|a, b| (&a.account_id, &a.region).cmp(&(&b.account_id, &b.region)));
-    done
+/// How one dataset ended in one lane.
+pub(crate) struct LaneDone {
+    pub(crate) report: LaneReport,
+    pub(crate) units: Vec<UnitReport>,
+    /// What was asked for by name and is there.
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// What all lanes of a run share.
-struct Fleet<'a> {
+pub(crate) struct Fleet<'a> {
     context: &'a RunContext,
     lake: &'a Arc<Lake>,
     bounds: &'a Bounds,
     planned: Instant,
+    lanes: Semaphore,
+    sorting: Semaphore,
     most_kib: u32,
     waiting: Semaphore,
     files: Semaphore,
+    /// What the plans of the run cost, those that came late included.
+    cost: Mutex<Cost>,
 }
 
-impl Fleet<'_> {
-    /// One lane, when there is room for what it holds. It runs by itself: one that breaks down takes no other with it.
-    async fn export(
+impl<'a> Fleet<'a> {
+    /// `cost` is that of the lanes that are planned already.
+    pub(crate) fn new(
+        (context, lake, bounds): (&'a RunContext, &'a Arc<Lake>, &'a Bounds),
+        planned: Instant,
+        cost: Cost,
+    ) -> Self {
+        let concurrency = context.config.run.concurrency;
+        let most_kib = concurrency * WAITING_KIB_A_REQUEST;
+        Self {
+            context,
+            lake,
+            bounds,
+            planned,
+            lanes: Semaphore::new(concurrency as usize * LANES_A_REQUEST),
+            sorting: Semaphore::new(SORTING_LANES),
+            most_kib,
+            waiting: Semaphore::new(most_kib as usize),
+            files: Semaphore::new(OPEN_FILES as usize),
+            cost: Mutex::new(cost),
+        }
+    }
+
+    /// What the plans cost.
+    pub(crate) fn cost(&self) -> Cost {
+        *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exports every lane: those that are planned, and those of `late` as soon as they are.
+    pub(crate) async fn export(
         &self,
-        planned_lane: PlannedLane,
-        report: LaneReport,
-    ) -> (LaneReport, Vec<UnitReport>) {
-        let context = self.context;
-        let lane = planned_lane.lane;
-        let ready = match planned_lane.ready {
-            Ok(ready) => ready,
-            Err(cause) => {
-                if !report.skipped {
-                    note_unread(self.lake, context, &lane, &cause).await;
+        planned: Vec<PlannedLane>,
+        mut late: Planning,
+    ) -> Vec<LaneDone> {
+        let mut under_way: FuturesUnordered<_> = planned
+            .into_iter()
+            .map(|lane| self.export_lane(lane))
+            .collect();
+        let mut done = Vec::new();
+        let mut more_may_come = true;
+        while more_may_come || !under_way.is_empty() {
+            tokio::select! {
+                next = late.next(), if more_may_come => match next {
+                    Some(lane) => under_way.push(self.export_lane(self.counted(lane))),
+                    None => more_may_come = false,
+                },
+                Some(lane) = under_way.next() => {
+                    self.context.progress.lane_done(&lane.report, &lane.units);
+                    done.push(lane);
                 }
-                return unread_lane(report, &lane, context);
+            }
+        }
+        let key = |lane: &LaneDone| {
+            let report = &lane.report;
+            (
+                report.dataset,
+                report.account_id.clone(),
+                report.region.clone(),
+            )
+        };
+        done.sort_by_key(key);
+        done
+    }
+
+    /// A lane whose plan came late is counted, and not read when the run may not spend that much.
+    fn counted(&self, mut lane: PlannedLane) -> PlannedLane {
+        let Ok(job) = &lane.ready else { return lane };
+        let config = &self.context.config;
+        let own = Cost::of(job.billed().into_iter(), &config.limits, self.context.now);
+        let mut cost = self.cost.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = cost.and(own);
+        if config.run.is_over_cap(all.dollars) && own.dollars > 0.0 {
+            let text = format!(
+                "its plan came late: with it the run would cost ${:.5}, more than is allowed",
+                all.dollars
+            );
+            let cause = Cause::new(CauseKind::Budget, text);
+            lane.ready = Err(cause.with_hint("run again with a higher --max-spend"));
+        } else {
+            *cost = all;
+        }
+        lane
+    }
+
+    /// One dataset of one lane, when there is room for what it holds. It runs by itself: one that breaks down takes no other with it.
+    async fn export_lane(&self, planned: PlannedLane) -> LaneDone {
+        let mut report = planned.report(self.context);
+        let job = match planned.ready {
+            Ok(job) => job,
+            Err(cause) => {
+                let outcome = if planned.leave_out {
+                    UnitOutcome::Skipped
+                } else {
+                    cause.unit_outcome()
+                };
+                let of_lane = (planned.dataset, &planned.lane);
+                let units = unread(self.lake, self.context, of_lane, outcome, &cause).await;
+                return LaneDone {
+                    report,
+                    units,
+                    names: BTreeSet::new(),
+                };
             }
         };
-        let holding = Holding::of(&ready.plan, &ready.scope.days, ROW_GROUP_ROWS as u64);
+        let holding = job.holding();
         let closed = "the bounds of a run are never closed";
+        let turns = if holding.sorts {
+            &self.sorting
+        } else {
+            &self.lanes
+        };
+        let _turn = turns.acquire().await.expect(closed);
         let _files = self.files.acquire_many(holding.files).await.expect(closed);
         let kib = holding.kib.min(self.most_kib);
         let _rows = self.waiting.acquire_many(kib).await.expect(closed);
-        let spent = LaneBudget::new(&self.bounds.budget);
-        let job = LaneJob {
-            client: ready.client,
-            plan: ready.plan,
-            scope: ready.scope,
-            spool: ready.spool,
-            account_name: planned_lane.account_name,
+        let started = Instant::now();
+        let mut publisher = Publisher {
             lake: Arc::clone(self.lake),
-            bound: Arc::clone(&self.bounds.requests),
-            encoders: Arc::clone(&self.bounds.encoders),
-            budget: spent.clone(),
-            context: context.clone(),
-            planned: self.planned,
+            context: self.context.clone(),
+            lane: planned.lane.clone(),
+            scopes: job.scopes().into_iter().cloned().collect(),
+            units: Vec::new(),
+            cause: None,
         };
-        if let Ok(done) = tokio::spawn(export_lane(job)).await {
-            let report = LaneReport {
-                get_metric_data: done.get_metric_data,
-                seconds: done.seconds,
-                cause: done.cause,
-                ..report
-            };
-            return (report, done.units);
+        let (sender, given) = mpsc::channel(1);
+        let (reading, taken) = Reading::new(
+            (planned.lane, planned.account_name),
+            self.lake,
+            (self.bounds, self.context),
+            self.planned,
+            sender,
+        );
+        let budget = reading.budget.clone();
+        let ended = self.read(job, reading, given, &mut publisher).await;
+        let broken = ended.as_ref().err().cloned();
+        publisher
+            .finish(&broken.clone().unwrap_or_else(Cause::not_made))
+            .await;
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut *taken);
+        if broken.is_none() {
+            forget_kept(&taken, &publisher.units);
         }
-        let cause = Cause::new(CauseKind::Other, "a worker of this lane broke down")
-            .with_hint("this is a bug: run with RUST_BACKTRACE=1 and report what stderr says");
-        let mut report = LaneReport {
-            cause: Some(cause),
-            ..report
+        report.calls = taken.calls;
+        report.get_metric_data = taken.get_metric_data;
+        // Requests that were dropped while under way are in the lane's books, and in no answer's.
+        report.get_metric_data.billed_metrics = budget.spent();
+        report.get_metric_data.calls = CallStats {
+            calls: budget.requests(),
+            ..report.get_metric_data.calls
         };
-        report.get_metric_data.billed_metrics = spent.spent();
-        report.get_metric_data.calls.calls = spent.requests();
-        unread_lane(report, &lane, context)
+        let written = publisher.units.iter();
+        report.rows = written.map(|u| u.rows).sum();
+        report.seconds = started.elapsed().as_secs_f64();
+        report.cause = publisher.cause.or(taken.cause).or(broken);
+        LaneDone {
+            report,
+            units: publisher.units,
+            names: taken.names,
+        }
+    }
+
+    /// Reads a job, and publishes every unit as it comes. A job has the time limit for each of its units, and for its end.
+    async fn read(
+        &self,
+        job: Box<dyn Job>,
+        reading: Reading,
+        mut given: mpsc::Receiver<Vec<NewUnit>>,
+        publisher: &mut Publisher,
+    ) -> Result<(), Cause> {
+        let limit = self.context.config.limits.unit_timeout;
+        let mut task = tokio::spawn(job.read(reading));
+        let ended = loop {
+            tokio::select! {
+                biased;
+                Some(units) = given.recv() => publisher.publish(units).await,
+                ended = &mut task => break ended.unwrap_or_else(|_| Err(Cause::broke_down())),
+                () = tokio::time::sleep(limit) => {
+                    task.abort();
+                    let hint = "raise limits.unit_timeout_secs, or export less at once";
+                    break Err(Cause::time_limit(limit, hint));
+                }
+            }
+        };
+        while let Ok(units) = given.try_recv() {
+            publisher.publish(units).await;
+        }
+        ended
     }
 }
 
-/// Notes in the manifest why the units of a lane were not read; what is in place stays. A manifest that cannot be written is in the report
-/// of the units that need one.
-pub(crate) async fn note_unread(lake: &Lake, context: &RunContext, lane: &Lane, cause: &Cause) {
-    note_unread_units(lake, &METRICS, lane, &context.days_of(lane), cause).await;
+/// Kept answers go when every unit is in its place. Where something was refused, the next run asks for all of the day again, and pays for what
+/// was refused alone.
+fn forget_kept(taken: &Taken, units: &[UnitReport]) {
+    let is_finished = |u: &UnitReport| {
+        !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden) && u.refused_queries == 0
+    };
+    if let Some((spool, plan)) = &taken.kept
+        && units.iter().all(is_finished)
+        && let Err(error) = spool.forget(plan)
+    {
+        tracing::warn!(%error, "removing kept answers");
+    }
 }
 
-/// A lane that was not read, with a unit a day that says why.
-fn unread_lane(
-    report: LaneReport,
-    lane: &Lane,
+/// The units of a dataset that was not read in a lane: noted in their manifests, unless they are skipped, and told of in the report.
+pub(crate) async fn unread(
+    lake: &Lake,
     context: &RunContext,
-) -> (LaneReport, Vec<UnitReport>) {
-    let units = match &report.cause {
-        Some(cause) => {
-            let outcome = if report.skipped {
-                UnitOutcome::Skipped
-            } else {
-                cause.unit_outcome()
-            };
-            unread_units(lane, outcome, cause, context)
-        }
-        None => Vec::new(),
-    };
-    (report, units)
+    (dataset, lane): (Dataset, &Lane),
+    outcome: UnitOutcome,
+    cause: &Cause,
+) -> Vec<UnitReport> {
+    let tables = source(dataset).units(context, lane);
+    if outcome != UnitOutcome::Skipped {
+        note_unread(lake, lane, &tables, cause).await;
+    }
+    let mut units = Vec::new();
+    for (table, days) in tables {
+        units.extend(days.into_iter().map(|day| UnitReport {
+            outcome,
+            cause: Some(cause.clone()),
+            ..UnitReport::of(table, day, lane, context.now)
+        }));
+    }
+    units
 }
 
-/// The lanes of an account that could not be entered, as far as its regions are known.
-pub(crate) fn lanes_of_account(account: &AccountReport, context: &RunContext) -> Vec<Lane> {
-    let Some(id) = AccountId::parse(&account.account_id) else {
-        return Vec::new();
-    };
-    let lane = |region: &String| {
-        Some(Lane {
-            account: id.clone(),
-            region: Region::parse(region)?,
-        })
-    };
-    let lanes = account.regions.iter().filter_map(lane);
-    lanes.filter(|lane| context.is_asked(lane)).collect()
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::aws::Origin;
+    use crate::commit::{LaneRecords, Scratch};
+    use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
+    use crate::given::place::Place;
+    use crate::lake::table::LOGS;
+    use crate::model::{AccountId, Day, Region, Spans};
+    use crate::plan::{DayMode, Scope};
+    use crate::report::Forecast;
+    use crate::sources::source::scope::LaneScope;
+    use crate::sources::source::unit::read_unit;
+    use crate::store::MemoryStore;
+    use crate::telemetry::Progress;
+
+    const NOW: i64 = 1_795_226_400;
+    const CONFIG: &str = "version = 1\n[destination]\nurl = \"lake\"\n[defaults]\nregions = [\"us-east-1\"]\n\
+         [[account]]\nid = \"111122223333\"\n[[logs]]\ngroups = [\"/app\"]\n";
+
+    /// What a job does after its first unit.
+    #[derive(Clone, Copy, Debug)]
+    enum Then {
+        BreaksDown,
+        Hangs,
+        ForgetsTheRest,
+        GivesTheRest,
+    }
+
+    /// Two days, one given after the other.
+    #[derive(Debug)]
+    struct TwoDays {
+        scope: LaneScope,
+        then: Then,
+    }
+
+    #[async_trait]
+    impl Job for TwoDays {
+        fn forecast(&self, _: &RunContext) -> Forecast {
+            Forecast::default()
+        }
+
+        fn scopes(&self) -> Vec<&LaneScope> {
+            vec![&self.scope]
+        }
+
+        async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
+            let day = |n: usize| {
+                let (day, mode) = self.scope.days[n];
+                NewUnit {
+                    day,
+                    mode,
+                    staged: None,
+                    complete: true,
+                    covered: [("logs".to_owned(), Spans::of(day.window()))].into(),
+                    refused: [].into(),
+                    read_at: NOW,
+                    report: read_unit(&LOGS, (day, &reading.lane), None, NOW),
+                }
+            };
+            reading.note(|taken| taken.calls.calls += 1);
+            tokio::time::sleep(Duration::from_hours(5)).await;
+            reading.give(vec![day(0)]).await;
+            match self.then {
+                Then::BreaksDown => panic!("on purpose"),
+                Then::Hangs => std::future::pending().await,
+                Then::ForgetsTheRest => {}
+                Then::GivesTheRest => {
+                    tokio::time::sleep(Duration::from_hours(5)).await;
+                    reading.give(vec![day(1)]).await;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    struct Lab {
+        context: RunContext,
+        place: Arc<Place>,
+        lake: Arc<Lake>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Lab {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let file = dir.path().join("cwlake.toml");
+            std::fs::write(&file, CONFIG).expect("written");
+            let environment = Environment::default();
+            let config = load(&file, &Overrides::default(), &environment).expect("a configuration");
+            let context = RunContext {
+                config: Arc::new(config),
+                origin: Origin::Standard,
+                range: resolve_range(&RangeRequest::default(), 0, NOW).expect("a range"),
+                is_backfill: false,
+                lanes: None,
+                now: NOW,
+                read_at: std::time::Instant::now(),
+                force: false,
+                progress: Progress::quiet(),
+                stop: CancellationToken::new(),
+            };
+            let place = Arc::new(Place::of(&context).await.expect("a place"));
+            let scratch = Scratch::new(dir.path());
+            let lake = Lake::open(Arc::new(MemoryStore::new()), scratch, "run").await;
+            Self {
+                context,
+                place,
+                lake: Arc::new(lake.expect("opened")),
+                _dir: dir,
+            }
+        }
+
+        fn lane(region: &str) -> Lane {
+            Lane {
+                account: AccountId::parse("111122223333").expect("id"),
+                region: Region::parse(region).expect("region"),
+            }
+        }
+
+        async fn planned(&self, region: &str, then: Then) -> PlannedLane {
+            let (lane, first) = (Self::lane(region), Day::containing(NOW).plus(-2));
+            let days = [first, first.plus(1)];
+            let mut records = LaneRecords::new(&LOGS, lane.clone());
+            let store = &**self.lake.store();
+            records.read(store, days.into_iter()).await.expect("read");
+            let scope = LaneScope {
+                table: &LOGS,
+                delays: [("logs".to_owned(), 300)].into(),
+                windows: Scope::new(),
+                days: days.map(|day| (day, DayMode::Replace)).to_vec(),
+                records,
+                plan_hash: "plan".to_owned(),
+            };
+            PlannedLane {
+                dataset: Dataset::Logs,
+                lane,
+                account_name: None,
+                through: None,
+                discovery: CallStats::default(),
+                ready: Ok(Box::new(TwoDays { scope, then })),
+                leave_out: false,
+            }
+        }
+
+        async fn export(&self, lanes: Vec<PlannedLane>, late: Planning) -> Vec<LaneDone> {
+            let bounds = Bounds::of(&self.context.config);
+            let run = (&self.context, &self.lake, &bounds);
+            let fleet = Fleet::new(run, Instant::now(), Cost::default());
+            fleet.export(lanes, late).await
+        }
+    }
+
+    fn outcomes(done: &LaneDone) -> Vec<UnitOutcome> {
+        done.units.iter().map(|u| u.outcome).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_ends_early_keeps_what_it_gave_and_takes_no_other_with_it() {
+        let lab = Lab::new().await;
+        let mut lanes = Vec::new();
+        for (region, then) in [
+            ("eu-north-1", Then::BreaksDown),
+            ("eu-west-1", Then::Hangs),
+            ("eu-west-2", Then::ForgetsTheRest),
+            ("us-east-1", Then::GivesTheRest),
+        ] {
+            lanes.push(lab.planned(region, then).await);
+        }
+        let none = Planning::new(&lab.place, &lab.context);
+        let done = lab.export(lanes, none).await;
+        let (empty, failed) = (UnitOutcome::Empty, UnitOutcome::Failed);
+        let ends: Vec<_> = done.iter().map(outcomes).collect();
+        let early = vec![empty, failed];
+        assert_eq!(
+            ends,
+            [early.clone(), early.clone(), early, vec![empty, empty]]
+        );
+        let kinds = done.iter().map(|d| d.report.cause.as_ref().map(|c| c.kind));
+        let kinds: Vec<_> = kinds.collect();
+        let (other, limit) = (Some(CauseKind::Other), Some(CauseKind::TimeLimit));
+        assert_eq!(kinds, [other, limit, None, None]);
+        // What was taken is told, however it ended; what was given is recorded, and why the rest is missing.
+        for lane in &done {
+            assert_eq!(lane.report.calls.calls, 1);
+        }
+        let mut records = LaneRecords::new(&LOGS, Lab::lane("eu-west-1"));
+        let first = Day::containing(NOW).plus(-2);
+        let store = &**lab.lake.store();
+        records
+            .read(store, std::iter::once(first))
+            .await
+            .expect("read");
+        assert!(records.committed(first).is_some());
+        let second = records.get(first.plus(1)).and_then(|r| r.attempt.as_ref());
+        assert_eq!(second.map(|a| a.cause.kind), limit);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_is_planned_late_keeps_no_other_waiting_and_is_read() {
+        let lab = Lab::new().await;
+        let mut planning = Planning::new(&lab.place, &lab.context);
+        let slow = lab.planned("eu-west-1", Then::GivesTheRest).await;
+        let quick = lab.planned("us-east-1", Then::GivesTheRest).await;
+        let of = |lane: &PlannedLane| (Dataset::Logs, lane.lane.clone(), None);
+        planning.spawn(of(&slow), async move {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            slow
+        });
+        planning.spawn(of(&quick), async move { quick });
+        let broken = (Dataset::Logs, Lab::lane("eu-west-2"), None);
+        planning.spawn(broken, async { panic!("on purpose") });
+        let planned = planning.wait(Some(Duration::from_mins(1))).await;
+        let ready: Vec<bool> = planned.iter().map(|l| l.ready.is_ok()).collect();
+        assert_eq!(ready, [true, false]);
+        assert_eq!(planning.late(), [(Dataset::Logs, Lab::lane("eu-west-1"))]);
+        let done = lab.export(planned, planning).await;
+        let regions: Vec<&str> = done.iter().map(|d| &*d.report.region).collect();
+        assert_eq!(regions, ["eu-west-1", "eu-west-2", "us-east-1"]);
+        assert_eq!(outcomes(&done[0]), [UnitOutcome::Empty; 2]);
+        assert_eq!(outcomes(&done[2]), [UnitOutcome::Empty; 2]);
+        let why = done[1].report.cause.as_ref().map(|c| &*c.message);
+        assert_eq!(why, Some("a worker of this lane broke down"));
+    }
 }

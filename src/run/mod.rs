@@ -2,17 +2,14 @@
 
 pub(crate) mod enter;
 mod fleet;
-pub(crate) mod given;
-pub(crate) mod metrics;
+pub(crate) mod linked;
 mod pipeline;
+pub(crate) mod planning;
+mod publish;
 mod spend;
-pub(crate) mod tables;
-pub(crate) mod unit;
 
-pub use given::choice::{ChoiceError, LaneChoice};
-pub use given::context::RunContext;
-pub use given::error::RunError;
-pub use metrics::planned::{PlannedLane, ReadyLane};
+pub use crate::given::choice::{ChoiceError, LaneChoice};
+pub use crate::given::context::RunContext;
+pub use crate::given::error::RunError;
 pub use pipeline::{Planned, export, plan};
 pub use spend::{alert_as_file, spend, spend_with_alerts};
-pub use tables::PlannedTable;

@@ -1,39 +1,33 @@
 //! The whole run, stage by stage. Stages do not know each other; they are joined here.
 
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::Lake;
-use crate::fetch::sweep_spool;
-use crate::plan::Cost;
-use crate::run::enter::accounts::entered_accounts_by;
-use crate::run::given::bounds::Bounds;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::given::place::Place;
-use crate::run::metrics::plan::plan_one;
-use crate::run::metrics::planned::PlannedLane;
-use crate::run::spend::alert_after_export;
-use crate::run::unit::unread::unread_units;
-use crate::store::Store;
-
-use crate::run::tables::log_names::{check_logs, unknown_streams};
-
-use futures_util::{StreamExt, stream};
-
 use crate::config::{AccountConfig, Range, RegionChoice, point};
-use crate::model::{AccountId, Cause, Dataset, Lane, TimeWindow, iso_seconds};
-use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
-use crate::run::fleet::{export_lanes, lanes_of_account, note_unread};
-use crate::run::given::remarks::{remarks, unmatched};
-use crate::run::metrics::linked::{follow_links, plan_linked, wanted_and_monitoring};
-use crate::run::tables::{
-    PlannedTable, Surroundings, export_tables, plan_tables, tables_of_account, unread_tables,
+use crate::fetch::sweep_spool;
+use crate::given::bounds::Bounds;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
+use crate::given::place::Place;
+use crate::given::remarks::{remarks, unmatched};
+use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
+use crate::plan::Cost;
+use crate::report::{
+    AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts,
 };
+use crate::run::enter::accounts::entered_accounts_by;
+use crate::run::fleet::{Fleet, unread};
+use crate::run::linked::{follow_links, monitoring};
+use crate::run::planning::{PlannedLane, Planning, lanes_of, wanted};
+use crate::run::spend::alert_after_export;
+use crate::sources::logs::unknown_streams;
+use crate::sources::registry::source;
+use crate::sources::source::Job;
+use crate::sources::source::scope::LaneScope;
 
 /// Everything that is known before the first paid call.
 #[derive(Debug)]
@@ -42,13 +36,16 @@ pub struct Planned {
     pub cost: Cost,
     /// Its accounts, and what is to be said of them.
     pub fleet: FleetReport,
-    /// Every lane of the accounts that could be entered, and of those linked to them.
-    pub lanes: Vec<PlannedLane>,
-    /// Every table beside metrics, in each of its lanes.
-    pub tables: Vec<PlannedTable>,
+    /// Every dataset in every lane of the accounts that could be entered, and of those linked to them.
+    lanes: Vec<PlannedLane>,
+    /// What is still looked at.
+    late: Planning,
     /// The lake's root.
     destination: String,
 }
+
+/// How long an export waits for lanes whose discovery does not end, before it reads the others. Theirs is planned, counted and read later.
+const WAIT_FOR_PLANS: Duration = Duration::from_mins(1);
 
 /// Enters every account, discovers and plans every lane. Spends nothing but free calls, writes nothing. Returns the plan with the run it is
 /// for: its accounts are then all known.
@@ -56,86 +53,108 @@ pub struct Planned {
 /// # Errors
 /// [`RunError::Credentials`], [`RunError::Organization`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<(RunContext, Planned), RunError> {
-    let place = Place::of(context).await?;
-    Box::pin(plan_with(context, &place)).await
+    let place = Arc::new(Place::of(context).await?);
+    Box::pin(plan_with(context, &place, None)).await
 }
 
-async fn plan_with(context: &RunContext, place: &Place) -> Result<(RunContext, Planned), RunError> {
+/// `wait` is the time that lanes have for their discovery until the plan is made without them.
+async fn plan_with(
+    context: &RunContext,
+    place: &Arc<Place>,
+    wait: Option<Duration>,
+) -> Result<(RunContext, Planned), RunError> {
     let base = place.session(context).await?;
-    let (context, left_out, mut accounts, lanes) = entered_accounts_by(context, &base).await?;
+    let (context, left_out, mut accounts, entered) = entered_accounts_by(context, &base).await?;
     let config = &context.config;
-    let (wanted, monitoring) = wanted_and_monitoring(lanes.clone(), &context);
-    let planning: stream::Collect<_, Vec<PlannedLane>> = stream::iter(wanted)
-        .map(|lane| plan_one(lane, place, &context))
-        .buffered(config.run.concurrency as usize)
-        .collect();
-    let (mut tables, mut lanes) = tokio::join!(plan_tables(&lanes, place, &context), planning);
-    let unmatched_logs = check_logs(&tables, &context).await?;
-    keep_half_open(&mut lanes, &mut tables);
-    let ended = lanes.iter_mut().map(|l| {
-        let account = l.lane.account.as_str();
-        (account, &mut l.leave_out, l.ready.as_ref().err())
-    });
-    // Charges are no sign of an open region: they are in one, whatever regions are read.
-    let of_regions = tables.iter_mut().filter(|t| t.dataset != Dataset::Spend);
-    let ended_tables = of_regions.map(|t| {
-        let account = t.lane.account.as_str();
-        (account, &mut t.leave_out, t.ready.as_ref().err())
-    });
-    close_accounts(&mut accounts, ended.chain(ended_tables));
-    let own = lanes.iter().map(|l| (l.lane.clone(), l.ready.is_ok()));
-    let links = follow_links(monitoring, own.collect(), &context).await;
-    let linked = plan_linked(links.lanes, place, &context).await;
+    let mut planning = Planning::new(place, &context);
+    planning.begin_all(wanted(&entered, &context));
+    let mut lanes = planning.wait(wait).await;
+    let mut late = planning.late();
+    let unmatched_names = check_names(&lanes, &late, &context).await?;
+    keep_half_open(&mut lanes);
+    close(&mut accounts, &mut lanes, &late);
+    let own = own_lanes(&lanes, &late);
+    let links = follow_links(monitoring(&entered, &context), own, &context).await;
+    planning.begin_linked(links.lanes);
+    let linked = planning.wait(wait).await;
     let mut detours = detours(&mut lanes, &linked);
-    detours.extend(
-        linked
-            .iter()
-            .filter_map(|lane| account_detour(lane, &accounts)),
-    );
+    let of_account = |lane| account_detour(lane, &accounts);
+    detours.extend(linked.iter().filter_map(of_account));
     lanes.extend(linked);
-    let plans = lanes
-        .iter()
-        .filter_map(|l| l.ready.as_ref().ok())
-        .map(|ready| &*ready.plan);
-    let charges = tables
-        .iter()
-        .filter_map(|t| t.ready.as_ref().ok()?.billed());
-    let cost = Cost::of(plans.chain(charges), &config.limits, context.now);
+    late = planning.late();
+    for (dataset, lane) in &late {
+        tracing::warn!(%lane, dataset = dataset.name(), "what there is is not known yet: the run goes on, and reads it when it is");
+    }
+    let ready = lanes.iter().filter_map(|l| l.ready.as_ref().ok());
+    let billed = ready.filter_map(|job| job.billed());
+    let cost = Cost::of(billed, &config.limits, context.now);
     let mut fleet = FleetReport {
         accounts,
         detours,
+        unmatched: unmatched_names,
         ..links.fleet
     };
     fleet.remarks.extend(remarks(config));
-    fleet.unmatched = unmatched_logs;
     fleet.leave_out(left_out);
     let planned = Planned {
         cost,
         fleet,
         lanes,
-        tables,
+        late: planning,
         destination: place.store.describe(),
     };
     Ok((context, planned))
 }
 
+/// What is named in the configuration and is in no lane.
+async fn check_names(
+    lanes: &[PlannedLane],
+    late: &[(Dataset, Lane)],
+    context: &RunContext,
+) -> Result<Vec<String>, RunError> {
+    let mut none = Vec::new();
+    for dataset in Dataset::ALL {
+        let own = || lanes.iter().filter(|l| l.dataset == dataset);
+        let ready = own().filter_map(|l| l.ready.as_deref().ok());
+        let jobs: Vec<&dyn Job> = ready.collect();
+        // Where a lane could not be listed, a name may be there.
+        let all_listed = own().all(|l| l.ready.is_ok() || l.leave_out)
+            && late.iter().all(|(of, _)| *of != dataset);
+        none.extend(source(dataset).check(&jobs, all_listed, context).await?);
+    }
+    Ok(none)
+}
+
+/// An account of which no region can be read is told of as an account. One that is still looked at may have some.
+fn close(accounts: &mut [AccountReport], lanes: &mut [PlannedLane], late: &[(Dataset, Lane)]) {
+    let is_late = |account: &AccountId| late.iter().any(|(_, lane)| lane.account == *account);
+    let ended = lanes
+        .iter_mut()
+        .filter(|l| l.is_of_region() && !is_late(&l.lane.account));
+    let ended = ended.map(|l| {
+        let account = l.lane.account.as_str();
+        (account, &mut l.leave_out, l.ready.as_ref().err())
+    });
+    close_accounts(accounts, ended);
+}
+
+/// The lanes whose metrics are asked without a link, and whether each can be read; of one that is still looked at it is supposed.
+fn own_lanes(lanes: &[PlannedLane], late: &[(Dataset, Lane)]) -> BTreeMap<Lane, bool> {
+    let known = lanes.iter().filter(|l| l.dataset == Dataset::Metrics);
+    let known = known.map(|l| (l.lane.clone(), l.ready.is_ok()));
+    let late = late.iter().filter(|(of, _)| *of == Dataset::Metrics);
+    known
+        .chain(late.map(|(_, lane)| (lane.clone(), true)))
+        .collect()
+}
+
 /// A region of which something can be read is not closed: what cannot be read of it is missed.
-fn keep_half_open(lanes: &mut [PlannedLane], tables: &mut [PlannedTable]) {
-    let of_regions = |t: &&PlannedTable| t.dataset != Dataset::Spend;
-    let ready_lanes = lanes
-        .iter()
-        .filter(|l| l.ready.is_ok() && l.discovery.calls > 0);
-    let ready_tables = tables.iter().filter(of_regions);
-    let ready_tables = ready_tables.filter(|t| t.ready.is_ok() && t.discovery.calls > 0);
-    let open: BTreeSet<Lane> = ready_lanes
-        .map(|l| l.lane.clone())
-        .chain(ready_tables.map(|t| t.lane.clone()))
-        .collect();
+fn keep_half_open(lanes: &mut [PlannedLane]) {
+    let is_open = |l: &&PlannedLane| l.is_of_region() && l.ready.is_ok() && l.discovery.calls > 0;
+    let open = lanes.iter().filter(is_open).map(|l| l.lane.clone());
+    let open: BTreeSet<Lane> = open.collect();
     for lane in lanes {
         lane.leave_out &= !open.contains(&lane.lane);
-    }
-    for table in tables {
-        table.leave_out &= !open.contains(&table.lane);
     }
 }
 
@@ -151,7 +170,7 @@ fn keep_half_open(lanes: &mut [PlannedLane], tables: &mut [PlannedTable]) {
 pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
-    let place = Place::of(context).await?;
+    let place = Arc::new(Place::of(context).await?);
     let opening = Lake::open(Arc::clone(&place.store), place.scratch.clone(), &run_id);
     let lake = tokio::select! {
         lake = opening => Arc::new(lake?),
@@ -168,15 +187,15 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
 
 async fn export_into(
     context: &RunContext,
-    place: &Place,
+    place: &Arc<Place>,
     lake: &Arc<Lake>,
     started: Instant,
     run_id: String,
 ) -> Result<RunReport, RunError> {
-    let (context, planned) = tokio::select! {
-        planned = Box::pin(plan_with(context, place)) => planned?,
+    let (context, mut planned) = tokio::select! {
+        planned = Box::pin(plan_with(context, place, Some(WAIT_FOR_PLANS))) => planned?,
         // Discovery reports its own end; what comes before it has nothing to report but that.
-        () = stopped_for_good(&context.stop) => (context.clone(), Planned::stopped(context, &place.store)),
+        () = stopped_for_good(&context.stop) => (context.clone(), Planned::stopped(context, place)),
     };
     let context = &context;
     // By the service's time: a clock that is off must not throw away what was paid for.
@@ -188,105 +207,71 @@ async fn export_into(
         ..planned.report(context)
     };
     context.progress.plan(&report);
-    let cap = context.config.run.max_spend_usd;
-    // A cap copied from a plan is not missed by rounding.
-    if let Some(cap) = cap.filter(|cap| planned.cost.dollars > *cap * (1.0 + 1e-9)) {
-        return Err(RunError::OverBudget {
-            dollars: planned.cost.dollars,
-            cap,
-        });
-    }
+    planned.within_cap(context)?;
     let bounds = Bounds::of(&context.config);
-    note_unentered(context, lake, &bounds, &planned, &mut report).await;
+    note_unentered(context, lake, &planned, &mut report).await;
     note_unlisted(context, place, lake, &planned, &mut report).await;
-    let parts = planned.lanes.len() + planned.tables.len();
-    context.progress.lanes(parts);
-    // Tables run beside metrics: what they share is the bound on requests in flight.
-    let lanes = planned
-        .lanes
-        .into_iter()
-        .zip(std::mem::take(&mut report.lanes));
-    let tables = planned
-        .tables
-        .into_iter()
-        .zip(std::mem::take(&mut report.tables));
-    let (lanes, tables) = tokio::join!(
-        export_lanes(context, lake, &bounds, lanes.collect(), started),
-        export_tables(context, lake, &bounds, tables.collect()),
-    );
+    let lanes = std::mem::take(&mut planned.lanes);
+    context
+        .progress
+        .lanes(lanes.len() + planned.late.late().len());
+    let fleet = Fleet::new((context, lake, &bounds), started, planned.cost);
+    let done = fleet.export(lanes, planned.late).await;
     context.progress.finish();
-    (report.lanes, report.tables) = (lanes.reports, tables.reports);
-    report
-        .units
-        .extend(lanes.units.into_iter().chain(tables.units));
-    let unknown = unknown_streams(&context.config, &report.units, &tables.streams);
+    report.planned = fleet.cost();
+    let mut names = BTreeSet::new();
+    (report.lanes, report.tables) = (Vec::new(), Vec::new());
+    for lane in done {
+        report.add(lane.report);
+        report.units.extend(lane.units);
+        names.extend(lane.names);
+    }
+    let unknown = unknown_streams(&context.config, &report.units, &names);
     report.fleet.unmatched.extend(unknown);
-    report.units.sort_by(|a, b| {
-        (&a.date, &a.account_id, &a.region, a.table).cmp(&(
-            &b.date,
-            &b.account_id,
-            &b.region,
-            b.table,
-        ))
-    });
     report.seconds = started.elapsed().as_secs_f64();
     report.stopped_by = context
         .stop
         .is_cancelled()
         .then(crate::telemetry::stop_signal);
     report.total();
-    let json = |report: &RunReport| serde_json::to_string_pretty(report).unwrap_or_default();
-    // The report first: an alert that does not go out costs nobody the word of what was done.
-    lake.write_report(json(&report))
-        .await
-        .map_err(RunError::Report)?;
+    write_report(lake, &report).await?;
+    // After the report: an alert that does not go out costs nobody the word of what was done.
     if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
         report.alerts = alert_after_export(context, &*place.store).await;
         if report.alerts.is_some() {
-            lake.write_report(json(&report))
-                .await
-                .map_err(RunError::Report)?;
+            write_report(lake, &report).await?;
         }
     }
     Ok(report)
 }
 
+async fn write_report(lake: &Lake, report: &RunReport) -> Result<(), RunError> {
+    let json = serde_json::to_string_pretty(report).unwrap_or_default();
+    lake.write_report(json).await.map_err(RunError::Report)
+}
+
 /// The units of accounts that could not be entered, and are not read through a link all the same.
 async fn note_unentered(
     context: &RunContext,
-    lake: &Arc<Lake>,
-    bounds: &Bounds,
+    lake: &Lake,
     planned: &Planned,
     report: &mut RunReport,
 ) {
-    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
-    let tables = planned.tables.iter().map(|t| (t.dataset, &t.lane));
-    let is_planned_table: BTreeSet<(Dataset, &Lane)> = tables.collect();
-    let around = Surroundings {
-        lake: Arc::clone(lake),
-        bounds: bounds.clone(),
-        context: context.clone(),
-        account_name: None,
-        streams: Arc::default(),
-    };
+    let is_planned: BTreeSet<(Dataset, &Lane)> = planned.datasets().collect();
     for account in &report.fleet.accounts {
-        let Some(cause) = &account.cause else {
+        let (Some(cause), Some(id)) = (&account.cause, AccountId::parse(&account.account_id))
+        else {
             continue;
         };
-        let lanes = lanes_of_account(account, context);
-        let unread = lanes
-            .iter()
-            .filter(|l| context.wants(l) && !is_planned.contains(l));
-        for lane in unread {
-            note_unread(lake, context, lane, cause).await;
-            let units = unread_units(lane, cause.unit_outcome(), cause, context);
-            report.units.extend(units);
-        }
-        for (dataset, lane) in tables_of_account(&account.account_id, lanes) {
-            let wanted = context.wants_table(dataset, &lane);
-            if wanted && !is_planned_table.contains(&(dataset, &lane)) {
+        let regions = account.regions.iter().filter_map(|r| Region::parse(r));
+        let regions: Vec<Region> = regions.collect();
+        let lanes = |dataset| lanes_of(dataset, &id, &regions).into_iter();
+        let datasets = Dataset::ALL.into_iter();
+        for (dataset, lane) in datasets.flat_map(|d| lanes(d).map(move |l| (d, l))) {
+            if context.wants(dataset, &lane) && !is_planned.contains(&(dataset, &lane)) {
+                let of_lane = (dataset, &lane);
                 let outcome = cause.unit_outcome();
-                let units = unread_tables(&around, dataset, &lane, outcome, cause).await;
+                let units = unread(lake, context, of_lane, outcome, cause).await;
                 report.units.extend(units);
             }
         }
@@ -341,7 +326,8 @@ async fn note_unlisted(
     if report.fleet.unlisted_links.is_empty() {
         return;
     }
-    let is_planned: BTreeSet<&Lane> = planned.lanes.iter().map(|l| &l.lane).collect();
+    let metrics = planned.datasets().filter(|(of, _)| *of == Dataset::Metrics);
+    let is_planned: BTreeSet<&Lane> = metrics.map(|(_, lane)| lane).collect();
     let known = match place.known_lanes().await {
         Ok(known) => known,
         Err(error) => {
@@ -355,20 +341,20 @@ async fn note_unlisted(
     };
     for link in &report.fleet.unlisted_links {
         let behind = known.iter().filter(|l| l.region.as_str() == link.region);
-        for lane in behind.filter(|l| !configured(l) && !is_planned.contains(l) && context.wants(l))
-        {
-            note_unread(lake, context, lane, &link.cause).await;
-            let outcome = link.cause.unit_outcome();
-            report
-                .units
-                .extend(unread_units(lane, outcome, &link.cause, context));
+        let is_missed = |l: &&Lane| {
+            !configured(l) && !is_planned.contains(l) && context.wants(Dataset::Metrics, l)
+        };
+        for lane in behind.filter(is_missed) {
+            let (of_lane, outcome) = ((Dataset::Metrics, lane), link.cause.unit_outcome());
+            let units = unread(lake, context, of_lane, outcome, &link.cause).await;
+            report.units.extend(units);
         }
     }
 }
 
 impl Planned {
     /// Nothing is known: a signal came before any account was entered.
-    fn stopped(context: &RunContext, store: &Arc<dyn Store>) -> Self {
+    fn stopped(context: &RunContext, place: &Arc<Place>) -> Self {
         let account = |config: &AccountConfig| AccountReport {
             account_id: config.id.to_string(),
             account_name: config.name.clone(),
@@ -387,25 +373,31 @@ impl Planned {
                 ..FleetReport::default()
             },
             lanes: Vec::new(),
-            tables: Vec::new(),
-            destination: store.describe(),
+            late: Planning::new(place, context),
+            destination: place.store.describe(),
         }
     }
 
-    fn unmatched(&self, context: &RunContext) -> Vec<String> {
-        let ready = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
-        let matched = ready.flat_map(|ready| ready.matched.iter().map(|(i, n)| (*i, *n)));
-        let mut none = unmatched(&context.config, matched);
-        none.extend(self.fleet.unmatched.iter().cloned());
-        none
+    /// What it is about.
+    fn datasets(&self) -> impl Iterator<Item = (Dataset, &Lane)> {
+        self.lanes.iter().map(|l| (l.dataset, &l.lane))
+    }
+
+    /// # Errors
+    /// [`RunError::OverBudget`] when it costs more than allowed.
+    fn within_cap(&self, context: &RunContext) -> Result<(), RunError> {
+        let (run, dollars) = (&context.config.run, self.cost.dollars);
+        match run.max_spend_usd {
+            Some(cap) if run.is_over_cap(dollars) => Err(RunError::OverBudget { dollars, cap }),
+            _ => Ok(()),
+        }
     }
 
     /// Everything from the first second asked of any lane to the last.
     fn hull(&self) -> Option<TimeWindow> {
-        let windows = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
-        windows
-            .map(|ready| ready.scope.hull())
-            .reduce(|a, b| a.hull(b))
+        let jobs = self.lanes.iter().filter_map(|l| l.ready.as_ref().ok());
+        let windows = jobs.flat_map(|job| job.scopes()).map(LaneScope::hull);
+        windows.filter(|w| !w.is_empty()).reduce(|a, b| a.hull(b))
     }
 
     /// The report of a run that has not begun: its plan, and what already went wrong.
@@ -414,7 +406,7 @@ impl Planned {
             Range::Window(window) => window,
             Range::SinceLast { .. } => self.hull().unwrap_or(context.range.window()),
         };
-        RunReport {
+        let mut report = RunReport {
             report_version: 1,
             cwlake_version: env!("CARGO_PKG_VERSION"),
             run_id: String::new(),
@@ -427,15 +419,21 @@ impl Planned {
             stopped_by: None,
             planned: self.cost,
             totals: Totals::default(),
-            fleet: FleetReport {
-                unmatched: self.unmatched(context),
-                ..self.fleet.clone()
-            },
-            lanes: self.lanes.iter().map(|l| l.report(context)).collect(),
-            tables: self.tables.iter().map(PlannedTable::report).collect(),
+            fleet: self.fleet.clone(),
+            lanes: Vec::new(),
+            tables: Vec::new(),
             alerts: None,
             units: Vec::new(),
+        };
+        for lane in &self.lanes {
+            report.add(lane.report(context));
         }
+        let lanes: Vec<&LaneReport> = report.lanes.iter().collect();
+        let matched = lanes.iter().flat_map(|l| &l.forecast.selections);
+        let mut none = unmatched(&context.config, matched.map(|(i, n)| (*i, *n)));
+        none.append(&mut report.fleet.unmatched);
+        report.fleet.unmatched = none;
+        report
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::commit::Lake;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::lake::table::SPEND;
 use crate::report::AlertReport;
 use crate::run::enter::accounts::with_accounts;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::tables::publish::each_batch;
+use crate::sources::source::stage::each_batch;
 use crate::store::Store;
 
 use crate::lake::{UnitId, layout};
@@ -16,9 +16,9 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::alert::{Message, SendError, Sent, mail, send};
 use crate::config::{AlertConfig, Channel};
+use crate::given::place::{Place, base_session};
 use crate::model::{AccountId, Cause, Day, Lane};
 use crate::normalize::{ChargeState, DayCharge, decode_spend};
-use crate::run::given::place::{Place, base_session};
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
 
 /// Months that are read: the day's, and one before it for means and charts.

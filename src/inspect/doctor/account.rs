@@ -9,7 +9,7 @@ use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
 
 use crate::report::printable;
 use crate::run::enter::regions::regions_of;
-use crate::run::tables::spend::billing_region;
+use crate::sources::spend::billing_region;
 
 pub(crate) async fn account_checks(
     entered: Entered,

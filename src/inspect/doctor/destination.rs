@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use crate::commit::DOCTOR;
+use crate::given::context::RunContext;
+use crate::given::place::Place;
 use crate::iam::Grants;
 use crate::lake::layout;
 use crate::lake::table::METRICS;
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
 
 use crate::config::{Destination, ExportConfig};
 use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use self::account::account_checks;
 use self::destination::destination;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
+use crate::given::place::base_session;
 use crate::iam::Grants;
 use crate::report::counted;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::given::place::base_session;
 
 use futures_util::{StreamExt, stream};
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::report::AccountReport;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
 
 use crate::aws::{BaseSession, OrganizationError, ServiceTime, organization_accounts};
 use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount};
+use crate::given::place::{Place, base_session};
 use crate::run::enter::regions::{UnplannedLane, all_without_credentials, enter_all, lanes_of};
-use crate::run::given::place::{Place, base_session};
 
 /// The same run with every account of its configuration, and the accounts of the organization that are left out.
 ///

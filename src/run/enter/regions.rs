@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::given::place::Place;
 use crate::report::AccountReport;
-use crate::run::given::place::Place;
 
 use futures_util::{StreamExt, stream};
 

@@ -1,16 +1,16 @@
 //! What one lane is asked about, and what becomes of each of its days: decided from the manifest before anything is asked.
 
+use crate::given::context::RunContext;
 use crate::lake::table::SCHEMA_VERSION;
 use crate::lake::table::{METRICS, Table};
 use crate::lake::{UnitId, layout};
 use crate::plan::DayMode;
 use crate::plan::{KnownDay, day_mode, since_last, wanted};
-use crate::run::given::context::RunContext;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::{Committed, LaneRecords, is_as_recorded};
 use crate::config::{ExportConfig, OLDEST_SECONDS, PeriodChoice, Range};
-use crate::model::{DAY_SECONDS, Dataset, Day, Lane, Period, Spans, TimeWindow};
+use crate::model::{DAY_SECONDS, Day, Lane, Period, Spans, TimeWindow};
 use crate::plan::Scope;
 use crate::store::{Store, StoreError};
 
@@ -31,13 +31,6 @@ pub(crate) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn range(&self, context: &RunContext, lane: &Lane) -> Range {
-        match self.table.dataset {
-            Dataset::Metrics => context.range_of(lane),
-            dataset => context.table_range(dataset, lane),
-        }
-    }
-
     /// Metrics.
     pub(crate) fn metrics(config: &'a ExportConfig, account_name: Option<&str>) -> Self {
         let mut asked: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
@@ -131,7 +124,7 @@ pub(crate) async fn lane_scope(
         records: LaneRecords::new(subject.table, lane.clone()),
         plan_hash: subject.plan_hash.clone(),
     };
-    match subject.range(context, lane) {
+    match context.range_of(subject.table.dataset, lane) {
         Range::Window(range) => {
             scope.records.read(store, range.touched_days()).await?;
             let held = held_days(context, store, lane, &scope, range).await?;

@@ -3,41 +3,40 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::discover::discover;
-use crate::plan;
-use crate::plan::DayMode;
-use crate::report::UnitReport;
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
-use crate::run::unit::scope::LaneScope;
-use crate::store::Store;
-
-use crate::lake::table::{SPEND, SPEND_INTRADAY, Table};
-use crate::lake::{UnitId, layout};
-use crate::plan::{KnownMonth, Month, end_of, is_final, month_mode, month_window, window_of};
+use async_trait::async_trait;
 
 use crate::aws::{CallStats, LaneClient};
 use crate::commit::{LaneRecords, is_as_recorded};
-use crate::config::{Asks, Range, billing_selections};
-use crate::fetch::{Asker, BatchStats, Fetched, LaneBudget, Spool};
+use crate::config::{Asks, ExportConfig, Range, billing_selections};
+use crate::discover::discover;
+use crate::fetch::{Asker, Fetched, Spool};
+use crate::given::context::RunContext;
+use crate::lake::table::{SPEND, SPEND_INTRADAY, Table, tables_of};
+use crate::lake::{UnitId, layout};
 use crate::model::{
-    Cause, CauseKind, ChargeKey, ChargePoint, DAY_SECONDS, Dataset, Day, Lane, MetricId, Partition,
-    QueryOutcome, Region, Spans, TimeWindow,
+    Cause, ChargeKey, ChargePoint, DAY_SECONDS, Dataset, Day, Dimension, Lane, MetricId, Partition,
+    QueryOutcome, Region, Spans, TimeWindow, iso_seconds,
 };
 use crate::normalize::{
     Charges, Owner, decode_intraday, intraday_batch, join_charges, month_charges, spend_batch,
 };
-use crate::plan::{LanePlan, Scope, plan_lane};
-use crate::run::tables::publish::{NewUnit, each_batch, publish_all, read_unit, stage};
-use crate::run::tables::{Surroundings, TableDone};
+use crate::plan::{
+    self, DayMode, KnownMonth, LanePlan, Scope, end_of, is_final, month_mode, month_window,
+    plan_lane, window_of,
+};
+use crate::report::{Forecast, UnitReport};
+use crate::sources::source::scope::LaneScope;
+use crate::sources::source::stage::{each_batch, stage};
+use crate::sources::source::unit::{NewUnit, read_unit};
+use crate::sources::source::{Job, Looking, Reading, Source};
+use crate::store::Store;
 
 /// Where `AWS/Billing` is published, for all regions.
 ///
 /// # Source
 /// `CloudWatch` user guide, "Create a billing alarm".
-pub(crate) const BILLING_REGION: &str = "us-east-1";
+const BILLING_REGION: &str = "us-east-1";
 
 const NAMESPACE: &str = "AWS/Billing";
 
@@ -46,10 +45,6 @@ const NAMESPACE: &str = "AWS/Billing";
 /// # Source
 /// As for the namespace in `config/publication.rs`.
 const DELAY_SECONDS: i64 = DAY_SECONDS;
-
-pub(crate) fn parts() -> BTreeMap<String, i64> {
-    BTreeMap::from([(NAMESPACE.to_owned(), DELAY_SECONDS)])
-}
 
 /// Part of a record that says how far a month was asked for, whatever was published of it by then.
 const ASKED: &str = "asked";
@@ -61,42 +56,69 @@ pub(crate) fn billing_region(any: &Region) -> Option<Region> {
         .flatten()
 }
 
+/// Estimated charges.
+pub(crate) struct Spend;
+
+#[async_trait]
+impl Source for Spend {
+    fn dataset(&self) -> Dataset {
+        Dataset::Spend
+    }
+
+    fn is_regional(&self) -> bool {
+        false
+    }
+
+    fn read_in(&self, any: &Region) -> Option<Region> {
+        billing_region(any)
+    }
+
+    fn parts(&self, _: &ExportConfig) -> BTreeMap<String, i64> {
+        BTreeMap::from([(NAMESPACE.to_owned(), DELAY_SECONDS)])
+    }
+
+    fn units(&self, context: &RunContext, lane: &Lane) -> Vec<(&'static Table, Vec<Day>)> {
+        let months = months(context, lane);
+        let tables = tables_of(Dataset::Spend);
+        tables.map(|table| (table, months.clone())).collect()
+    }
+
+    async fn plan(&self, looking: &Looking, stats: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
+        Ok(Box::new(SpendJob::plan(looking, stats).await?))
+    }
+}
+
 /// Charges of an account, planned.
 #[derive(Debug)]
-pub(crate) struct SpendJob {
+struct SpendJob {
     client: LaneClient,
     plan: Arc<LanePlan>,
-    /// Months that are written, oldest first.
-    months: Vec<Month>,
     /// What is there of them.
     before: Charges,
-    records: LaneRecords,
-    intraday_records: LaneRecords,
+    /// Months that are written, oldest first.
+    daily: LaneScope,
+    /// The same months.
+    intraday: LaneScope,
     window: TimeWindow,
-    planned: Instant,
 }
 
 /// The months that a run reads of an account.
-pub(crate) fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
-    plan::months(&context.table_days(Dataset::Spend, lane), context.now)
+fn months(context: &RunContext, lane: &Lane) -> Vec<Day> {
+    plan::months(&context.days_of(Dataset::Spend, lane), context.now)
 }
 
 impl SpendJob {
     /// Finds the series of charges and plans the requests for them.
-    pub(crate) async fn plan(
-        client: LaneClient,
-        place: &Place,
-        context: &RunContext,
-        stats: &mut CallStats,
-    ) -> Result<Self, Cause> {
-        let (lane, store, now) = (client.lane().clone(), &*place.store, context.now);
-        let firsts = months(context, &lane);
+    async fn plan(looking: &Looking, stats: &mut CallStats) -> Result<Self, Cause> {
+        let (client, context) = (&looking.client, &looking.context);
+        let (lane, store, now) = (client.lane(), &*looking.place.store, context.now);
+        let firsts = months(context, lane);
         let mut records = LaneRecords::new(&SPEND, lane.clone());
         let mut intraday_records = LaneRecords::new(&SPEND_INTRADAY, lane.clone());
         records.read(store, firsts.iter().copied()).await?;
         intraday_records.read(store, firsts.iter().copied()).await?;
         let goes_on = matches!(
-            context.table_range(Dataset::Spend, &lane),
+            context.range_of(Dataset::Spend, lane),
             Range::SinceLast { .. }
         );
         let mut months = Vec::new();
@@ -106,14 +128,14 @@ impl SpendJob {
                 // Looked at where it decides: files of a month that goes on are read anyway.
                 is_whole: !context.force
                     && is_final(first, now)
-                    && is_held(store, &lane, &records, &SPEND, first).await?
-                    && is_held(store, &lane, &intraday_records, &SPEND_INTRADAY, first).await?,
+                    && is_held(store, lane, &records, &SPEND, first).await?
+                    && is_held(store, lane, &intraday_records, &SPEND_INTRADAY, first).await?,
                 asked_until: asked_until(&records, first),
             };
             let mode = month_mode(first, known, now, context.force, goes_on);
-            months.push(Month { first, mode });
+            months.push((first, mode));
             if mode == DayMode::Merge && !context.force {
-                let key = layout::unit(&UnitId::new(&SPEND_INTRADAY, first, &lane));
+                let key = layout::unit(&UnitId::new(&SPEND_INTRADAY, first, lane));
                 let hint = "--force reads the month anew";
                 each_batch(store, &key, hint, |batch| {
                     decode_intraday(batch, &mut before)
@@ -128,137 +150,114 @@ impl SpendJob {
         } else {
             // ListMetrics knows two weeks: what an earlier run has seen of these months is asked for as well.
             let known = before.keys().map(metric_of).collect();
-            discover(&client, &selections, known, stats).await?
+            discover(client, &selections, known, stats).await?
         };
-        let scope = Scope::from([(NAMESPACE.to_owned(), (window, DELAY_SECONDS))]);
+        let asked = Scope::from([(NAMESPACE.to_owned(), (window, DELAY_SECONDS))]);
         let asks: Vec<Arc<Asks>> = selections.iter().map(|s| Arc::clone(&s.asks)).collect();
-        let plan = plan_lane(&lane, series, &asks, &scope, now);
-        Ok(Self {
-            client,
-            plan: Arc::new(plan),
-            months,
-            before,
-            records,
-            intraday_records,
-            window,
-            planned: Instant::now(),
-        })
-    }
-
-    pub(crate) fn plan_of(&self) -> &LanePlan {
-        &self.plan
-    }
-
-    pub(crate) fn has_matched(&self) -> bool {
-        !self.plan.series.is_empty() || self.months.iter().all(|m| m.mode == DayMode::Held)
-    }
-
-    pub(crate) async fn export(self, around: &Surroundings, lane: &Lane) -> TableDone {
-        let (now_read, stats) = self.read(around).await;
-        let context = &around.context;
-        let delays = parts();
+        let plan = plan_lane(lane, series, &asks, &asked, now);
         let scope = |table, records| LaneScope {
             table,
-            delays: delays.clone(),
+            delays: Spend.parts(&context.config),
             windows: Scope::new(),
-            days: Vec::new(),
+            days: months.clone(),
             records,
             plan_hash: "spend".to_owned(),
         };
-        let mut daily = scope(&SPEND, self.records);
-        let mut intraday = scope(&SPEND_INTRADAY, self.intraday_records);
-        let (mut days, mut points) = (Vec::new(), Vec::new());
-        let all = now_read.map(|read| {
-            let complete = read.refused.is_none();
-            (
-                Arc::new(join_charges(self.before, read.charges)),
-                complete,
-                read.refused,
-            )
-        });
-        for month in &self.months {
-            let unit = (month.first, lane);
-            let made = match (&all, month.mode) {
-                (Ok((charges, complete, refused)), DayMode::Merge) => {
-                    let end = end_of(month.first, context.now);
-                    let covered = known_of(month.first, self.window, context.now);
-                    let asked = Spans::of(month_window(month.first).intersection(self.window));
-                    let made = make(around, (&daily, &intraday), unit, charges, end).await;
-                    made.map(|(mut a, mut b)| {
-                        for unit in [&mut a, &mut b] {
-                            unit.covered = BTreeMap::from([
-                                (NAMESPACE.to_owned(), covered.clone()),
-                                (ASKED.to_owned(), asked.clone()),
-                            ]);
-                            unit.complete = *complete;
-                            unit.report.complete = *complete;
-                            unit.report.series_asked = self.plan.series.len() as u64;
-                            unit.report.cause =
-                                unit.report.cause.take().or_else(|| refused.clone());
-                        }
-                        (a, b)
-                    })
-                }
-                (Err(cause), DayMode::Merge) => Err(cause.clone()),
-                (_, mode) => Ok((
-                    unread(&SPEND, unit, mode, context.now),
-                    unread(&SPEND_INTRADAY, unit, mode, context.now),
-                )),
-            };
-            let (day, point) = made.unwrap_or_else(|cause| {
-                let failed = |table| {
-                    NewUnit::failed(table, unit, DayMode::Merge, cause.clone(), context.now)
-                };
-                (failed(&SPEND), failed(&SPEND_INTRADAY))
-            });
-            days.push(day);
-            points.push(point);
-        }
-        // What was published first: the charges by day are made of it.
-        let (mut units, first) = publish_all(around, &mut intraday, lane, points).await;
-        let (more, second) = publish_all(around, &mut daily, lane, days).await;
-        units.extend(more);
-        TableDone {
-            units,
-            calls: CallStats::default(),
-            get_metric_data: stats,
-            cause: first.or(second),
-        }
+        Ok(Self {
+            client: client.clone(),
+            plan: Arc::new(plan),
+            before,
+            daily: scope(&SPEND, records),
+            intraday: scope(&SPEND_INTRADAY, intraday_records),
+            window,
+        })
     }
 
     /// Sends every request of the plan, one after the other: there are few.
-    async fn read(&self, around: &Surroundings) -> (Result<Read, Cause>, BatchStats) {
-        let now = around.context.now;
-        let budget = LaneBudget::new(&around.bounds.budget);
+    async fn ask(&self, reading: &Reading) -> Result<Read, Cause> {
+        let now = reading.context.now;
         let asker = Asker {
             client: self.client.clone(),
             plan: Arc::clone(&self.plan),
-            budget,
+            budget: reading.budget.clone(),
             // Few answers: they are not kept for a run that resumes, and go with what is staged.
-            spool: Spool::of_lane(&around.lake.staging(), self.client.lane()),
+            spool: Spool::of_lane(&reading.lake.staging(), self.client.lane()),
             planned_at: now,
         };
         let mut read = Read::default();
-        let mut stats = BatchStats::default();
         for n in 0..self.plan.batches.len() {
-            if around.context.stop.is_cancelled() {
-                let cause = Cause::stopped();
-                return (Err(cause), stats);
+            if reading.context.stop.is_cancelled() {
+                return Err(Cause::stopped());
             }
             asker.admit(n, now).await;
-            let requests = &around.bounds.requests;
+            let requests = &reading.bounds.requests;
             let _permit = requests
                 .acquire()
                 .await
                 .expect("the run's bound is never closed");
-            let elapsed = self.planned.elapsed().as_secs().cast_signed();
-            let fetched = asker.clone().fetch(n, now + elapsed).await;
-            stats.add(fetched.stats);
-            if let Err(cause) = read.take(&self.plan, n, fetched) {
-                return (Err(cause), stats);
-            }
+            let fetched = asker.clone().fetch(n, reading.now()).await;
+            reading.note(|taken| taken.get_metric_data.add(fetched.stats));
+            read.take(&self.plan, n, fetched)?;
         }
-        (Ok(read), stats)
+        Ok(read)
+    }
+}
+
+#[async_trait]
+impl Job for SpendJob {
+    fn forecast(&self, _: &RunContext) -> Forecast {
+        let mut months = self.daily.days.iter();
+        Forecast {
+            planned: self.plan.cost(),
+            matched: !self.plan.series.is_empty() || months.all(|(_, m)| *m == DayMode::Held),
+            ..Forecast::default()
+        }
+    }
+
+    fn billed(&self) -> Option<&LanePlan> {
+        Some(&self.plan)
+    }
+
+    fn scopes(&self) -> Vec<&LaneScope> {
+        vec![&self.daily, &self.intraday]
+    }
+
+    async fn read(mut self: Box<Self>, reading: Reading) -> Result<(), Cause> {
+        let now = reading.context.now;
+        let read = self.ask(&reading).await?;
+        let charges = join_charges(std::mem::take(&mut self.before), read.charges);
+        let charges = Arc::new(charges);
+        let (mut days, mut points) = (Vec::new(), Vec::new());
+        for (first, mode) in &self.daily.days {
+            if *mode != DayMode::Merge {
+                continue;
+            }
+            let first = *first;
+            let covered = known_of(first, self.window, now);
+            let asked = Spans::of(month_window(first).intersection(self.window));
+            let made = make(&reading, (&self.daily, &self.intraday), first, &charges).await;
+            let (mut daily, mut intraday) = made.unwrap_or_else(|cause| {
+                let unit = (first, &reading.lane);
+                let failed = |table| NewUnit::failed(table, unit, *mode, cause.clone(), now);
+                (failed(&SPEND), failed(&SPEND_INTRADAY))
+            });
+            for unit in [&mut daily, &mut intraday] {
+                unit.covered = BTreeMap::from([
+                    (NAMESPACE.to_owned(), covered.clone()),
+                    (ASKED.to_owned(), asked.clone()),
+                ]);
+                unit.complete &= read.refused.is_none();
+                unit.report.complete = unit.complete;
+                unit.report.series_asked = self.plan.series.len() as u64;
+                unit.report.cause = unit.report.cause.take().or_else(|| read.refused.clone());
+            }
+            days.push(daily);
+            points.push(intraday);
+        }
+        // What was published first: the charges by day are made of it.
+        reading.give(points).await;
+        reading.give(days).await;
+        Ok(())
     }
 }
 
@@ -315,7 +314,6 @@ fn charge_key(metric: &MetricId) -> Option<ChargeKey> {
 }
 
 fn metric_of(key: &ChargeKey) -> MetricId {
-    use crate::model::Dimension;
     let mut dimensions = vec![Dimension::new("Currency", key.currency.as_str())];
     let optional = [
         ("LinkedAccount", &key.linked_account),
@@ -370,16 +368,16 @@ async fn is_held(
 
 /// The two files of a month, on their way.
 async fn make(
-    around: &Surroundings,
+    reading: &Reading,
     (daily, intraday): (&LaneScope, &LaneScope),
-    unit: (Day, &Lane),
+    first: Day,
     charges: &Arc<Charges>,
-    end: i64,
 ) -> Result<(NewUnit, NewUnit), Cause> {
-    let (first, lane) = unit;
-    let name = around.account_name.clone();
-    let (all, of_lane) = (Arc::clone(charges), lane.clone());
-    let days = stage(around, daily, unit, move || {
+    let (unit, now) = ((first, &reading.lane), reading.context.now);
+    let end = end_of(first, now);
+    let name = reading.account_name.clone();
+    let (all, of_lane) = (Arc::clone(charges), reading.lane.clone());
+    let days = stage(reading, daily, unit, move || {
         let rows = month_charges(&all, first, end.max(last_known(&all, first)));
         let owner = Owner {
             lane: &of_lane,
@@ -388,42 +386,48 @@ async fn make(
         spend_batch(owner, &rows)
     })
     .await?;
-    let name = around.account_name.clone();
-    let (all, of_lane) = (Arc::clone(charges), lane.clone());
-    let points = stage(around, intraday, unit, move || {
-        let month = month_window(first);
-        let mut of_month = Charges::new();
-        for (key, points) in &*all {
-            let own = points
-                .iter()
-                .filter(|p| (month.start..month.end).contains(&p.ts));
-            let own: Vec<ChargePoint> = own.copied().collect();
-            if !own.is_empty() {
-                of_month.insert(key.clone(), own);
-            }
-        }
+    let name = reading.account_name.clone();
+    let (all, of_lane) = (Arc::clone(charges), reading.lane.clone());
+    let points = stage(reading, intraday, unit, move || {
         let owner = Owner {
             lane: &of_lane,
             account_name: name.as_deref(),
         };
-        intraday_batch(owner, &of_month)
+        intraday_batch(owner, &of_month(&all, first))
     })
     .await?;
-    let now = around.context.now;
-    let new = |scope: &LaneScope, staged| NewUnit {
+    let new = |table, staged| NewUnit {
         day: first,
         mode: DayMode::Merge,
         complete: true,
         covered: BTreeMap::new(),
         refused: BTreeMap::new(),
-        report: of_month(
-            read_unit(scope, unit, Option::as_ref(&staged), now),
-            first,
-            end,
-        ),
+        read_at: now,
+        // A month's report spans its days.
+        report: UnitReport {
+            first_ts: Some(iso_seconds(first.start())),
+            last_ts: Some(iso_seconds(end - 1)),
+            ..read_unit(table, unit, Option::as_ref(&staged), now)
+        },
         staged,
     };
-    Ok((new(daily, days), new(intraday, points)))
+    Ok((new(&SPEND, days), new(&SPEND_INTRADAY, points)))
+}
+
+/// What was published in a month.
+fn of_month(charges: &Charges, first: Day) -> Charges {
+    let month = month_window(first);
+    let mut of_month = Charges::new();
+    for (key, points) in charges {
+        let own = points
+            .iter()
+            .filter(|p| (month.start..month.end).contains(&p.ts));
+        let own: Vec<ChargePoint> = own.copied().collect();
+        if !own.is_empty() {
+            of_month.insert(key.clone(), own);
+        }
+    }
+    of_month
 }
 
 /// The end of the last day of a month that has a value: today has a row when something was published.
@@ -432,25 +436,4 @@ fn last_known(charges: &Charges, first: Day) -> i64 {
     let own = |p: &&ChargePoint| (month.start..month.end).contains(&p.ts);
     let last = charges.values().flatten().filter(own).map(|p| p.ts).max();
     last.map_or(month.start, |ts| Day::containing(ts).end())
-}
-
-/// A month's report spans its days.
-fn of_month(report: UnitReport, first: Day, end: i64) -> UnitReport {
-    UnitReport {
-        first_ts: Some(crate::model::iso_seconds(first.start())),
-        last_ts: Some(crate::model::iso_seconds(end - 1)),
-        ..report
-    }
-}
-
-/// A month that is not asked for: it is there, or no longer kept.
-fn unread(table: &'static Table, unit: (Day, &Lane), mode: DayMode, now: i64) -> NewUnit {
-    let cause = (mode == DayMode::Gone)
-        .then(|| Cause::new(CauseKind::Other, "CloudWatch no longer keeps the month"));
-    let report = UnitReport {
-        outcome: crate::model::UnitOutcome::Skipped,
-        cause,
-        ..UnitReport::of_table(table, unit.0, unit.1, now)
-    };
-    NewUnit::unread(unit.0, mode, report)
 }

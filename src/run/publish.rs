@@ -1,29 +1,154 @@
-//! A sealed unit's way into the lake: decided, published, recorded.
+//! A whole unit's way into the lake: decided, published, recorded.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::lake::table::SCHEMA_VERSION;
+use crate::commit::{
+    Attempt, Committed, Decision, FileRecord, Kept, Lake, LaneRecords, OldFile, OldRecord, decide,
+    old_file,
+};
+use crate::given::context::RunContext;
+use crate::lake::table::{SCHEMA_VERSION, Table};
+use crate::lake::{UnitId, layout};
+use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome, iso_seconds};
 use crate::plan::DayMode;
 use crate::report::UnitReport;
-use crate::run::given::context::RunContext;
-use crate::run::unit::old::OldRuns;
-use crate::run::unit::scope::LaneScope;
-use crate::run::unit::sealed::SealedDay;
+use crate::sources::metrics::old::{OldError, OldRuns};
+use crate::sources::source::scope::LaneScope;
+use crate::sources::source::unit::NewUnit;
 use crate::store::StoreError;
 use crate::write::checksum;
 
-use crate::lake::{UnitId, layout};
+/// Units of a lane on their way into the lake at once; the store bounds them over all lanes.
+const UNITS_AT_ONCE: usize = 4;
 
-use crate::commit::{
-    Attempt, Committed, Decision, FileRecord, Kept, Lake, OldFile, OldRecord, decide, old_file,
-};
-use crate::model::{Cause, CauseKind, Lane, Spans, UnitOutcome, iso_seconds};
+/// Publishes and records the units of one dataset in one lane.
+pub(crate) struct Publisher {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) context: RunContext,
+    pub(crate) lane: Lane,
+    /// Its tables.
+    pub(crate) scopes: Vec<LaneScope>,
+    /// What became of the units so far.
+    pub(crate) units: Vec<UnitReport>,
+    /// Why they could not be recorded.
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Publisher {
+    /// Publishes units, then records them: until then a unit may be there that no record speaks of, which is adopted or asked again.
+    pub(crate) async fn publish(&mut self, units: Vec<NewUnit>) {
+        let ended: Vec<(Day, UnitReport, Change)> = stream::iter(units)
+            .map(|unit| self.publish_one(unit))
+            .buffered(UNITS_AT_ONCE)
+            .collect()
+            .await;
+        for (day, report, change) in ended {
+            if let Some(scope) = self.scopes.iter_mut().find(|s| *s.table == *report.table) {
+                match change {
+                    Change::Commit(committed) => scope.records.commit(day, committed),
+                    Change::Attempt(attempt) => scope.records.attempt(day, attempt),
+                    Change::None => {}
+                }
+            }
+            self.units.push(report);
+        }
+        for scope in &mut self.scopes {
+            if self.lake.lost().is_cancelled() {
+                return;
+            }
+            let written = scope.records.write(&**self.lake.store()).await;
+            self.cause = self.cause.take().or(written.err().map(Cause::from));
+        }
+    }
+
+    async fn publish_one(&self, unit: NewUnit) -> (Day, UnitReport, Change) {
+        let day = unit.day;
+        let scope = self.scopes.iter().find(|s| *s.table == *unit.report.table);
+        let Some(scope) = scope else {
+            return (day, unit.report, Change::None);
+        };
+        let (lake, context) = (&self.lake, &self.context);
+        let (report, change) = publish_unit(lake, context, scope, &self.lane, unit).await;
+        (day, report, change)
+    }
+
+    /// Ends what was not published: a unit that is asked fails for `cause`, the others are told with theirs.
+    pub(crate) async fn finish(&mut self, cause: &Cause) {
+        let mut left = Vec::new();
+        let now = self.context.now;
+        for scope in &self.scopes {
+            for (day, mode) in &scope.days {
+                let date = day.to_string();
+                let is_done = |u: &UnitReport| *u.table == *scope.table && u.date == date;
+                if self.units.iter().any(is_done) {
+                    continue;
+                }
+                let unit = (*day, &self.lane);
+                let cause = if mode.is_asked() {
+                    cause.clone()
+                } else {
+                    not_asked(*mode)
+                };
+                let mut failed = NewUnit::failed(scope.table, unit, *mode, cause, now);
+                if !mode.is_asked() {
+                    failed.report.outcome = UnitOutcome::Skipped;
+                }
+                left.push(failed);
+            }
+        }
+        self.publish(left).await;
+    }
+}
+
+/// Why a unit of the range is not asked.
+fn not_asked(mode: DayMode) -> Cause {
+    if mode == DayMode::Held {
+        let text = "in the lake already, whole and settled: not asked again";
+        return Cause::new(CauseKind::Other, text).with_hint("--force reads it again");
+    }
+    let text = "CloudWatch no longer has all of it, it has not begun, or nothing of it is asked";
+    Cause::new(CauseKind::Other, text)
+}
+
+/// Notes in the manifests why units were not read; what is in place stays.
+pub(crate) async fn note_unread(
+    lake: &Lake,
+    lane: &Lane,
+    units: &[(&'static Table, Vec<Day>)],
+    cause: &Cause,
+) {
+    if lake.lost().is_cancelled()
+        || matches!(cause.kind, CauseKind::Interrupted | CauseKind::Destination)
+    {
+        return;
+    }
+    for (table, days) in units {
+        let mut records = LaneRecords::new(table, lane.clone());
+        let noted = async {
+            records.read(&**lake.store(), days.iter().copied()).await?;
+            for day in days {
+                let attempt = Attempt {
+                    outcome: cause.unit_outcome(),
+                    cause: cause.clone(),
+                };
+                records.attempt(*day, attempt);
+            }
+            records.write(&**lake.store()).await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%lane, %table, %error, "noting why the table was not read");
+        }
+    }
+}
 
 /// What a unit's end changes in the manifest.
 #[derive(Debug)]
-pub(crate) enum Change {
+enum Change {
     /// It is in place.
     Commit(Committed),
     /// It is not.
@@ -36,12 +161,12 @@ pub(crate) enum Change {
 const GRACE: Duration = Duration::from_secs(4);
 
 /// Publishes one unit, or does not, and says what is to be recorded.
-pub(crate) async fn publish_unit(
+async fn publish_unit(
     lake: &Lake,
     context: &RunContext,
     scope: &LaneScope,
     lane: &Lane,
-    sealed: SealedDay,
+    sealed: NewUnit,
 ) -> (UnitReport, Change) {
     let mut unit = sealed.report.clone();
     let before = scope.records.committed(sealed.day);
@@ -94,7 +219,7 @@ async fn place(
     context: &RunContext,
     scope: &LaneScope,
     lane: &Lane,
-    sealed: &SealedDay,
+    sealed: &NewUnit,
     unit: &mut UnitReport,
 ) -> Result<Change, Cause> {
     let store = lake.store();
@@ -198,7 +323,7 @@ async fn guarded(
     }
 }
 
-fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitReport) -> Committed {
+fn new_record(scope: &LaneScope, sealed: &NewUnit, key: &str, unit: &UnitReport) -> Committed {
     let before = scope.records.committed(sealed.day);
     let same_plan = before.is_none_or(|c| c.plan_hash == scope.plan_hash);
     let adds = sealed.mode.adds() || unit.unchanged;
@@ -266,7 +391,7 @@ fn new_record(scope: &LaneScope, sealed: &SealedDay, key: &str, unit: &UnitRepor
 async fn adopt(
     lake: &Lake,
     lane: &Lane,
-    sealed: &SealedDay,
+    sealed: &NewUnit,
     old: &OldFile,
     key: &str,
 ) -> Result<Committed, Cause> {
@@ -293,7 +418,7 @@ async fn adopt(
         }
         Ok((bytes, sha256, first, last, series))
     });
-    let read: Result<_, super::old::OldError> = match read.await {
+    let read: Result<_, OldError> = match read.await {
         Ok(read) => read,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
@@ -313,8 +438,8 @@ async fn adopt(
         series_returned: series,
         refused_queries: 0,
         complete: facts.complete,
-        covered: std::collections::BTreeMap::new(),
-        refused: std::collections::BTreeMap::new(),
+        covered: BTreeMap::new(),
+        refused: BTreeMap::new(),
         refused_at: None,
         settled: false,
         joined: false,

@@ -1,76 +1,50 @@
-//! From accounts to planned lanes: entered, their regions found, what is there looked up, series discovered, requests planned.
+//! A lane's job: what is there looked up, series discovered, requests planned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fetch::Spool;
-use crate::run::enter::regions::UnplannedLane;
-use crate::run::given::bounds::within_limits;
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
-
-use crate::aws::{CallStats, LaneClient};
+use crate::aws::CallStats;
 use crate::config::{Asks, ExportConfig, Selection};
 use crate::discover::{Found, discover, linked_series};
+use crate::fetch::Spool;
 use crate::model::{Cause, Lane, MetricId};
 use crate::plan::{Scope, edges, plan_lane_as_of};
-use crate::run::metrics::catalog::{Known, chosen, known_beside, read_catalog};
-use crate::run::metrics::planned::{PlannedLane, ReadyLane};
-use crate::run::unit::scope::{LaneScope, Subject, lane_scope};
+use crate::sources::metrics::MetricsJob;
+use crate::sources::metrics::catalog::{Known, chosen, known_beside, read_catalog};
+use crate::sources::source::Looking;
+use crate::sources::source::scope::{LaneScope, Subject, lane_scope};
 
 /// Where the series of a lane come from.
 pub(crate) enum Listing {
     /// Its own account lists them.
     Own,
-    /// A monitoring account listed them.
-    Linked(Vec<MetricId>),
-}
-
-pub(crate) async fn plan_one(
-    lane: UnplannedLane,
-    place: &Place,
-    context: &RunContext,
-) -> PlannedLane {
-    let client = lane.client(&context.config);
-    let account_name = lane.account_name();
-    let mut stats = CallStats::default();
-    let (unplanned, lane) = (lane.clone(), lane.lane());
-    let listing = Listing::Own;
-    let name = account_name.as_deref();
-    let planning = ready_lane(&lane, client, name, listing, place, context, &mut stats);
-    let ready = within_limits(context, planning).await;
-    let leave_out = match &ready {
-        Err(cause) => unplanned.may_be_left_out(cause, &lane, place).await,
-        _ => false,
-    };
-    PlannedLane {
-        lane,
-        account_name,
-        through: None,
-        discovery: stats,
-        ready,
-        leave_out,
-    }
+    /// A monitoring account listed them of another lane.
+    Linked(Lane, Vec<MetricId>),
 }
 
 /// What is there, what is missing of it, which series there are, and how they are asked.
-pub(crate) async fn ready_lane(
-    lane: &Lane,
-    client: LaneClient,
-    account_name: Option<&str>,
+///
+/// # Errors
+/// What kept the lake or the series from being read.
+pub(crate) async fn job(
+    looking: &Looking,
     listing: Listing,
-    place: &Place,
-    context: &RunContext,
     stats: &mut CallStats,
-) -> Result<ReadyLane, Cause> {
+) -> Result<MetricsJob, Cause> {
+    let (client, place, context) = (&looking.client, &looking.place, &looking.context);
     let (config, store) = (&context.config, &*place.store);
+    let lane = match &listing {
+        Listing::Own => client.lane().clone(),
+        Listing::Linked(lane, _) => lane.clone(),
+    };
+    let lane = &lane;
     let spool = if context.is_backfill {
         Spool::of_lane(&place.scratch.spool(), lane)
     } else {
         Spool::none()
     };
     let resuming = !spool.is_empty();
-    let subject = Subject::metrics(config, account_name);
+    let subject = Subject::metrics(config, looking.account_name.as_deref());
     let scope = lane_scope(context, store, lane, &subject, resuming).await?;
     // A namespace of which nothing is asked is not listed either.
     let (asked, selections) = asked(config, &scope, context.now);
@@ -85,8 +59,8 @@ pub(crate) async fn ready_lane(
             chosen(read_catalog(store, lane).await?.0, known)
         };
         match listing {
-            Listing::Own => discover(&client, &selections, known, stats).await?,
-            Listing::Linked(listed) => linked_series(lane, &selections, listed, known),
+            Listing::Own => discover(client, &selections, known, stats).await?,
+            Listing::Linked(_, listed) => linked_series(lane, &selections, listed, known),
         }
     };
     let mut matched = BTreeMap::new();
@@ -99,8 +73,8 @@ pub(crate) async fn ready_lane(
     let asks: Vec<_> = selections.iter().map(|s| Arc::clone(&s.asks)).collect();
     let as_of = as_of(&spool, lane, &series, &asks, &scope.windows, context.now);
     let plan = plan_lane_as_of(lane, series, &asks, &scope.windows, context.now, &as_of);
-    Ok(ReadyLane {
-        client,
+    Ok(MetricsJob {
+        client: client.clone(),
         scope,
         spool,
         plan: Arc::new(plan),

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use crate::commit::Lake;
 use crate::config::ExportConfig;
 use crate::fetch::Budget;
-use crate::run::given::context::RunContext;
+use crate::given::context::RunContext;
 
 use crate::model::{Cause, CauseKind};
 

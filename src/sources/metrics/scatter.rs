@@ -5,22 +5,22 @@ use std::time::Instant;
 
 use crate::lake::table::METRICS;
 use crate::report::RefusedQuery;
-use crate::run::given::context::RunContext;
-use crate::run::unit::old::OldRuns;
-use crate::run::unit::scope::LaneScope;
-use crate::run::unit::sealed::SealedDay;
+use crate::sources::metrics::MetricsJob;
+use crate::sources::metrics::old::OldRuns;
+use crate::sources::source::Reading;
+use crate::sources::source::unit::NewUnit;
 
 use crate::lake::{UnitId, layout};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::fetch::{BatchStats, Fetched};
+use crate::fetch::Fetched;
 use crate::model::{
     Cause, DAY_SECONDS, Day, QueryOutcome, QueryPoints, ServiceMessage, Spans, TimeWindow,
 };
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
-use crate::run::metrics::day::{DayBook, Reading};
+use crate::sources::metrics::day::{Answered, DayBook};
 
 /// The days of one lane.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ pub(crate) struct LaneSink {
     days: Vec<DayBook>,
     /// By series of the plan: the span of the points received.
     seen: Vec<Seen>,
-    stats: BatchStats,
     now: i64,
     /// When the oldest answer was read: an interrupted run's may be of another day.
     read_at: i64,
@@ -42,18 +41,13 @@ type Pieces = Vec<(crate::model::Period, QueryPoints)>;
 
 impl LaneSink {
     /// A book for every day of the scope. `old` holds, by day, local copies of the units that are added to.
-    pub(crate) fn new(
-        plan: &Arc<LanePlan>,
-        scope: &LaneScope,
-        account_name: Option<&Arc<str>>,
-        staging: &Path,
-        old: &HashMap<Day, PathBuf>,
-        context: &RunContext,
-    ) -> Self {
+    pub(crate) fn new(job: &MetricsJob, reading: &Reading, old: &HashMap<Day, PathBuf>) -> Self {
+        let (plan, scope, context) = (&job.plan, &job.scope, &reading.context);
+        let staging = reading.lake.staging();
         let plan_hash: Arc<str> = Arc::from(scope.plan_hash.as_str());
         let book = |(day, mode): &(Day, _)| {
-            let staged = layout::staged(staging, &UnitId::new(&METRICS, *day, &plan.lane));
-            let rows = MetricRows::new(plan.lane.clone(), account_name.cloned());
+            let staged = layout::staged(&staging, &UnitId::new(&METRICS, *day, &plan.lane));
+            let rows = MetricRows::new(plan.lane.clone(), reading.account_name.clone());
             let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
                 Ok(runs) => (runs, None),
                 Err(error) => (None, Some(Cause::of_destination(&error))),
@@ -71,7 +65,6 @@ impl LaneSink {
             plan: Arc::clone(plan),
             days: scope.days.iter().map(book).collect(),
             seen: vec![None; plan.series.len()],
-            stats: BatchStats::default(),
             now: context.now,
             read_at: context.now,
             delays: scope
@@ -82,11 +75,6 @@ impl LaneSink {
         }
     }
 
-    /// What the lane's requests took.
-    pub(crate) fn stats(&self) -> BatchStats {
-        self.stats
-    }
-
     /// Marks every day that is not yet lost.
     pub(crate) fn fail_all(&mut self, cause: &Cause) {
         for book in &mut self.days {
@@ -95,7 +83,12 @@ impl LaneSink {
     }
 
     /// Takes all batches of a group, in plan order. Returns whether any day can still be completed.
-    pub(crate) fn take_group(&mut self, group: &Group, fetched: Vec<Fetched>) -> bool {
+    pub(crate) fn take_group(
+        &mut self,
+        group: &Group,
+        fetched: Vec<Fetched>,
+        reading: &Reading,
+    ) -> bool {
         let plan = Arc::clone(&self.plan);
         let mut table: Vec<Vec<Pieces>> = plan.series[group.series.clone()]
             .iter()
@@ -103,7 +96,10 @@ impl LaneSink {
             .collect();
         for (batch, fetched) in plan.batches[group.batches.clone()].iter().zip(fetched) {
             self.read_at = self.read_at.min(fetched.read_at);
-            self.account(batch.span, &fetched);
+            reading.note(|taken| taken.get_metric_data.add(fetched.stats));
+            self.touched(batch.span, |book| {
+                book.account(fetched.stats, &fetched.messages);
+            });
             for (query, outcome) in batch.queries.iter().zip(fetched.outcomes) {
                 let series = query.series as usize;
                 let ask = usize::from(query.ask);
@@ -158,11 +154,6 @@ impl LaneSink {
             }
         }
         self.days.iter().any(DayBook::is_open)
-    }
-
-    fn account(&mut self, span: TimeWindow, fetched: &Fetched) {
-        self.stats.add(fetched.stats);
-        self.touched(span, |book| book.account(fetched.stats, &fetched.messages));
     }
 
     /// Notes a remark on the days it is about: those with points, or all of the window when there are none.
@@ -221,7 +212,7 @@ impl LaneSink {
     }
 
     /// Closes and verifies every day.
-    pub(crate) fn seal(&mut self, started: Instant) -> Vec<SealedDay> {
+    pub(crate) fn seal(&mut self, started: Instant) -> Vec<NewUnit> {
         let asked = self.plan.series.len() as u64;
         let plan = Arc::clone(&self.plan);
         // What was not published when the oldest answer was read is not known.
@@ -234,15 +225,17 @@ impl LaneSink {
             (namespace.clone(), spans.inside(published))
         };
         let covered: BTreeMap<String, Spans> = plan.covered.iter().map(known).collect();
-        let reading = Reading {
+        let answered = Answered {
             covered: &covered,
             read_at: self.read_at,
             now: self.now,
             started,
         };
+        // Days that are not asked have no book to seal.
         std::mem::take(&mut self.days)
             .into_iter()
-            .map(|book| book.seal(&plan.lane, asked, &reading))
+            .filter(DayBook::is_asked)
+            .map(|book| book.seal(&plan.lane, asked, &answered))
             .collect()
     }
 }

@@ -10,15 +10,15 @@ use std::time::Instant;
 use crate::fetch::BatchStats;
 use crate::normalize::schema_of;
 use crate::plan::DayMode;
-use crate::run::unit::sealed::SealedDay;
+use crate::sources::source::unit::NewUnit;
 
 use crate::model::{
-    Cause, CauseKind, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps,
-    UnitOutcome, iso_seconds,
+    Cause, Day, Lane, MetricId, ServiceMessage, Spans, TimeWindow, Timestamps, UnitOutcome,
+    iso_seconds,
 };
 use crate::normalize::{DecodedRun, MetricRows, RunIdentity, overlay};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
-use crate::run::unit::old::{OldError, OldRuns, RunKey, key_of};
+use crate::sources::metrics::old::{OldError, OldRuns, RunKey, key_of};
 use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, WriteError};
 
 /// One unit while it is made.
@@ -53,7 +53,7 @@ pub(crate) struct DayBook {
 
 /// What all days of a lane share when they are sealed.
 #[derive(Debug)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct Answered<'a> {
     /// What was asked and answered, by namespace.
     pub(crate) covered: &'a BTreeMap<String, Spans>,
     /// When the oldest answer was read.
@@ -102,6 +102,11 @@ impl DayBook {
     /// Whether a window holds any second of the day.
     pub(crate) fn is_touched_by(&self, span: TimeWindow) -> bool {
         self.day.start() < span.end && span.start < self.day.end()
+    }
+
+    /// Whether the run asks for it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.mode.is_asked()
     }
 
     /// The day of the unit.
@@ -301,8 +306,8 @@ impl DayBook {
         mut self,
         lane: &Lane,
         series_asked: u64,
-        reading: &Reading<'_>,
-    ) -> SealedDay {
+        answered: &Answered<'_>,
+    ) -> NewUnit {
         let old_complete = self.old_complete;
         let mut staged = None;
         if self.is_open() {
@@ -319,17 +324,17 @@ impl DayBook {
         let day = self.day.window();
         let inside = |(namespace, spans): (&String, &Spans)| (namespace.clone(), spans.inside(day));
         let complete = self.complete() && old_complete;
-        let mut report = self.report(lane, series_asked, staged.is_some(), reading.now);
+        let mut report = self.report(lane, series_asked, staged.is_some(), answered.now);
         report.complete &= old_complete;
-        report.seconds = reading.started.elapsed().as_secs_f64();
-        SealedDay {
+        report.seconds = answered.started.elapsed().as_secs_f64();
+        NewUnit {
             day: self.day,
             mode: self.mode,
             staged,
             complete,
-            covered: reading.covered.iter().map(inside).collect(),
+            covered: answered.covered.iter().map(inside).collect(),
             refused: self.refused_time,
-            read_at: reading.read_at,
+            read_at: answered.read_at,
             report,
         }
     }
@@ -342,12 +347,8 @@ impl DayBook {
         };
         UnitReport {
             outcome,
-            complete: self.complete() && self.mode.is_asked(),
-            series_asked: if self.mode.is_asked() {
-                series_asked
-            } else {
-                0
-            },
+            complete: self.complete(),
+            series_asked,
             series_returned: self.series_returned,
             first_ts: self.first_ts.map(ts),
             last_ts: self.last_ts.map(ts),
@@ -364,40 +365,23 @@ impl DayBook {
                     example,
                 })
                 .collect(),
-            ..UnitReport::of(self.day, lane, now)
+            ..UnitReport::of(&METRICS, self.day, lane, now)
         }
     }
 
     /// How a unit that did not fail ends, as far as that is known before publishing.
     fn outcome(&self, has_rows: bool) -> (UnitOutcome, Option<Cause>) {
-        let skipped = |text: &str| {
-            let cause = Cause::new(CauseKind::Other, text);
-            (UnitOutcome::Skipped, Some(cause))
-        };
-        match self.mode {
-            DayMode::Gone => {
-                skipped("CloudWatch no longer has all of this day (455 days), or it has not begun")
-            }
-            DayMode::Held => {
-                let (outcome, cause) =
-                    skipped("in the lake already, whole and settled: not asked again");
-                (
-                    outcome,
-                    cause.map(|c| c.with_hint("--force reads it again")),
-                )
-            }
-            DayMode::Replace | DayMode::Merge | DayMode::Join if has_rows => {
-                (UnitOutcome::Written, None)
-            }
+        if has_rows {
+            (UnitOutcome::Written, None)
+        } else if self.refused_queries > 0 {
             // Nothing there because everything was refused is not "empty".
-            DayMode::Replace | DayMode::Merge | DayMode::Join if self.refused_queries > 0 => {
-                let cause = self.refused.first().map(|r| r.cause.clone());
-                let outcome = cause
-                    .as_ref()
-                    .map_or(UnitOutcome::Failed, Cause::unit_outcome);
-                (outcome, cause)
-            }
-            DayMode::Replace | DayMode::Merge | DayMode::Join => (UnitOutcome::Empty, None),
+            let cause = self.refused.first().map(|r| r.cause.clone());
+            let outcome = cause
+                .as_ref()
+                .map_or(UnitOutcome::Failed, Cause::unit_outcome);
+            (outcome, cause)
+        } else {
+            (UnitOutcome::Empty, None)
         }
     }
 }

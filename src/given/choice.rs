@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use crate::lake::table::{METRICS, unit_tables};
 use crate::report::is_short;
 
 use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 
-/// Lanes, each with the time it is asked for.
+/// Lanes, each with the time it is asked for, by dataset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneChoice {
-    lanes: BTreeMap<Lane, TimeWindow>,
-    /// The same of the tables beside metrics.
-    tables: BTreeMap<(Dataset, Lane), TimeWindow>,
+    lanes: BTreeMap<(Dataset, Lane), TimeWindow>,
     /// Accounts of which not even the regions are known.
     accounts: BTreeMap<AccountId, TimeWindow>,
     /// Monitoring accounts whose links could not be listed: whatever is behind them.
@@ -69,8 +68,8 @@ struct Account {
 
 #[derive(Deserialize)]
 struct Unit {
-    #[serde(default = "metrics")]
-    dataset: String,
+    #[serde(rename = "dataset", default = "metrics")]
+    table: String,
     date: String,
     account_id: String,
     region: String,
@@ -83,7 +82,7 @@ struct Unit {
 }
 
 fn metrics() -> String {
-    Dataset::Metrics.name().to_owned()
+    METRICS.name.to_owned()
 }
 
 impl LaneChoice {
@@ -101,8 +100,7 @@ impl LaneChoice {
             .filter(|l| l.cause.is_some() && !l.skipped);
         let failed: BTreeSet<_> = failed.map(|l| (&l.account, &l.region)).collect();
         let lane_failed = |unit: &Unit| {
-            unit.dataset == Dataset::Metrics.name()
-                && failed.contains(&(&unit.account_id, &unit.region))
+            unit.table == METRICS.name && failed.contains(&(&unit.account_id, &unit.region))
         };
         for unit in &report.units {
             let asked = (unit.series_asked, unit.refused_queries);
@@ -115,15 +113,11 @@ impl LaneChoice {
                     .ok_or_else(|| value(&unit.account_id))?,
                 region: Region::parse(&unit.region).ok_or_else(|| value(&unit.region))?,
             };
-            // Both tables of charges are written together.
-            let name = unit.dataset.split('_').next().unwrap_or_default();
-            let dataset = Dataset::parse(name).ok_or_else(|| value(&unit.dataset))?;
-            let window = if dataset == Dataset::Metrics {
-                choice.lanes.entry(lane).or_insert(day.window())
-            } else {
-                let table = choice.tables.entry((dataset, lane));
-                table.or_insert(day.window())
-            };
+            // Tables of one dataset are written together.
+            let table = unit_tables().find(|t| t.name == unit.table);
+            let dataset = table.ok_or_else(|| value(&unit.table))?.dataset;
+            let chosen = choice.lanes.entry((dataset, lane));
+            let window = chosen.or_insert(day.window());
             *window = window.hull(day.window());
         }
         let days = |text: &str| {
@@ -163,17 +157,13 @@ impl LaneChoice {
             !w.is_empty()
         };
         self.lanes.retain(|_, w| clip(w));
-        self.tables.retain(|_, w| clip(w));
         self.accounts.retain(|_, w| clip(w));
         self.links.retain(|_, w| clip(w));
     }
 
     /// Whether nothing failed.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
-            && self.tables.is_empty()
-            && self.accounts.is_empty()
-            && self.links.is_empty()
+        self.lanes.is_empty() && self.accounts.is_empty() && self.links.is_empty()
     }
 
     /// Everything from the first day of any lane to the last.
@@ -181,21 +171,14 @@ impl LaneChoice {
         let nothing = TimeWindow { start: 0, end: 0 };
         let windows = self.lanes.values().chain(self.accounts.values());
         let windows = windows.chain(self.links.values());
-        let windows = windows.chain(self.tables.values());
         windows.fold(nothing, |hull, w| hull.hull(*w))
     }
 
-    /// For which time a lane is asked, if it is.
-    pub(crate) fn window(&self, lane: &Lane) -> Option<TimeWindow> {
+    /// For which time a dataset is asked in a lane, if it is.
+    pub(crate) fn window(&self, dataset: Dataset, lane: &Lane) -> Option<TimeWindow> {
         let account = || self.accounts.get(&lane.account);
-        self.lanes.get(lane).or_else(account).copied()
-    }
-
-    /// The same of a table beside metrics.
-    pub(crate) fn table_window(&self, dataset: Dataset, lane: &Lane) -> Option<TimeWindow> {
-        let account = || self.accounts.get(&lane.account);
-        let table = self.tables.get(&(dataset, lane.clone()));
-        table.or_else(account).copied()
+        let chosen = self.lanes.get(&(dataset, lane.clone()));
+        chosen.or_else(account).copied()
     }
 
     /// Whether everything behind a monitoring account's links in this region is wanted.
@@ -204,11 +187,8 @@ impl LaneChoice {
     }
 
     pub(crate) fn has_account(&self, account: &AccountId) -> bool {
-        let mut lanes = self
-            .lanes
-            .keys()
-            .chain(self.tables.keys().map(|(_, lane)| lane));
-        self.accounts.contains_key(account) || lanes.any(|l| l.account == *account)
+        let mut lanes = self.lanes.keys();
+        self.accounts.contains_key(account) || lanes.any(|(_, lane)| lane.account == *account)
     }
 }
 
@@ -235,12 +215,15 @@ mod tests {
             TimeWindow::days(Day::parse(from).expect("day"), Day::parse(to).expect("day"))
         };
         assert_eq!(
-            choice.window(&lane("111122223333", "us-east-1")),
+            choice.window(Dataset::Metrics, &lane("111122223333", "us-east-1")),
             Some(days("2026-11-18", "2026-11-21"))
         );
-        assert_eq!(choice.window(&lane("111122223333", "eu-west-1")), None);
         assert_eq!(
-            choice.window(&lane("333344445555", "ap-south-1")),
+            choice.window(Dataset::Metrics, &lane("111122223333", "eu-west-1")),
+            None
+        );
+        assert_eq!(
+            choice.window(Dataset::Metrics, &lane("333344445555", "ap-south-1")),
             Some(days("2026-11-18", "2026-11-21"))
         );
         assert!(LaneChoice::failed_in("{}").is_err());

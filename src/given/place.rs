@@ -10,10 +10,10 @@ use tokio::sync::OnceCell;
 
 use crate::commit::Scratch;
 use crate::config::Destination;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::lake::layout;
 use crate::model::Lane;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
 
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::run::given::choice::LaneChoice;
+use crate::given::choice::LaneChoice;
 use crate::telemetry::Progress;
 
 use crate::aws::{Origin, ServiceTime};
@@ -45,39 +45,24 @@ impl RunContext {
         (at_least, at_least + since.as_secs().cast_signed())
     }
 
-    /// For which time a lane is asked.
-    pub(crate) fn range_of(&self, lane: &Lane) -> Range {
-        let chosen = self.lanes.as_ref().and_then(|lanes| lanes.window(lane));
+    /// For which time a dataset is asked in a lane.
+    pub(crate) fn range_of(&self, dataset: Dataset, lane: &Lane) -> Range {
+        let lanes = self.lanes.as_ref();
+        let chosen = lanes.and_then(|lanes| lanes.window(dataset, lane));
         chosen.map_or(self.range, Range::Window)
     }
 
-    /// The days of a lane that was not read.
-    pub(crate) fn days_of(&self, lane: &Lane) -> Vec<Day> {
-        self.days_in(self.range_of(lane))
-    }
-
-    fn days_in(&self, range: Range) -> Vec<Day> {
-        match range {
+    /// The days of it.
+    pub(crate) fn days_of(&self, dataset: Dataset, lane: &Lane) -> Vec<Day> {
+        match self.range_of(dataset, lane) {
             Range::Window(window) => window.touched_days().collect(),
             // What it would have been is in a manifest that was not read either.
             Range::SinceLast { .. } => vec![Day::containing(self.now)],
         }
     }
 
-    /// For which time a table beside metrics is asked in a lane.
-    pub(crate) fn table_range(&self, dataset: Dataset, lane: &Lane) -> Range {
-        let lanes = self.lanes.as_ref();
-        let chosen = lanes.and_then(|lanes| lanes.table_window(dataset, lane));
-        chosen.map_or(self.range, Range::Window)
-    }
-
-    /// The days of it.
-    pub(crate) fn table_days(&self, dataset: Dataset, lane: &Lane) -> Vec<Day> {
-        self.days_in(self.table_range(dataset, lane))
-    }
-
-    /// Whether a table beside metrics is asked for in a lane.
-    pub(crate) fn wants_table(&self, dataset: Dataset, lane: &Lane) -> bool {
+    /// Whether a dataset is asked for in a lane.
+    pub(crate) fn wants(&self, dataset: Dataset, lane: &Lane) -> bool {
         let spends = || {
             let spend = self.config.spend.as_ref();
             dataset != Dataset::Spend || spend.is_some_and(|s| s.reads(&lane.account))
@@ -85,7 +70,7 @@ impl RunContext {
         let lanes = self.lanes.as_ref();
         self.config.exports(dataset)
             && self.is_asked(lane)
-            && lanes.is_none_or(|l| l.table_window(dataset, lane).is_some())
+            && lanes.is_none_or(|l| l.window(dataset, lane).is_some())
             && spends()
     }
 
@@ -95,20 +80,16 @@ impl RunContext {
         account.linked_accounts || lanes.is_none_or(|l| l.has_account(&account.id))
     }
 
-    pub(crate) fn wants(&self, lane: &Lane) -> bool {
-        self.config.exports(Dataset::Metrics)
-            && self.is_asked(lane)
-            && self.lanes.as_ref().is_none_or(|l| l.window(lane).is_some())
-    }
-
-    /// The same for a lane that is read through another.
+    /// Whether metrics are asked for in a lane that is read through another.
     pub(crate) fn wants_linked(&self, lane: &Lane, through: &Lane) -> bool {
         let lanes = self.lanes.as_ref();
         // Who is read directly was not missed when a link could not be listed.
         let behind = || !self.config.accounts.iter().any(|a| a.id == lane.account);
         self.is_asked(lane)
             && self.config.wants_linked(lane)
-            && lanes.is_none_or(|l| l.window(lane).is_some() || l.has_links_of(through) && behind())
+            && lanes.is_none_or(|l| {
+                l.window(Dataset::Metrics, lane).is_some() || l.has_links_of(through) && behind()
+            })
     }
 
     pub(crate) fn is_asked(&self, lane: &Lane) -> bool {

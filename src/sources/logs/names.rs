@@ -5,32 +5,24 @@ use std::collections::BTreeSet;
 use crate::aws::CallStats;
 use crate::config::ExportConfig;
 use crate::fetch::try_pattern;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
 use crate::lake::table::LOGS;
-use crate::model::UnitOutcome;
+use crate::model::{CauseKind, UnitOutcome};
 use crate::report::UnitReport;
-use crate::run::given::context::RunContext;
-use crate::run::given::error::RunError;
-use crate::run::tables::PlannedTable;
-use crate::run::tables::logs::LogsJob;
-
-use crate::model::{CauseKind, Dataset};
+use crate::sources::logs::LogsJob;
 
 /// Looks for groups that are named in full and exist nowhere, and tries every filter pattern once. Returns what is to be said of tables that
 /// match nothing.
 ///
 /// # Errors
 /// [`RunError::Config`] for a log group that is named in full and exists nowhere, or a filter pattern that `CloudWatch` refuses.
-pub(crate) async fn check_logs(
-    tables: &[PlannedTable],
+pub(super) async fn check_logs(
+    jobs: &[&LogsJob],
+    all_listed: bool,
     context: &RunContext,
 ) -> Result<Vec<String>, RunError> {
     let config = &context.config;
-    let of_logs = || tables.iter().filter(|t| t.dataset == Dataset::Logs);
-    let jobs: Vec<&LogsJob> = of_logs()
-        .filter_map(|t| t.ready.as_ref().ok()?.logs())
-        .collect();
-    // Where a lane could not be listed, a name may be there.
-    let all_listed = of_logs().all(|t| t.ready.is_ok() || t.leave_out);
     let is_narrowed = context.lanes.is_some()
         || config.has_account_flag()
         || !config.only_regions.is_empty()
@@ -47,8 +39,8 @@ pub(crate) async fn check_logs(
         let known: Vec<String> = known.into_iter().cloned().collect();
         return Err(RunError::Config(config.unknown_groups(&missing, &known)));
     }
-    try_patterns(&jobs, config, context.now).await?;
-    let mut none = unmatched(&jobs, config);
+    try_patterns(jobs, config, context.now).await?;
+    let mut none = unmatched(jobs, config);
     let unreadable: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.unreadable).collect();
     none.extend(unreadable.into_iter().map(|name| {
         format!("log group {name} (its class is Infrequent Access, which only Logs Insights reads)")

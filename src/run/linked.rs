@@ -4,14 +4,10 @@
 //! spend that account's quota.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::discover::discover_linked;
+use crate::given::context::RunContext;
 use crate::run::enter::regions::UnplannedLane;
-use crate::run::given::bounds::within_limits;
-use crate::run::given::context::RunContext;
-use crate::run::given::place::Place;
-use crate::run::metrics::planned::PlannedLane;
 
 use futures_util::{StreamExt, stream};
 
@@ -19,7 +15,6 @@ use crate::aws::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, MetricId};
 use crate::report::{FleetReport, LinkReport, SharedSeries};
-use crate::run::metrics::plan::{Listing, ready_lane};
 
 /// What the links of monitoring accounts lead to.
 #[derive(Default)]
@@ -35,28 +30,18 @@ pub(crate) struct LinkedLane {
     pub(crate) lane: Lane,
     /// The monitoring account.
     pub(crate) through: AccountId,
-    client: LaneClient,
+    pub(crate) client: LaneClient,
     pub(crate) metrics: Vec<MetricId>,
-    stats: CallStats,
+    /// What listing took, of the first lane that a link leads to.
+    pub(crate) stats: CallStats,
 }
 
-/// The lanes that a run reads itself, and those whose links it follows.
-pub(crate) fn wanted_and_monitoring(
-    lanes: Vec<UnplannedLane>,
-    context: &RunContext,
-) -> (Vec<UnplannedLane>, Vec<UnplannedLane>) {
+/// The lanes whose links are followed.
+pub(crate) fn monitoring(lanes: &[UnplannedLane], context: &RunContext) -> Vec<UnplannedLane> {
     let exports = context.config.exports(Dataset::Metrics);
     let in_region = |lane: &&UnplannedLane| exports && context.config.reads(&lane.lane().region);
     let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
-    let monitoring = monitoring.cloned().collect();
-    let wanted = lanes.into_iter().filter(|l| context.wants(&l.lane()));
-    let wanted: Vec<UnplannedLane> = wanted.collect();
-    if exports {
-        let lanes = wanted.len();
-        let stage = format!("discovering metrics in {lanes} lanes");
-        context.progress.stage(&stage);
-    }
-    (wanted, monitoring)
+    monitoring.cloned().collect()
 }
 
 /// Lists what is linked to monitoring accounts: each account once, through the first that sees it, and not at all where it is read directly.
@@ -162,19 +147,6 @@ fn remarks(config: &ExportConfig) -> Vec<String> {
     remarks
 }
 
-/// Plans the linked lanes.
-pub(crate) async fn plan_linked(
-    lanes: Vec<LinkedLane>,
-    place: &Place,
-    context: &RunContext,
-) -> Vec<PlannedLane> {
-    stream::iter(lanes)
-        .map(|lane| lane.plan(place, context))
-        .buffered(context.config.run.concurrency as usize)
-        .collect()
-        .await
-}
-
 /// How the lanes of a run are read.
 struct Routes {
     /// Those that were asked directly, and whether they can be read.
@@ -191,34 +163,6 @@ impl Routes {
         }
         let through = self.taken.get(lane)?;
         Some(format!("through account {through}"))
-    }
-}
-
-impl LinkedLane {
-    async fn plan(mut self, place: &Place, context: &RunContext) -> PlannedLane {
-        let mut accounts = context.config.accounts.iter();
-        let config = accounts.find(|a| a.id == self.lane.account);
-        let name: Option<Arc<str>> = config.and_then(|a| a.name.as_deref()).map(Arc::from);
-        let (lane, listing) = (self.lane, Listing::Linked(self.metrics));
-        let stats = &mut self.stats;
-        let ready = ready_lane(
-            &lane,
-            self.client,
-            name.as_deref(),
-            listing,
-            place,
-            context,
-            stats,
-        );
-        let ready = within_limits(context, ready).await;
-        PlannedLane {
-            lane,
-            account_name: name,
-            through: Some(self.through),
-            discovery: self.stats,
-            ready,
-            leave_out: false,
-        }
     }
 }
 

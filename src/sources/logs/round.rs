@@ -1,0 +1,302 @@
+//! One round of a lane's log events: its windows read side by side, sorted on disk, and written to a file a day.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, stream};
+
+use crate::aws::CallStats;
+use crate::fetch::{LogQuery, log_groups, read_events};
+use crate::given::bounds::{blocking, stopped};
+use crate::lake::table::LOGS;
+use crate::lake::{UnitId, layout};
+use crate::model::{Cause, CauseKind, Day, LogEvent, Spans, TimeWindow, UnitOutcome};
+use crate::normalize::decode_logs;
+use crate::plan::{DayMode, Task, tasks};
+use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
+use crate::sources::logs::days::{DayFile, DayWriter};
+use crate::sources::logs::queries::{is_of_one_group, stream_of};
+use crate::sources::logs::{LogsJob, PART};
+use crate::sources::source::Reading;
+use crate::write::{EventSorter, WriteError, read_rows};
+
+/// Windows of a lane that are read side by side: enough for its quota.
+const WINDOWS_AT_ONCE: usize = 4;
+
+/// Events of a unit that is there.
+type OldEvents = Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>;
+
+impl LogsJob {
+    /// Reads a round, sorts it and writes its days to files on their way.
+    pub(super) async fn round(
+        &self,
+        reading: &Reading,
+        round: TimeWindow,
+        days: &[(Day, DayMode)],
+    ) -> Round {
+        let lane = &reading.lane;
+        let folder = reading.lake.staging().join(format!(
+            "logs_{}_{}_{}",
+            lane.account, lane.region, round.start
+        ));
+        let mut made = Round::default();
+        let mut sorter = EventSorter::new(&folder);
+        for (day, mode) in days {
+            match self.old_events(reading, (*day, *mode)).await {
+                Ok(Some(old)) => sorter.add_old(old),
+                Ok(None) => {}
+                Err(cause) => {
+                    made.failed.insert(*day, cause);
+                }
+            }
+        }
+        let sorter = Arc::new(Mutex::new(sorter));
+        for (task, ended) in self.windows(reading, round, &sorter).await {
+            made.take(&task, ended);
+        }
+        for group in std::mem::take(&mut made.without_stream) {
+            if self.has_vanished(reading, &group).await {
+                made.vanished.push((round, group));
+            }
+        }
+        let Some(sorter) = Arc::into_inner(sorter) else {
+            let cause = Cause::new(CauseKind::Other, "a reader of log events did not end");
+            made.fail_all(days, &cause);
+            return made;
+        };
+        let sorter = sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let writer = DayWriter {
+            staging: reading.lake.staging(),
+            lane: lane.clone(),
+            account_name: reading.account_name.clone(),
+            plan_hash: self.scope.plan_hash.clone(),
+            wanted: days
+                .iter()
+                .map(|(day, _)| *day)
+                .filter(|day| !made.failed.contains_key(day))
+                .collect(),
+            incomplete: made
+                .refused
+                .iter()
+                .flat_map(|(window, _)| window.touched_days())
+                .collect(),
+        };
+        let written = blocking(&reading.bounds.encoders, move || {
+            let sorted = sorter.finish().map_err(|source| WriteError::Io {
+                path: folder,
+                source,
+            })?;
+            writer.write(sorted)
+        });
+        match written.await {
+            Ok(files) => made.files = files,
+            Err(error) => made.fail_all(days, &Cause::of_destination(&error)),
+        }
+        made
+    }
+
+    /// The events that are there stay, unless forced: a group that was deleted, or keeps its events for a short time, no longer gives what an
+    /// earlier run has read, and what is no longer asked for stays where it is.
+    async fn old_events(
+        &self,
+        reading: &Reading,
+        (day, mode): (Day, DayMode),
+    ) -> Result<Option<OldEvents>, Cause> {
+        let is_whole = mode != DayMode::Merge;
+        if is_whole && reading.context.force {
+            return Ok(None);
+        }
+        let key = layout::unit(&UnitId::new(&LOGS, day, &reading.lane));
+        let scratch = reading.lake.staging();
+        let Some(path) = reading.lake.store().open(&key, &scratch).await? else {
+            return Ok(None);
+        };
+        let rows = match read_rows(&path) {
+            // What is broken is replaced by a whole day.
+            Err(_) if is_whole => return Ok(None),
+            rows => rows.map_err(|e| Cause::of_destination(&e))?,
+        };
+        let events = rows.flat_map(|batch| {
+            let decoded = batch
+                .map_err(std::io::Error::other)
+                .and_then(|batch| decode_logs(&batch).map_err(std::io::Error::other));
+            match decoded {
+                Ok(events) => events.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            }
+        });
+        Ok(Some(Box::new(events)))
+    }
+
+    /// Reads every window of a round into `sorter`, and says how each ended, in the order of the windows.
+    async fn windows(
+        &self,
+        reading: &Reading,
+        round: TimeWindow,
+        sorter: &Arc<Mutex<EventSorter>>,
+    ) -> Vec<(Task<LogQuery>, Result<(), Cause>)> {
+        let results: Vec<(Task<LogQuery>, Result<(), Cause>, CallStats)> =
+            stream::iter(tasks(&self.groups, round))
+                .map(|task| {
+                    let sorter = Arc::clone(sorter);
+                    async move {
+                        let mut stats = CallStats::default();
+                        let read = self.read_window(reading, &task, &sorter, &mut stats);
+                        let read = tokio::select! {
+                            read = read => read,
+                            cause = stopped(&reading.context, &reading.lake) => Err(cause),
+                        };
+                        (task, read, stats)
+                    }
+                })
+                .buffer_unordered(WINDOWS_AT_ONCE)
+                .collect()
+                .await;
+        let mut ended = Vec::new();
+        for (task, read, stats) in results {
+            reading.note(|taken| taken.calls.add(stats));
+            ended.push((task, read));
+        }
+        // Whichever came first: the same is told of a day, whatever the order they ended in.
+        ended.sort_by(|(a, _), (b, _)| (a.window.start, &a.group).cmp(&(b.window.start, &b.group)));
+        ended
+    }
+
+    /// Whether a group is gone: that a stream is not found is answered in the same words.
+    async fn has_vanished(&self, reading: &Reading, group: &Arc<str>) -> bool {
+        let mut stats = CallStats::default();
+        let listed = log_groups(&self.client, group, &mut stats).await;
+        reading.note(|taken| taken.calls.add(stats));
+        listed.is_ok_and(|groups| groups.iter().all(|g| g.name != **group))
+    }
+
+    async fn read_window(
+        &self,
+        reading: &Reading,
+        task: &Task<LogQuery>,
+        sorter: &Mutex<EventSorter>,
+        stats: &mut CallStats,
+    ) -> Result<(), Cause> {
+        let take = |events: Vec<LogEvent>| async move {
+            let spill = sorter
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(events);
+            let Some(spill) = spill else {
+                return Ok(());
+            };
+            let written = blocking(&reading.bounds.encoders, move || spill.write()).await;
+            written.map_err(|source| {
+                let path = reading.lake.staging();
+                Cause::of_destination(&WriteError::Io { path, source })
+            })
+        };
+        let requests = &reading.bounds.requests;
+        let read = read_events(
+            &self.client,
+            &task.group,
+            &task.query,
+            task.window,
+            requests,
+            stats,
+            take,
+        );
+        read.await.map_err(|cause| Cause {
+            message: format!("{} ({})", cause.message, task.group),
+            ..cause
+        })?;
+        if let Some(stream) = stream_of(&task.query) {
+            reading.note(|taken| {
+                taken.names.insert(stream.to_owned());
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a round has made.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) files: BTreeMap<Day, DayFile>,
+    pub(super) failed: BTreeMap<Day, Cause>,
+    /// Groups that were refused by themselves, each for its window.
+    refused: Vec<(TimeWindow, RefusedQuery)>,
+    /// Groups that do not have a stream that is named: it is in others of the groups, or in none, which is told when no group has it.
+    without_stream: BTreeSet<Arc<str>>,
+    /// Groups that are gone since they were listed, each for its window.
+    vanished: Vec<(TimeWindow, Arc<str>)>,
+}
+
+impl Round {
+    /// What the end of one chain of requests means for the others.
+    fn take(&mut self, task: &Task<LogQuery>, ended: Result<(), Cause>) {
+        let Err(cause) = ended else { return };
+        let is_missing = cause.is("ResourceNotFoundException");
+        if is_missing && stream_of(&task.query).is_some() {
+            self.without_stream.insert(Arc::clone(&task.group));
+        } else if is_missing {
+            self.vanished.push((task.window, Arc::clone(&task.group)));
+        } else if is_of_one_group(&cause) {
+            let refused = RefusedQuery {
+                series: task.group.to_string(),
+                statistic: "events of".to_owned(),
+                cause,
+            };
+            self.refused.push((task.window, refused));
+        } else {
+            for day in task.window.touched_days() {
+                self.failed.entry(day).or_insert_with(|| cause.clone());
+            }
+        }
+    }
+
+    /// The time of a day in which some group was refused.
+    pub(super) fn refused_time(&self, day: Day) -> BTreeMap<String, Spans> {
+        let mut spans = Spans::default();
+        for (window, _) in &self.refused {
+            spans.add(window.intersection(day.window()));
+        }
+        let part = (!spans.is_empty()).then(|| (PART.to_owned(), spans));
+        part.into_iter().collect()
+    }
+
+    /// Adds to the report of a day what some of its groups did not answer.
+    pub(super) fn tell(&self, day: Day, report: &mut UnitReport) {
+        let touches = |w: TimeWindow| !w.intersection(day.window()).is_empty();
+        let vanished: BTreeSet<&str> = self
+            .vanished
+            .iter()
+            .filter(|(w, _)| touches(*w))
+            .map(|(_, group)| &**group)
+            .collect();
+        report
+            .messages
+            .extend(vanished.into_iter().map(|group| MessageReport {
+                code: "ResourceNotFoundException".to_owned(),
+                text: "the log group was deleted after it was listed".to_owned(),
+                queries: 1,
+                example: Some(group.to_owned()),
+            }));
+        for (window, refused) in &self.refused {
+            let is_told = |r: &RefusedQuery| r.series == refused.series;
+            if !touches(*window) || report.refused.iter().any(is_told) {
+                continue;
+            }
+            report.refused_queries += 1;
+            if report.refused.len() < LISTED_REFUSALS {
+                report.refused.push(refused.clone());
+            }
+        }
+        // Nothing there because everything was refused is not "empty".
+        if let (UnitOutcome::Empty, Some(refused)) = (report.outcome, report.refused.first()) {
+            report.outcome = refused.cause.unit_outcome();
+            report.cause = Some(refused.cause.clone());
+        }
+    }
+
+    fn fail_all(&mut self, days: &[(Day, DayMode)], cause: &Cause) {
+        for (day, _) in days {
+            self.failed.entry(*day).or_insert_with(|| cause.clone());
+        }
+    }
+}
