@@ -69,7 +69,7 @@ Examples:
     Discover(DiscoverArgs),
     /// Show what an export would ask and cost; calls only what is free, writes nothing
     Plan(PlanArgs),
-    /// Export metrics, instances, log events and charges to the lake: yesterday and the days looked back, or the days given
+    /// Export metrics, instances, log events, charges and alarms to the lake: yesterday and the days looked back, or the days given
     #[command(after_help = "\
 Examples:
   cwlake export                                     # yesterday and the days looked back
@@ -144,8 +144,8 @@ pub struct ConfigArgs {
     /// Only this region; may be repeated
     #[arg(long, value_name = "REGION")]
     pub region: Vec<String>,
-    /// Only this table: `metrics`, `instances`, `logs` or `spend`; may be repeated
-    #[arg(long, value_name = "TABLE")]
+    /// Only this dataset: `metrics`, `instances`, `logs`, `spend`, `alarms` or `alarm_history`; may be repeated
+    #[arg(long, value_name = "NAME")]
     pub dataset: Vec<String>,
 }
 

@@ -180,6 +180,7 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
 
 # More tables from the same run:
 # [instances]                    # the EC2 inventory with its tags
+# [alarms]                       # alarms, and the changes of their states
 # [spend]                        # estimated charges by day
 # [[logs]]                       # events of CloudWatch Logs
 # groups = [\"/aws/lambda/*\"]

@@ -19,6 +19,10 @@ pub enum Api {
     FilterLogEvents,
     /// `CloudWatch` Logs `GetLogEvents`.
     GetLogEvents,
+    /// CloudWatch `DescribeAlarms`.
+    DescribeAlarms,
+    /// CloudWatch `DescribeAlarmHistory`.
+    DescribeAlarmHistory,
 }
 
 impl Api {
@@ -32,6 +36,8 @@ impl Api {
             Self::DescribeLogGroups => "DescribeLogGroups",
             Self::FilterLogEvents => "FilterLogEvents",
             Self::GetLogEvents => "GetLogEvents",
+            Self::DescribeAlarms => "DescribeAlarms",
+            Self::DescribeAlarmHistory => "DescribeAlarmHistory",
         }
     }
 
@@ -45,6 +51,8 @@ impl Api {
             Self::DescribeLogGroups => "logs:DescribeLogGroups",
             Self::FilterLogEvents => "logs:FilterLogEvents",
             Self::GetLogEvents => "logs:GetLogEvents",
+            Self::DescribeAlarms => "cloudwatch:DescribeAlarms",
+            Self::DescribeAlarmHistory => "cloudwatch:DescribeAlarmHistory",
         }
     }
 }

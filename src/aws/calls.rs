@@ -161,6 +161,8 @@ impl LaneClient {
                     Api::DescribeInstances | Api::DescribeRegions => "limits.ec2_calls_per_second",
                     Api::DescribeLogGroups | Api::FilterLogEvents => "limits.logs_calls_per_second",
                     Api::GetLogEvents => "limits.log_stream_calls_per_second",
+                    Api::DescribeAlarms | Api::DescribeAlarmHistory =>
+                        "limits.alarm_calls_per_second",
                 }
             )),
             CauseKind::Unreachable => cause.with_hint(format!(

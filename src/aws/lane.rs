@@ -36,6 +36,8 @@ struct Inner {
     describe_log_groups: Pacer,
     filter_log_events: Pacer,
     get_log_events: Pacer,
+    describe_alarms: Pacer,
+    describe_alarm_history: Pacer,
 }
 
 impl LaneClient {
@@ -66,6 +68,8 @@ impl LaneClient {
             describe_log_groups: Pacer::new(limits.logs_calls_per_second),
             filter_log_events: Pacer::new(limits.logs_calls_per_second),
             get_log_events: Pacer::new(limits.log_stream_calls_per_second),
+            describe_alarms: Pacer::new(limits.alarm_calls_per_second),
+            describe_alarm_history: Pacer::new(limits.alarm_calls_per_second),
             lane,
         }))
     }
@@ -136,6 +140,8 @@ impl LaneClient {
             Api::DescribeLogGroups => &self.0.describe_log_groups,
             Api::FilterLogEvents => &self.0.filter_log_events,
             Api::GetLogEvents => &self.0.get_log_events,
+            Api::DescribeAlarms => &self.0.describe_alarms,
+            Api::DescribeAlarmHistory => &self.0.describe_alarm_history,
         }
     }
 }

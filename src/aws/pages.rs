@@ -14,6 +14,7 @@ pub struct Pages {
     most: usize,
     token: Option<String>,
     seen: HashSet<String>,
+    has_restarted: bool,
 }
 
 impl Pages {
@@ -29,6 +30,7 @@ impl Pages {
             most,
             token: None,
             seen: HashSet::new(),
+            has_restarted: false,
         }
     }
 
@@ -53,10 +55,16 @@ impl Pages {
         Ok(true)
     }
 
-    /// Begins anew.
-    pub fn restart(&mut self) {
+    /// Begins anew where a page was refused because its token went stale; once. What comes twice is the same thing.
+    pub fn restarts_after(&mut self, cause: &Cause) -> bool {
+        let is_stale = cause.kind == CauseKind::InvalidToken && self.token.is_some();
+        if !is_stale || self.has_restarted {
+            return false;
+        }
+        self.has_restarted = true;
         self.token = None;
         self.seen.clear();
+        true
     }
 }
 
@@ -73,11 +81,14 @@ mod tests {
         assert_eq!(pages.token(), token("a"));
         assert_eq!(pages.follow(token("b")), Ok(true));
         assert!(pages.follow(token("a")).is_err(), "it repeats");
-        pages.restart();
+        let stale = Cause::new(CauseKind::InvalidToken, "stale");
+        assert!(pages.restarts_after(&stale));
+        assert_eq!(pages.token(), None);
         for text in ["a", "b", "c"] {
             assert_eq!(pages.follow(token(text)), Ok(true));
         }
         assert!(pages.follow(token("d")).is_err(), "without an end");
+        assert!(!pages.restarts_after(&stale), "once");
         assert_eq!(pages.follow(token("")), Ok(false));
         assert_eq!(pages.follow(None), Ok(false));
     }

@@ -1,7 +1,7 @@
 //! One cheap call for each permission, to find out whether it is given. None of them is billed.
 
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::MetricDataQuery;
+use aws_sdk_cloudwatch::types::{AlarmType, MetricDataQuery};
 
 use super::api::{Api, CallStats};
 use super::connect::Reader;
@@ -23,6 +23,10 @@ pub enum Probe {
     DescribeRegions,
     /// `logs:DescribeLogGroups`.
     DescribeLogGroups,
+    /// `cloudwatch:DescribeAlarms`, of composite alarms: those need it on `*`.
+    DescribeAlarms,
+    /// `cloudwatch:DescribeAlarmHistory`, of composite alarms.
+    DescribeAlarmHistory,
 }
 
 impl Probe {
@@ -34,6 +38,8 @@ impl Probe {
             Self::DescribeInstances => Api::DescribeInstances,
             Self::DescribeRegions => Api::DescribeRegions,
             Self::DescribeLogGroups => Api::DescribeLogGroups,
+            Self::DescribeAlarms => Api::DescribeAlarms,
+            Self::DescribeAlarmHistory => Api::DescribeAlarmHistory,
         }
     }
 
@@ -111,6 +117,22 @@ impl LaneClient {
             Probe::DescribeLogGroups => {
                 let call = self.call(api, 0.0, false, stats, || {
                     self.logs().describe_log_groups().limit(1).send()
+                });
+                call.await.map(|_| ())
+            }
+            Probe::DescribeAlarms => {
+                let call = self.call(api, 0.0, false, stats, || {
+                    let request = self.cloudwatch().describe_alarms();
+                    let request = request.alarm_types(AlarmType::CompositeAlarm);
+                    request.max_records(1).send()
+                });
+                call.await.map(|_| ())
+            }
+            Probe::DescribeAlarmHistory => {
+                let call = self.call(api, 0.0, false, stats, || {
+                    let request = self.cloudwatch().describe_alarm_history();
+                    let request = request.alarm_types(AlarmType::CompositeAlarm);
+                    request.max_records(1).send()
                 });
                 call.await.map(|_| ())
             }

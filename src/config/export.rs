@@ -33,6 +33,8 @@ pub struct ExportConfig {
     pub selections: Vec<Selection>,
     /// The EC2 inventory is exported.
     pub instances: bool,
+    /// Alarms and the changes of their states are exported.
+    pub alarms: bool,
     /// Log events, in file order.
     pub logs: Vec<LogSelection>,
     /// Estimated charges are exported.
@@ -80,6 +82,7 @@ impl ExportConfig {
             Dataset::Instances => self.instances,
             Dataset::Logs => !self.logs.is_empty(),
             Dataset::Spend => self.spend.is_some(),
+            Dataset::Alarms | Dataset::AlarmHistory => self.alarms,
         }
     }
 

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::problem::{ConfigError, Problem};
 use super::spanned::{OneOrMany, Secret, Spanned};
-use super::tables::{Alert, BudgetTable, Instances, Logs, Spend};
+use super::tables::{Alarms, Alert, BudgetTable, Instances, Logs, Spend};
+use crate::model::Dataset;
 
 /// The configuration of cwlake.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +43,8 @@ pub struct FileConfig {
     pub metrics: Vec<Spanned<Metrics>>,
     /// The EC2 inventory with its tags, once a day.
     pub instances: Option<Spanned<Instances>>,
+    /// Alarms once a day, and every change of their states.
+    pub alarms: Option<Spanned<Alarms>>,
     /// Which events of CloudWatch Logs.
     #[serde(default)]
     pub logs: Vec<Spanned<Logs>>,
@@ -52,6 +55,19 @@ pub struct FileConfig {
     pub budget: Vec<Spanned<BudgetTable>>,
     /// Where alerts go.
     pub alert: Option<Spanned<Alert>>,
+}
+
+impl FileConfig {
+    /// Whether it asks for a dataset.
+    pub(super) fn selects(&self, dataset: Dataset) -> bool {
+        match dataset {
+            Dataset::Metrics => !self.metrics.is_empty(),
+            Dataset::Instances => self.instances.is_some(),
+            Dataset::Logs => !self.logs.is_empty(),
+            Dataset::Spend => self.spend.is_some(),
+            Dataset::Alarms | Dataset::AlarmHistory => self.alarms.is_some(),
+        }
+    }
 }
 
 /// Where the lake is.
@@ -128,6 +144,8 @@ pub struct LimitOverrides {
     pub logs_calls_per_second: Option<Spanned<f64>>,
     /// `GetLogEvents` (10).
     pub log_stream_calls_per_second: Option<Spanned<f64>>,
+    /// `DescribeAlarms` and `DescribeAlarmHistory` (9).
+    pub alarm_calls_per_second: Option<Spanned<f64>>,
     /// Tries of one call, with jittered back-off (10).
     pub attempts: Option<Spanned<i64>>,
     /// Seconds to open a connection (5).

@@ -68,6 +68,12 @@ const LOGS_CALLS_PER_SECOND: f64 = 5.0;
 /// As [`LOGS_CALLS_PER_SECOND`]: 10 in most regions, 25 in the largest.
 const LOG_STREAM_CALLS_PER_SECOND: f64 = 10.0;
 
+/// `DescribeAlarms` calls per second in one account and region; `DescribeAlarmHistory` has at least as many. Adjustable by request.
+///
+/// # Source
+/// `CloudWatch` user guide, `cloudwatch_limits.md`.
+const ALARM_CALLS_PER_SECOND: f64 = 9.0;
+
 /// Tries of one call, the first included.
 const ATTEMPTS: u32 = 10;
 
@@ -88,6 +94,8 @@ pub struct Limits {
     pub logs_calls_per_second: f64,
     /// `GetLogEvents` calls per second and lane.
     pub log_stream_calls_per_second: f64,
+    /// `DescribeAlarms` calls per second and lane, and `DescribeAlarmHistory`.
+    pub alarm_calls_per_second: f64,
     /// Tries of one call, the first included.
     pub attempts: u32,
     /// Time to open a connection.
@@ -110,6 +118,7 @@ impl Default for Limits {
             ec2_calls_per_second: EC2_CALLS_PER_SECOND,
             logs_calls_per_second: LOGS_CALLS_PER_SECOND,
             log_stream_calls_per_second: LOG_STREAM_CALLS_PER_SECOND,
+            alarm_calls_per_second: ALARM_CALLS_PER_SECOND,
             attempts: ATTEMPTS,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),

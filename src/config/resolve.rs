@@ -90,6 +90,7 @@ pub fn load(
                 organization,
                 selections,
                 instances: file.instances.is_some(),
+                alarms: file.alarms.is_some(),
                 logs,
                 spend,
                 budgets,
@@ -265,17 +266,8 @@ fn datasets(
     overrides: &Overrides,
     problems: &mut Vec<Problem>,
 ) -> BTreeSet<Dataset> {
-    let mut configured = BTreeSet::new();
-    for (dataset, is_there) in [
-        (Dataset::Metrics, !file.metrics.is_empty()),
-        (Dataset::Instances, file.instances.is_some()),
-        (Dataset::Logs, !file.logs.is_empty()),
-        (Dataset::Spend, file.spend.is_some()),
-    ] {
-        if is_there {
-            configured.insert(dataset);
-        }
-    }
+    let all = Dataset::ALL.into_iter();
+    let configured: BTreeSet<Dataset> = all.filter(|d| file.selects(*d)).collect();
     let mut wanted = BTreeSet::new();
     for name in &overrides.datasets {
         match Dataset::parse(name) {
@@ -285,7 +277,7 @@ fn datasets(
             known => {
                 let remedy = match known {
                     Some(dataset) => format!("add {} to the file", how_to_select(dataset)),
-                    None => "metrics, instances, logs or spend".to_owned(),
+                    None => Dataset::names(),
                 };
                 let text = format!(
                     "--dataset: '{}' is not in the configuration",
@@ -317,6 +309,7 @@ fn how_to_select(dataset: Dataset) -> &'static str {
         Dataset::Instances => "instances = {}",
         Dataset::Logs => "a [[logs]] table",
         Dataset::Spend => "spend = {}",
+        Dataset::Alarms | Dataset::AlarmHistory => "alarms = {}",
     }
 }
 

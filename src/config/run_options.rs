@@ -228,6 +228,12 @@ pub(super) fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Lim
         0.1,
         &mut limits.log_stream_calls_per_second,
     );
+    speed(
+        &given.alarm_calls_per_second,
+        "alarm_calls_per_second",
+        0.1,
+        &mut limits.alarm_calls_per_second,
+    );
     let mut timeout = |value: &Option<Spanned<f64>>, key: &str, target: &mut Duration| {
         let mut seconds = target.as_secs_f64();
         speed(value, key, 0.001, &mut seconds);

@@ -10,7 +10,7 @@ use super::problem::{Problem, line_of};
 use super::publication::publication_delay;
 use super::rules::{NameRule, ValueRule, name_rule, value_rules};
 use super::spanned::Spanned;
-use crate::model::{Period, Statistic};
+use crate::model::{Dataset, Period, Statistic};
 
 /// One `[[metrics]]` table, validated.
 #[derive(Clone, Debug)]
@@ -196,9 +196,12 @@ pub(super) fn resolve(
     text: &str,
     problems: &mut Vec<Problem>,
 ) -> Vec<Selection> {
-    let others = file.instances.is_some() || !file.logs.is_empty() || file.spend.is_some();
-    if file.metrics.is_empty() && !others {
-        problems.push(Problem::whole("nothing is selected: no metrics, instances, logs or spend").remedy(
+    if !Dataset::ALL
+        .into_iter()
+        .any(|dataset| file.selects(dataset))
+    {
+        let text = format!("nothing is selected: none of {}", Dataset::names());
+        problems.push(Problem::whole(text).remedy(
             "add a [[metrics]] table, for example preset = \"ec2\"; or namespace = \"AWS/EC2\", metrics = [\"CPUUtilization\"], statistics = [\"Average\"], period = 300",
         ));
     }

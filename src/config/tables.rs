@@ -1,4 +1,4 @@
-//! What was read of the tables beside accounts and metrics: `[instances]`, `[[logs]]`, `[spend]`, `[[budget]]`, `[alert]`.
+//! What was read of the tables beside accounts and metrics: `[instances]`, `[alarms]`, `[[logs]]`, `[spend]`, `[[budget]]`, `[alert]`.
 //!
 //! The comments on the fields are what an editor shows: they are the descriptions of `cwlake schema`.
 
@@ -29,6 +29,11 @@ pub struct Logs {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table; {} takes every instance")]
 pub struct Instances {}
+
+/// Alarms and the changes of their states. `{}` turns both on.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table; {} takes every alarm")]
+pub struct Alarms {}
 
 /// Estimated charges. `{}` reads those of every account.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

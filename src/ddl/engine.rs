@@ -42,6 +42,8 @@ impl Engine {
             (Self::Athena | Self::Glue, ColumnKind::Integer) => "int",
             (Self::Athena | Self::Glue, ColumnKind::BigInteger) => "bigint",
             (Self::Athena | Self::Glue, ColumnKind::Double) => "double",
+            (Self::Athena | Self::Glue | Self::Trino, ColumnKind::Boolean) => "boolean",
+            (Self::Spark | Self::Duckdb, ColumnKind::Boolean) => "BOOLEAN",
             (Self::Athena | Self::Glue, ColumnKind::TextMap) => "map<string,string>",
             (Self::Trino, ColumnKind::Text) => "varchar",
             (Self::Trino, ColumnKind::Instant) => "timestamp(3)",
@@ -73,6 +75,29 @@ impl Engine {
         match self {
             Self::Athena | Self::Trino | Self::Glue => format!("arbitrary({column})"),
             Self::Spark | Self::Duckdb => format!("any_value({column})"),
+        }
+    }
+
+    /// Seconds since the epoch of an instant.
+    ///
+    /// # Source
+    /// Trino documentation, "Date and time functions"; Spark SQL reference, `unix_micros`; `DuckDB` documentation, `epoch`.
+    pub(super) fn seconds(self, instant: &str) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => format!("to_unixtime({instant})"),
+            Self::Spark => format!("unix_micros({instant}) / 1000000.0"),
+            Self::Duckdb => format!("epoch({instant})"),
+        }
+    }
+
+    /// Days since the epoch of a value of `dt`.
+    pub(super) fn day_number(self, dt: &str) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => {
+                format!("date_diff('day', DATE '1970-01-01', CAST({dt} AS date))")
+            }
+            Self::Spark => format!("datediff(CAST({dt} AS DATE), DATE '1970-01-01')"),
+            Self::Duckdb => format!("date_diff('day', DATE '1970-01-01', {dt})"),
         }
     }
 

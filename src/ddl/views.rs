@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
-use crate::lake::table::INSTANCES;
-use crate::model::Statistic;
+use crate::lake::table::{ALARMS, INSTANCES, Table};
+use crate::model::{Dataset, Statistic};
 
 /// What a series is told by, beside its dimensions.
 const SERIES: &str =
@@ -14,14 +14,15 @@ const SERIES: &str =
 
 pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<Statement> {
     let mut all = Vec::new();
-    if !config.namespaces.is_empty() {
-        all.extend(of_metrics(config, engine, names));
-    }
-    if config.instances {
-        all.push(instances_latest(engine, names));
-    }
-    if config.spend.is_some() {
-        all.push(spend_accounts(engine, names));
+    for dataset in Dataset::ALL.into_iter().filter(|d| config.configures(*d)) {
+        match dataset {
+            Dataset::Metrics => all.extend(of_metrics(config, engine, names)),
+            Dataset::Instances => all.push(latest(&INSTANCES, "instance_id", engine, names)),
+            Dataset::Spend => all.push(spend_accounts(engine, names)),
+            Dataset::Alarms => all.push(latest(&ALARMS, "alarm_arn", engine, names)),
+            Dataset::AlarmHistory => all.push(alarm_minutes(engine, names)),
+            Dataset::Logs => {}
+        }
     }
     all
 }
@@ -36,16 +37,41 @@ fn view(engine: Engine, names: &Names, name: &str, body: &str) -> Statement {
     }
 }
 
-/// Every instance as it was described last, also those that are gone: what metrics of the past are joined with.
-fn instances_latest(engine: Engine, names: &Names) -> Statement {
-    let columns: Vec<&str> = INSTANCES.columns.iter().map(|c| c.name).collect();
+/// Everything of a daily inventory as it was described last, also what is gone: what metrics of the past are joined with.
+fn latest(table: &Table, id: &str, engine: Engine, names: &Names) -> Statement {
+    let columns: Vec<&str> = table.columns.iter().map(|c| c.name).collect();
     let columns = columns.join(", ");
     let body = format!(
         "SELECT\n  {columns},\n  dt AS last_seen\nFROM (\n  SELECT\n    {columns}, dt,\n    \
-         row_number() OVER (PARTITION BY account_id, region, instance_id ORDER BY dt DESC) AS place\n  FROM {}\n) AS seen\nWHERE place = 1",
-        engine.qualified(names, "instances")
+         row_number() OVER (PARTITION BY account_id, region, {id} ORDER BY dt DESC) AS place\n  FROM {}\n) AS seen\nWHERE place = 1",
+        engine.qualified(names, table.name)
     );
-    view(engine, names, "instances_latest", &body)
+    view(engine, names, &format!("{}_latest", table.name), &body)
+}
+
+/// One row an alarm and day that is over: minutes in `ALARM`. Of a day with changes they are added up from one to the next; of a day without
+/// any the alarm was in one state, which the inventory tells.
+fn alarm_minutes(engine: Engine, names: &Names) -> Statement {
+    let history = engine.qualified(names, "alarm_history");
+    let alarms = engine.qualified(names, "alarms");
+    let who = "dt, account_id, account_name, region, alarm_name, alarm_type";
+    let (second, since) = (engine.seconds("ts"), engine.seconds("state_changed_at"));
+    let (day, today) = (engine.day_number("dt"), engine.days_ago(0));
+    let window = "PARTITION BY dt, account_id, region, alarm_type, alarm_name ORDER BY began";
+    let body = format!(
+        "SELECT\n  {who},\n  sum(CASE WHEN new_state = 'ALARM' THEN ended - began ELSE 0 END\n    \
+         + CASE WHEN place = 1 AND old_state = 'ALARM' THEN began - day_start ELSE 0 END) / 60 AS minutes\nFROM (\n  \
+         SELECT\n    {who}, old_state, new_state, began, day_start,\n    \
+         coalesce(lead(began) OVER ({window}), day_start + 86400) AS ended,\n    \
+         row_number() OVER ({window}) AS place\n  FROM (\n    \
+         SELECT {who}, old_state, new_state, {second} AS began, {day} * 86400 AS day_start\n    FROM {history}\n    WHERE dt < {today}\n  ) AS changes\n\
+         ) AS states\nGROUP BY {who}\nUNION ALL\nSELECT\n  {who},\n  1440 AS minutes\nFROM {alarms} AS a\n\
+         WHERE state = 'ALARM' AND dt < {today} AND {since} < {day} * 86400\n  \
+         AND NOT EXISTS (\n    SELECT 1 FROM {history} AS h\n    \
+         WHERE h.dt = a.dt AND h.account_id = a.account_id AND h.region = a.region\n      \
+         AND h.alarm_type = a.alarm_type AND h.alarm_name = a.alarm_name\n  )"
+    );
+    view(engine, names, "alarm_minutes", &body)
 }
 
 /// One row an account and day: its own total, or what its payer says of it. A payer's own total is everybody's, and is not in it.

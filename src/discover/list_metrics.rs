@@ -45,7 +45,6 @@ pub(super) async fn list(
         })
         .collect();
     let mut pages = Pages::at_most(MAX_PAGES, "ListMetrics");
-    let mut restarted = false;
     loop {
         let page = client
             .call(Api::ListMetrics, 0.0, false, stats, async || {
@@ -65,16 +64,7 @@ pub(super) async fn list(
             .await;
         let page = match page {
             Ok(page) => page,
-            // The token went stale: once from the start; what comes twice is the same metric.
-            Err(cause)
-                if cause.kind == CauseKind::InvalidToken
-                    && pages.token().is_some()
-                    && !restarted =>
-            {
-                restarted = true;
-                pages.restart();
-                continue;
-            }
+            Err(cause) if pages.restarts_after(&cause) => continue,
             Err(cause) => return Err(cause),
         };
         let owners = page.owning_accounts();

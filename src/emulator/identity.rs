@@ -63,6 +63,15 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Whether the policy denies the action for one kind of what it is about: a permission that is not given on `*`.
+    pub(super) fn denies(&self, action: &str, kind: &str) -> bool {
+        let denied = format!("{action}/{kind}");
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|p| p.deny.contains(&denied))
+    }
+}
+
 /// Why a caller was not recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {

@@ -6,6 +6,7 @@
 //! pipeline's mistakes.
 
 mod aggregate;
+mod alarms;
 mod answer;
 mod bill;
 mod cloudwatch;
@@ -30,6 +31,6 @@ pub use faults::{Fault, FaultKind};
 pub use load::LoadError;
 pub use server::Emulator;
 pub use world::{
-    AccountSpec, ChargeSpec, EventSpec, LogGroupSpec, OrganizationSpec, RoleSpec, UnitSpec,
-    UserSpec, World, WorldError,
+    AccountSpec, AlarmSpec, ChangeSpec, ChargeSpec, EventSpec, LogGroupSpec, OrganizationSpec,
+    RoleSpec, UnitSpec, UserSpec, World, WorldError,
 };

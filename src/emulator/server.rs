@@ -24,7 +24,7 @@ use super::identity::{Identity, Scope, Sessions, Unknown, scope_of};
 use super::respond::{http_date, plain, send};
 use super::wire::{Protocol, Value};
 use super::world::{AccountSpec, World, WorldError};
-use super::{ec2, load, logs, organizations, sts};
+use super::{alarms, ec2, load, logs, organizations, sts};
 
 /// Where CBOR requests go; boto3's JSON names the same service in a header.
 const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
@@ -319,7 +319,12 @@ impl Server {
                 "The security token included in the request is invalid.",
             );
         }
-        if !caller.allows(&action, region) {
+        let kinds = match &call.body {
+            CallBody::Structured(_, input) => input.list("AlarmTypes"),
+            CallBody::Query(_) => &[],
+        };
+        let is_denied = |kind: &Value| matches!(kind, Value::Text(k) if caller.denies(&action, k));
+        if !caller.allows(&action, region) || kinds.iter().any(is_denied) {
             let text = format!(
                 "User: {} is not authorized to perform: {action} because no identity-based policy allows the {action} action",
                 caller.arn
@@ -382,6 +387,9 @@ impl Server {
             "ListMetrics" => {
                 let accounts = (account, spec.linked.as_slice());
                 list_metrics(&self.metrics, accounts, region, now, input)
+            }
+            "DescribeAlarms" | "DescribeAlarmHistory" => {
+                alarms::handle(spec, region, now, (operation, input))
             }
             "PutMetricData" => put_metric_data(&self.metrics, account, region, now, input),
             "GetMetricData" => {

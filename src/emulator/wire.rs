@@ -19,6 +19,8 @@ pub(super) enum Value {
     Times(Vec<i64>),
     /// Written as plain doubles.
     Doubles(Vec<f64>),
+    /// Milliseconds since the epoch; written as a timestamp in seconds.
+    Time(i64),
     /// A whole number of 64 bits.
     Integer(i64),
     /// JSON, written as it stands.
@@ -160,6 +162,10 @@ fn write_cbor(e: &mut Encoder<&mut Vec<u8>>, value: &Value) {
         Value::Bool(b) => e.bool(*b).map(|_| ()),
         Value::Number(n) => e.f64(*n).map(|_| ()),
         Value::Integer(n) => e.i64(*n).map(|_| ()),
+        Value::Time(millis) => e
+            .tag(minicbor::data::IanaTag::Timestamp)
+            .and_then(|e| e.f64(*millis as f64 / 1_000.0))
+            .map(|_| ()),
         Value::Json(text) => e.str(text).map(|_| ()),
         Value::Text(text) => e.str(text).map(|_| ()),
         Value::List(list) => e
@@ -215,6 +221,7 @@ fn write_json(out: &mut Vec<u8>, value: &Value) {
         Value::Bool(b) => write!(out, "{b}"),
         Value::Number(n) => double(out, *n),
         Value::Integer(n) => write!(out, "{n}"),
+        Value::Time(millis) => write!(out, "{}", *millis as f64 / 1_000.0),
         Value::Json(text) => out.write_all(text.as_bytes()),
         Value::Text(text) => write!(out, "{}", serde_json::Value::from(text.as_str())),
         Value::List(list) => joined(out, *b"[]", list, write_json),

@@ -123,6 +123,9 @@ pub struct AccountSpec {
     /// It pays for all accounts: its charges are everybody's, and by account as well.
     #[serde(default)]
     pub payer: bool,
+    /// Alarms.
+    #[serde(default, rename = "alarm")]
+    pub alarms: Vec<AlarmSpec>,
     /// Log groups.
     #[serde(default, rename = "log_group")]
     pub log_groups: Vec<LogGroupSpec>,
@@ -150,6 +153,80 @@ impl ChargeSpec {
     pub(super) fn cents(&self) -> u32 {
         (self.daily_usd * 100.0).round() as u32
     }
+}
+
+/// An alarm, in every region of its account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlarmSpec {
+    /// Its name.
+    pub name: String,
+    /// Only in this region.
+    pub region: Option<String>,
+    /// Of a composite alarm: over which others it stands.
+    pub rule: Option<String>,
+    /// Namespace of the metric it watches.
+    #[serde(default = "ec2")]
+    pub namespace: String,
+    /// Name of the metric it watches.
+    #[serde(default = "cpu")]
+    pub metric: String,
+    /// Dimensions of the metric it watches.
+    #[serde(default)]
+    pub dimensions: BTreeMap<String, String>,
+    /// What the metric is compared with.
+    #[serde(default)]
+    pub threshold: f64,
+    /// ARNs that are told of `ALARM`.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// Its state, until it changes.
+    #[serde(default = "fine")]
+    pub state: String,
+    /// Changes that are generated, evenly over the day, to `ALARM` and back.
+    #[serde(default)]
+    pub changes_per_day: u32,
+    /// Changes beside the generated ones.
+    #[serde(default, rename = "change")]
+    pub changes: Vec<ChangeSpec>,
+}
+
+impl AlarmSpec {
+    pub(super) fn kind(&self) -> &'static str {
+        if self.rule.is_some() {
+            "CompositeAlarm"
+        } else {
+            "MetricAlarm"
+        }
+    }
+}
+
+/// A change of an alarm's state.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSpec {
+    /// RFC 3339, to the millisecond.
+    pub ts: jiff::Timestamp,
+    /// The state before.
+    #[serde(default = "fine")]
+    pub from: String,
+    /// The state from then on.
+    pub to: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+fn ec2() -> String {
+    "AWS/EC2".to_owned()
+}
+
+fn cpu() -> String {
+    "CPUUtilization".to_owned()
+}
+
+fn fine() -> String {
+    "OK".to_owned()
 }
 
 /// A log group, in every region of its account.
@@ -229,7 +306,8 @@ pub struct RoleSpec {
     /// Allowed actions; `*` alone allows all.
     #[serde(default = "allow_all")]
     pub allow: Vec<String>,
-    /// Denied actions, as `cloudwatch:GetMetricData` or `cloudwatch:GetMetricData@eu-west-1`.
+    /// Denied actions, as `cloudwatch:GetMetricData` or `cloudwatch:GetMetricData@eu-west-1`; of one kind of alarms as
+    /// `cloudwatch:DescribeAlarms/CompositeAlarm`.
     #[serde(default)]
     pub deny: Vec<String>,
     /// Longest session.

@@ -2,6 +2,7 @@
 //!
 //! In: the batches of a [`LanePlan`](crate::plan::LanePlan). Out: one [`Fetched`] a batch, in plan order.
 
+mod alarms;
 mod budget;
 mod get_metric_data;
 #[cfg(feature = "ec2")]
@@ -13,6 +14,7 @@ mod page;
 mod spool;
 mod spool_file;
 
+pub use alarms::{ALARM_KINDS, alarm_history, alarms};
 pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 #[cfg(feature = "ec2")]

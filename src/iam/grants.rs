@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
 
-use crate::model::AccountId;
+use crate::lake::table::unit_tables;
+use crate::model::{AccountId, Dataset};
 use serde_json::{Map, Value, json};
 
 use super::parts::{
@@ -51,33 +52,52 @@ impl<'a> Grants<'a> {
     }
 
     /// Actions a reader needs, whose regions are found by themselves or not. Their resource is `*`.
-    fn reader_actions(&self, finds_regions: bool) -> Vec<&'static str> {
+    fn reader_actions(&self, finds_regions: bool) -> BTreeSet<&'static str> {
         let config = self.config;
-        let mut actions = Vec::new();
         let selections = || config.selections.iter();
-        let charges = config.spend.is_some();
-        if !config.selections.is_empty() || charges {
-            actions.push("cloudwatch:GetMetricData");
+        let mut actions = BTreeSet::new();
+        for dataset in Dataset::ALL.into_iter().filter(|d| config.configures(*d)) {
+            match dataset {
+                Dataset::Metrics => {
+                    actions.insert("cloudwatch:GetMetricData");
+                    if selections().any(|s| matches!(s.source, Source::List)) {
+                        actions.insert("cloudwatch:ListMetrics");
+                    }
+                    if selections().any(|s| matches!(s.source, Source::Ec2(_))) {
+                        actions.insert("ec2:DescribeInstances");
+                    }
+                }
+                Dataset::Instances => {
+                    actions.insert("ec2:DescribeInstances");
+                }
+                // Events are allowed by group, in a statement of their own.
+                Dataset::Logs => {
+                    actions.insert("logs:DescribeLogGroups");
+                }
+                Dataset::Spend => {
+                    actions.extend(["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"]);
+                }
+                Dataset::Alarms => {
+                    actions.insert("cloudwatch:DescribeAlarms");
+                }
+                Dataset::AlarmHistory => {
+                    actions.insert("cloudwatch:DescribeAlarmHistory");
+                }
+            }
         }
-        let lists = selections().any(|s| matches!(s.source, Source::List));
-        if lists || self.links() || charges {
-            actions.push("cloudwatch:ListMetrics");
-        }
-        if config.instances || selections().any(|s| matches!(s.source, Source::Ec2(_))) {
-            actions.push("ec2:DescribeInstances");
+        if self.links() {
+            actions.insert("cloudwatch:ListMetrics");
         }
         if finds_regions {
-            actions.push("ec2:DescribeRegions");
-        }
-        if !config.logs.is_empty() {
-            actions.push("logs:DescribeLogGroups");
+            actions.insert("ec2:DescribeRegions");
         }
         actions
     }
 
     /// What reading takes.
     fn reader_statements(&self, finds_regions: bool) -> Vec<Statement> {
-        let mut statements = vec![reader_statement(&self.reader_actions(finds_regions))];
+        let actions: Vec<&str> = self.reader_actions(finds_regions).into_iter().collect();
+        let mut statements = vec![reader_statement(&actions)];
         statements.extend(self.logs_statement());
         statements
     }
@@ -247,17 +267,9 @@ impl<'a> Grants<'a> {
         match &self.config.destination {
             Destination::Local(_) => Vec::new(),
             Destination::S3(s3) => {
-                let mut tables = Vec::new();
-                let config = self.config;
-                for (table, is_written) in [
-                    ("instances", config.instances),
-                    ("logs", !config.logs.is_empty()),
-                    ("metrics", !config.selections.is_empty()),
-                    ("spend", config.spend.is_some()),
-                    ("spend_intraday", config.spend.is_some()),
-                ] {
-                    tables.extend(is_written.then_some(table));
-                }
+                let written = unit_tables().filter(|t| self.config.configures(t.dataset));
+                let mut tables: Vec<&str> = written.map(|t| t.name).collect();
+                tables.sort_unstable();
                 writer_statements(s3, self.config.partition, &tables)
             }
         }

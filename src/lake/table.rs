@@ -57,6 +57,8 @@ pub enum ColumnKind {
     BigInteger,
     /// 64 bits, floating.
     Double,
+    /// True or false.
+    Boolean,
     /// Text to text, sorted by key.
     TextMap,
 }
@@ -156,13 +158,15 @@ impl Serialize for Table {
 }
 
 /// Every table, in the order in which they are described to people and engines.
-pub static TABLES: [&Table; 6] = [
+pub static TABLES: [&Table; 8] = [
     &METRICS,
     &SERIES,
     &INSTANCES,
     &LOGS,
     &SPEND,
     &SPEND_INTRADAY,
+    &ALARMS,
+    &ALARM_HISTORY,
 ];
 
 /// The tables whose units are recorded in manifests.
@@ -427,6 +431,115 @@ pub static SPEND: Table = Table {
     ],
     partition: Partition::Month,
     dataset: Dataset::Spend,
+};
+
+const ALARM_NAME: Column = text("alarm_name", "");
+const ALARM_TYPE: Column = text(
+    "alarm_type",
+    "`MetricAlarm`, `CompositeAlarm` or `LogAlarm`",
+);
+
+/// Alarms.
+pub static ALARMS: Table = Table {
+    name: "alarms",
+    row: "an alarm that a day's runs have seen",
+    columns: &[
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        ALARM_NAME,
+        ALARM_TYPE,
+        text("alarm_arn", ""),
+        maybe("description", ""),
+        maybe(
+            "state",
+            "`OK`, `ALARM` or `INSUFFICIENT_DATA` when it was described last",
+        ),
+        maybe("state_reason", ""),
+        column(
+            "state_changed_at",
+            ColumnKind::Instant,
+            true,
+            "since when it is in that state",
+        ),
+        column(
+            "configured_at",
+            ColumnKind::Instant,
+            true,
+            "when it was configured last",
+        ),
+        maybe(
+            "namespace",
+            "of the one metric it watches; null where it watches something else, as the next ones",
+        ),
+        maybe("metric_name", ""),
+        DIMENSIONS,
+        maybe("dimensions_key", "as in `metrics`"),
+        column(
+            "series_id",
+            ColumnKind::BigInteger,
+            true,
+            "as in `metrics`: joins an alarm to its points",
+        ),
+        maybe(
+            "metric_account_id",
+            "the account of the metric, where it is not the alarm's own",
+        ),
+        maybe("stat", "as in `metrics`"),
+        column("period", ColumnKind::Integer, true, "seconds"),
+        maybe("unit", ""),
+        maybe(
+            "expression",
+            "what it watches instead of one metric: metric math, the rule of a composite alarm, a query",
+        ),
+        maybe("comparison", "`GreaterThanThreshold` …"),
+        column("threshold", ColumnKind::Double, true, ""),
+        column("evaluation_periods", ColumnKind::Integer, true, ""),
+        column("datapoints_to_alarm", ColumnKind::Integer, true, ""),
+        maybe("treat_missing_data", ""),
+        column(
+            "actions_enabled",
+            ColumnKind::Boolean,
+            true,
+            "whether a change of state does anything",
+        ),
+        maybe("alarm_actions", "ARNs, joined by commas"),
+        maybe("ok_actions", "the same"),
+        maybe("insufficient_data_actions", "the same"),
+    ],
+    sort: &["alarm_name", "alarm_arn"],
+    partition: Partition::Day,
+    dataset: Dataset::Alarms,
+};
+
+/// Changes of alarms' states.
+pub static ALARM_HISTORY: Table = Table {
+    name: "alarm_history",
+    row: "a change of an alarm's state",
+    columns: &[
+        column(
+            "ts",
+            ColumnKind::Instant,
+            false,
+            "when it changed, to a millisecond more or less",
+        ),
+        ACCOUNT_ID,
+        ACCOUNT_NAME,
+        REGION,
+        ALARM_NAME,
+        ALARM_TYPE,
+        maybe(
+            "old_state",
+            "the state before; null where CloudWatch tells it in no form that is known",
+        ),
+        maybe("new_state", "the state from then on"),
+        maybe("reason", ""),
+        maybe("summary", "CloudWatch's own"),
+        maybe("data", "everything CloudWatch tells of it, JSON"),
+    ],
+    sort: &["alarm_name", "alarm_type", "ts"],
+    partition: Partition::Day,
+    dataset: Dataset::AlarmHistory,
 };
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a run can be asked for, one by one or all together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Dataset {
     /// Points of `CloudWatch` metrics.
     Metrics,
@@ -14,11 +14,22 @@ pub enum Dataset {
     Logs,
     /// Estimated charges, by day and as they were published.
     Spend,
+    /// Alarms, once a day.
+    Alarms,
+    /// Changes of alarms' states.
+    AlarmHistory,
 }
 
 impl Dataset {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Metrics, Self::Instances, Self::Logs, Self::Spend];
+    pub const ALL: [Self; 6] = [
+        Self::Metrics,
+        Self::Instances,
+        Self::Logs,
+        Self::Spend,
+        Self::Alarms,
+        Self::AlarmHistory,
+    ];
 
     /// Its name: in configurations, reports and folders.
     pub fn name(self) -> &'static str {
@@ -27,7 +38,16 @@ impl Dataset {
             Self::Instances => "instances",
             Self::Logs => "logs",
             Self::Spend => "spend",
+            Self::Alarms => "alarms",
+            Self::AlarmHistory => "alarm_history",
         }
+    }
+
+    /// All names, for people.
+    pub fn names() -> String {
+        let names = Self::ALL.map(Self::name);
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        format!("{} or {last}", others.join(", "))
     }
 
     /// Reads a name.

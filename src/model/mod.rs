@@ -3,6 +3,7 @@
 //! A leaf: no I/O, no clock, and no AWS, Arrow or clap type. Every other module may use it; it uses none of them.
 
 mod account;
+mod alarm;
 mod dataset;
 mod instance;
 mod log;
@@ -15,6 +16,7 @@ mod statistic;
 mod time;
 
 pub use account::{AccountId, Lane, Partition, Region};
+pub use alarm::{Alarm, AlarmChange, AlarmMetric};
 pub use dataset::Dataset;
 pub use instance::Instance;
 pub use log::LogEvent;

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no async, no clock. In: runs of points, each with its identity. Out: [`arrow_array::RecordBatch`].
 
+mod alarms;
 mod check;
 mod decode;
 mod instances;
@@ -13,6 +14,7 @@ mod schema;
 mod series;
 mod spend;
 
+pub use alarms::{alarm_history_batch, alarms_batch, decode_alarm_history, decode_alarms};
 /// What rows are made of, for those who only hand them on.
 pub use arrow_array::RecordBatch;
 /// Why rows could not be made.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow_array::cast::AsArray;
@@ -28,6 +28,8 @@ pub enum Cell<'a> {
     Number(i64),
     /// Of a column of doubles.
     Double(f64),
+    /// Of a column of truths.
+    Truth(bool),
     /// Of a column of maps.
     Map(&'a [Dimension]),
 }
@@ -46,6 +48,11 @@ impl<'a> Cell<'a> {
     /// A double, or none.
     pub fn double(value: Option<f64>) -> Self {
         value.map_or(Self::Null, Self::Double)
+    }
+
+    /// True, false, or none.
+    pub fn truth(value: Option<bool>) -> Self {
+        value.map_or(Self::Null, Self::Truth)
     }
 }
 
@@ -116,6 +123,7 @@ fn array<'a>(
         ColumnKind::Integer => fill!(Int32Builder::with_capacity(rows), Number, |v| small(v)),
         ColumnKind::BigInteger => fill!(Int64Builder::with_capacity(rows), Number, |v| v),
         ColumnKind::Double => fill!(Float64Builder::with_capacity(rows), Double, |v| v),
+        ColumnKind::Boolean => fill!(BooleanBuilder::with_capacity(rows), Truth, |v| v),
         ColumnKind::TextMap => {
             let maps: Result<Vec<&[Dimension]>, ArrowError> = cells
                 .map(|cell| match cell {
@@ -184,6 +192,12 @@ impl<'a> Rows<'a> {
     /// A double.
     pub fn double(&self, name: &str, row: usize) -> Option<f64> {
         let column = self.valid(name, row)?.as_primitive_opt::<Float64Type>()?;
+        Some(column.value(row))
+    }
+
+    /// True or false.
+    pub fn truth(&self, name: &str, row: usize) -> Option<bool> {
+        let column = self.valid(name, row)?.as_boolean_opt()?;
         Some(column.value(row))
     }
 

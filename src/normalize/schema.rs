@@ -20,6 +20,7 @@ fn field(column: &Column) -> Field {
         ColumnKind::Integer => DataType::Int32,
         ColumnKind::BigInteger => DataType::Int64,
         ColumnKind::Double => DataType::Float64,
+        ColumnKind::Boolean => DataType::Boolean,
         ColumnKind::TextMap => DataType::Map(Arc::new(map_entry()), true),
     };
     Field::new(column.name, kind, column.nullable)

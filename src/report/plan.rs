@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::run::{LaneReport, RunReport};
 use super::words::{grouped, printable, size};
 use crate::model::Dataset;
-use crate::plan::{BYTES_PER_POINT, NamespaceCost};
+use crate::plan::{BYTES_PER_POINT, LaneCost, NamespaceCost};
 
 /// A plan as text: what it costs in all, by account, region and namespace, and what could not be planned. `most` lines of the table are
 /// shown, the dearest first; all in their order when it is `None`.
@@ -90,16 +90,45 @@ pub fn plan_text(report: &RunReport, most: Option<usize>) -> String {
     out
 }
 
-/// What is read beside metrics: the largest logs first.
+/// What is read of other datasets: of logs the largest first.
 fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
-    let of = |dataset: Dataset| {
-        let tables = report.tables.iter();
-        tables.filter(move |t| t.dataset == dataset && t.cause.is_none())
-    };
-    let mut logs: Vec<&LaneReport> = of(Dataset::Logs)
-        .filter(|t| t.forecast.found("log_groups") > 0)
-        .collect();
-    logs.sort_by_key(|t| std::cmp::Reverse(t.forecast.found("estimated_bytes")));
+    for dataset in Dataset::ALL {
+        let own = report.tables.iter();
+        let own = own.filter(|t| t.dataset == dataset && t.cause.is_none());
+        let own: Vec<&LaneReport> = own.collect();
+        if !report.tables.iter().any(|t| t.dataset == dataset) {
+            continue;
+        }
+        match dataset {
+            Dataset::Logs => log_lines(out, own, most),
+            Dataset::Instances | Dataset::Alarms => {
+                let name = dataset.name();
+                let found = own.iter().map(|t| t.forecast.found(name)).sum();
+                let _ = writeln!(out, "{} {name} in {} lanes", grouped(found), own.len());
+            }
+            Dataset::Spend => {
+                let sum = |get: fn(&LaneCost) -> u64| {
+                    own.iter().map(|t| get(&t.forecast.planned)).sum::<u64>()
+                };
+                let _ = writeln!(
+                    out,
+                    "charges: {} series of {} accounts, {} metrics billed in {} calls (in the total above)",
+                    grouped(sum(|c| c.series)),
+                    own.len(),
+                    grouped(sum(|c| c.billed_metrics)),
+                    grouped(sum(|c| c.calls))
+                );
+            }
+            // Their lines are above; of changes nothing is known before they are asked for.
+            Dataset::Metrics | Dataset::AlarmHistory => {}
+        }
+    }
+}
+
+fn log_lines(out: &mut String, mut logs: Vec<&LaneReport>, most: Option<usize>) {
+    let bytes = |t: &LaneReport| t.forecast.found("estimated_bytes");
+    logs.retain(|t| t.forecast.found("log_groups") > 0);
+    logs.sort_by_key(|t| std::cmp::Reverse(bytes(t)));
     let shown = most.unwrap_or(logs.len()).min(logs.len());
     for table in &logs[..shown] {
         let _ = writeln!(
@@ -110,47 +139,16 @@ fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
             "logs",
             grouped(table.forecast.found("log_groups")),
             grouped(table.forecast.planned.calls),
-            size(table.forecast.found("estimated_bytes"))
+            size(bytes(table))
         );
     }
     if logs.len() > shown {
         let rest = &logs[shown..];
-        let bytes = rest
-            .iter()
-            .map(|t| t.forecast.found("estimated_bytes"))
-            .sum();
         let _ = writeln!(
             out,
             "… and {} lanes more with logs, about {}",
             rest.len(),
-            size(bytes)
-        );
-    }
-    if report
-        .tables
-        .iter()
-        .any(|t| t.dataset == Dataset::Instances)
-    {
-        let _ = writeln!(
-            out,
-            "{} instances in {} lanes",
-            grouped(
-                of(Dataset::Instances)
-                    .map(|t| t.forecast.found("instances"))
-                    .sum()
-            ),
-            of(Dataset::Instances).count()
-        );
-    }
-    if report.tables.iter().any(|t| t.dataset == Dataset::Spend) {
-        let sum = |get: fn(&LaneReport) -> u64| of(Dataset::Spend).map(get).sum::<u64>();
-        let _ = writeln!(
-            out,
-            "charges: {} series of {} accounts, {} metrics billed in {} calls (in the total above)",
-            grouped(sum(|t| t.forecast.planned.series)),
-            of(Dataset::Spend).count(),
-            grouped(sum(|t| t.forecast.planned.billed_metrics)),
-            grouped(sum(|t| t.forecast.planned.calls))
+            size(rest.iter().map(|t| bytes(t)).sum())
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The source of every dataset.
 
 use crate::model::Dataset;
+use crate::sources::alarms::{AlarmHistory, Alarms};
 use crate::sources::instances::Instances;
 use crate::sources::logs::Logs;
 use crate::sources::metrics::Metrics;
@@ -14,5 +15,7 @@ pub(crate) fn source(dataset: Dataset) -> &'static dyn Source {
         Dataset::Instances => &Instances,
         Dataset::Logs => &Logs,
         Dataset::Spend => &Spend,
+        Dataset::Alarms => &Alarms,
+        Dataset::AlarmHistory => &AlarmHistory,
     }
 }

@@ -97,6 +97,7 @@ fn aws_types_stay_in_adapters() {
             "aws/",
             "discover/list_metrics.rs",
             "discover/ec2.rs",
+            "fetch/alarms.rs",
             "fetch/instances.rs",
             "fetch/logs.rs",
             "fetch/get_metric_data.rs",

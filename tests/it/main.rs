@@ -1,5 +1,6 @@
 //! Integration tests, one binary: the whole pipeline against the embedded emulator, and the program as a user calls it.
 
+mod alarms;
 mod answers;
 mod architecture;
 mod cli;

@@ -59,7 +59,7 @@ async fn lab(extra: &str, faults: &str, tables: &str) -> Lab {
         .with_config(&config(tables))
 }
 
-fn files(lab: &Lab, table: &str) -> BTreeMap<String, String> {
+pub(crate) fn files(lab: &Lab, table: &str) -> BTreeMap<String, String> {
     let root = lab.lake().join(table);
     let mut files = BTreeMap::new();
     let mut folders = vec![root];
@@ -81,7 +81,7 @@ fn files(lab: &Lab, table: &str) -> BTreeMap<String, String> {
     files
 }
 
-fn rows(lab: &Lab, table: &str) -> Vec<RecordBatch> {
+pub(crate) fn rows(lab: &Lab, table: &str) -> Vec<RecordBatch> {
     let files = files(lab, table);
     files
         .keys()
@@ -89,7 +89,7 @@ fn rows(lab: &Lab, table: &str) -> Vec<RecordBatch> {
         .collect()
 }
 
-fn texts(batches: &[RecordBatch], column: &str) -> Vec<Option<String>> {
+pub(crate) fn texts(batches: &[RecordBatch], column: &str) -> Vec<Option<String>> {
     let of = |b: &RecordBatch| -> Vec<Option<String>> {
         let column = b
             .column_by_name(column)
@@ -106,7 +106,7 @@ fn ids(lab: &Lab) -> BTreeSet<String> {
     ids.collect()
 }
 
-fn outcomes(report: &RunReport, dataset: &str) -> Vec<UnitOutcome> {
+pub(crate) fn outcomes(report: &RunReport, dataset: &str) -> Vec<UnitOutcome> {
     let units = report.units.iter().filter(|u| u.table.name == dataset);
     units.map(|u| u.outcome).collect()
 }

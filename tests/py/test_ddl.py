@@ -36,6 +36,7 @@ period = 60
 """
 BUCKET = CONFIG.replace('url = "lake"', 'url = "s3://acme-lake/cloud_watch"\nregion = "eu-west-1"')
 VIEWS = {"metrics_wide", "metrics_daily", "metrics_latest", "metrics_coverage"}
+OTHER_VIEWS = {"instances_latest", "spend_accounts", "alarms_latest", "alarm_minutes"}
 
 
 def world(now):
@@ -146,15 +147,15 @@ def test_spark_runs_the_statements(lake, tmp_path):
 
 @pytest.mark.parametrize("engine", ["athena", "trino", "spark", "duckdb"])
 def test_an_independent_parser_reads_the_statements(tmp_path, engine):
-    config = CONFIG if engine == "duckdb" else BUCKET
+    config = "instances = {}\nspend = {}\nalarms = {}\n" + (CONFIG if engine == "duckdb" else BUCKET)
     statements = json.loads(ddl(tmp_path, config, "--engine", engine, "--json", "--database", "cloudwatch"))
-    assert {s["name"] for s in statements} >= {"metrics", "series"} | VIEWS
+    assert {s["name"] for s in statements} >= {"metrics", "series", "alarms", "alarm_history"} | VIEWS | OTHER_VIEWS
     for statement in statements:
         if statement["sql"].startswith("MSCK"):
             continue
         tree = sqlglot.parse_one(statement["sql"], read=engine)
         assert isinstance(tree, exp.Create), (statement["name"], type(tree))
-        if statement["name"] in VIEWS:
+        if statement["name"] in VIEWS | OTHER_VIEWS:
             assert tree.find(exp.Select), statement["name"]
     if engine == "athena":
         table = sqlglot.parse_one(next(s["sql"] for s in statements if s["name"] == "metrics"), read="athena")

@@ -5,7 +5,7 @@ use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
 use crate::fetch::{log_groups, try_pattern};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
 use crate::inspect::doctor::report::{Check, CheckState};
-use crate::model::{Cause, CauseKind, Partition, Region, iso_seconds};
+use crate::model::{Cause, CauseKind, Dataset, Partition, Region, iso_seconds};
 
 use crate::report::printable;
 use crate::run::enter::regions::regions_of;
@@ -143,26 +143,40 @@ async fn regions_to_try(
 /// The permissions that are in use, each with its call. Never none: what only reads charges lists metrics as well.
 fn probes(config: &ExportConfig, reader: &Reader) -> Vec<Probe> {
     let by_instances = |s: &crate::config::Selection| matches!(s.source, Source::Ec2(_));
-    let has_metrics = !config.selections.is_empty();
+    let selections = || config.selections.iter();
     let mut probes = Vec::new();
-    if !config.selections.iter().all(by_instances) {
+    if !selections().all(by_instances) {
         probes.push(Probe::ListMetrics);
     }
-    if reader.config().linked_accounts && has_metrics {
+    if reader.config().linked_accounts && !config.selections.is_empty() {
         probes.push(Probe::LinkedMetrics);
     }
-    if config.instances || config.selections.iter().any(by_instances) {
-        probes.push(Probe::DescribeInstances);
-    }
-    if !config.logs.is_empty() {
-        probes.push(Probe::DescribeLogGroups);
-    }
-    if has_metrics {
-        probes.push(Probe::GetMetricData);
+    for dataset in Dataset::ALL.into_iter().filter(|d| config.configures(*d)) {
+        match dataset {
+            Dataset::Metrics if config.selections.is_empty() => {}
+            Dataset::Metrics => {
+                if selections().any(by_instances) {
+                    probes.push(Probe::DescribeInstances);
+                }
+                probes.push(Probe::GetMetricData);
+            }
+            Dataset::Instances => probes.push(Probe::DescribeInstances),
+            Dataset::Logs => probes.push(Probe::DescribeLogGroups),
+            // In the region where they are published, with checks of their own.
+            Dataset::Spend => {}
+            Dataset::Alarms => probes.push(Probe::DescribeAlarms),
+            Dataset::AlarmHistory => probes.push(Probe::DescribeAlarmHistory),
+        }
     }
     if probes.is_empty() {
         probes.push(Probe::ListMetrics);
     }
+    let mut seen = Vec::new();
+    probes.retain(|probe| {
+        let is_new = !seen.contains(probe);
+        seen.push(*probe);
+        is_new
+    });
     probes
 }
 

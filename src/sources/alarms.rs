@@ -1,0 +1,332 @@
+//! Alarms: as they are on the day of the run, and every change of their states by the day it happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use crate::aws::{CallStats, LaneClient};
+use crate::commit::LaneRecords;
+use crate::config::ExportConfig;
+use crate::fetch::{ALARM_KINDS, alarm_history, alarms};
+use crate::given::bounds::stopped;
+use crate::given::context::RunContext;
+use crate::lake::table::{ALARM_HISTORY, ALARMS};
+use crate::lake::{UnitId, layout};
+use crate::model::{
+    Alarm, AlarmChange, Cause, CauseKind, DAY_SECONDS, Dataset, Day, Spans, TimeWindow,
+    UnitOutcome, iso_seconds,
+};
+use crate::normalize::{
+    Owner, alarm_history_batch, alarms_batch, decode_alarm_history, decode_alarms,
+};
+use crate::plan::{DayMode, Scope};
+use crate::report::{Forecast, RefusedQuery};
+use crate::sources::source::scope::{LaneScope, Subject, lane_scope};
+use crate::sources::source::stage::{each_batch, stage};
+use crate::sources::source::unit::{NewUnit, read_unit};
+use crate::sources::source::{Job, Looking, Reading, Source};
+
+/// What to do about a file that cannot be read.
+const BROKEN: &str = "--force replaces the day with what is there now";
+
+/// Kinds of alarms that the caller may not see, each with the reason. Whoever may see none of any kind is told of the lane.
+type Unseen = Vec<(&'static str, Cause)>;
+
+/// Takes what one kind of alarms answered. Composite alarms need a permission of their own: without it the others are read all the same.
+fn take<T>(
+    kind: &'static str,
+    answer: Result<Vec<T>, Cause>,
+    found: &mut Vec<T>,
+    unseen: &mut Unseen,
+) -> Result<(), Cause> {
+    match answer {
+        Ok(of_kind) => found.extend(of_kind),
+        Err(cause) if kind != ALARM_KINDS[0] && cause.kind == CauseKind::AccessDenied => {
+            unseen.push((kind, cause));
+        }
+        Err(cause) => return Err(cause),
+    }
+    Ok(())
+}
+
+/// What of it is told in a unit's report.
+fn refused(unseen: &Unseen, what: &str) -> Vec<RefusedQuery> {
+    let told = |(kind, cause): &(&'static str, Cause)| RefusedQuery {
+        series: (*kind).to_owned(),
+        statistic: what.to_owned(),
+        cause: cause.clone(),
+    };
+    unseen.iter().map(told).collect()
+}
+
+/// Alarms, as they are described on the day of the run.
+pub(crate) struct Alarms;
+
+#[async_trait]
+impl Source for Alarms {
+    fn dataset(&self) -> Dataset {
+        Dataset::Alarms
+    }
+
+    fn is_snapshot(&self) -> bool {
+        true
+    }
+
+    async fn plan(&self, looking: &Looking, stats: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
+        let (lane, today) = (looking.client.lane(), Day::containing(looking.context.now));
+        let mut records = LaneRecords::new(&ALARMS, lane.clone());
+        let store = &*looking.place.store;
+        records.read(store, std::iter::once(today)).await?;
+        let (mut found, mut unseen) = (Vec::new(), Unseen::new());
+        for kind in ALARM_KINDS {
+            let answer = alarms(&looking.client, kind, stats).await;
+            take(kind, answer, &mut found, &mut unseen)?;
+        }
+        Ok(Box::new(AlarmsJob {
+            found,
+            unseen,
+            scope: LaneScope {
+                table: &ALARMS,
+                delays: BTreeMap::new(),
+                windows: Scope::new(),
+                days: vec![(today, DayMode::Merge)],
+                records,
+                plan_hash: "alarms".to_owned(),
+            },
+        }))
+    }
+}
+
+/// The alarms of a lane, found and not yet written.
+#[derive(Debug)]
+struct AlarmsJob {
+    found: Vec<Alarm>,
+    unseen: Unseen,
+    scope: LaneScope,
+}
+
+#[async_trait]
+impl Job for AlarmsJob {
+    fn forecast(&self, _: &RunContext) -> Forecast {
+        Forecast {
+            found: BTreeMap::from([("alarms", self.found.len() as u64)]),
+            // All alarms are asked for: there being none is an answer.
+            matched: true,
+            ..Forecast::default()
+        }
+    }
+
+    fn scopes(&self) -> Vec<&LaneScope> {
+        vec![&self.scope]
+    }
+
+    async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
+        let now = reading.context.now;
+        let unit = (Day::containing(now), &reading.lane);
+        // What an earlier run of the day has seen was there on the day.
+        let mut all = BTreeMap::new();
+        if !reading.context.force {
+            let key = layout::unit(&UnitId::new(&ALARMS, unit.0, unit.1));
+            let store = &**reading.lake.store();
+            each_batch(store, &key, BROKEN, |batch| decode_alarms(batch, &mut all)).await?;
+        }
+        all.extend(self.found.into_iter().map(|a| (a.arn.clone(), a)));
+        let (of_lane, name) = (reading.lane.clone(), reading.account_name.clone());
+        let staged = stage(&reading, &self.scope, unit, move || {
+            let owner = Owner {
+                lane: &of_lane,
+                account_name: name.as_deref(),
+            };
+            alarms_batch(owner, &all.into_values().collect::<Vec<_>>())
+        })
+        .await?;
+        let mut report = read_unit(&ALARMS, unit, staged.as_ref(), now);
+        report.refused = refused(&self.unseen, "DescribeAlarms");
+        report.refused_queries = report.refused.len() as u64;
+        report.complete = report.refused.is_empty();
+        let made = NewUnit {
+            day: unit.0,
+            mode: DayMode::Merge,
+            complete: report.complete,
+            covered: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            read_at: now,
+            report,
+            staged,
+        };
+        reading.give(vec![made]).await;
+        Ok(())
+    }
+}
+
+/// The one part of a unit of changes.
+const PART: &str = "alarm_history";
+
+/// How long after it a change can be expected in the history.
+const DELAY_SECONDS: i64 = 300;
+
+/// For so long CloudWatch keeps the history for certain.
+///
+/// # Source
+/// botocore said two weeks for years, the console's help says 30 days.
+const KEPT_SECONDS: i64 = 14 * DAY_SECONDS;
+
+/// Changes of alarms' states.
+pub(crate) struct AlarmHistory;
+
+#[async_trait]
+impl Source for AlarmHistory {
+    fn dataset(&self) -> Dataset {
+        Dataset::AlarmHistory
+    }
+
+    fn parts(&self, _: &ExportConfig) -> BTreeMap<String, i64> {
+        BTreeMap::from([(PART.to_owned(), DELAY_SECONDS)])
+    }
+
+    async fn plan(&self, looking: &Looking, _: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
+        let (client, context) = (&looking.client, &looking.context);
+        let delays = self.parts(&context.config);
+        let subject = Subject {
+            table: &ALARM_HISTORY,
+            plan_hash: PART.to_owned(),
+            delays: &delays,
+            asked: BTreeMap::from([(PART, BTreeSet::from([60]))]),
+        };
+        let store = &*looking.place.store;
+        let scope = lane_scope(context, store, client.lane(), &subject, false).await?;
+        Ok(Box::new(HistoryJob {
+            client: client.clone(),
+            scope,
+        }))
+    }
+}
+
+/// Changes of a lane's alarms, planned.
+#[derive(Debug)]
+struct HistoryJob {
+    client: LaneClient,
+    scope: LaneScope,
+}
+
+#[async_trait]
+impl Job for HistoryJob {
+    fn forecast(&self, _: &RunContext) -> Forecast {
+        Forecast {
+            matched: true,
+            ..Forecast::default()
+        }
+    }
+
+    fn scopes(&self) -> Vec<&LaneScope> {
+        vec![&self.scope]
+    }
+
+    /// Day by day: what is finished stays.
+    async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
+        for (day, mode) in &self.scope.days {
+            if mode.is_asked() {
+                let made = self.day(&reading, *day, *mode).await?;
+                reading.give(vec![made]).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HistoryJob {
+    async fn day(&self, reading: &Reading, day: Day, mode: DayMode) -> Result<NewUnit, Cause> {
+        let now = reading.context.now;
+        let asked = TimeWindow {
+            end: self.scope.hull().end.min(now),
+            ..self.scope.hull()
+        };
+        let window = day.window().intersection(asked);
+        let (mut changes, unseen) = self.changes(reading, window).await?;
+        // What is there stays: CloudWatch forgets after some weeks.
+        let unit = (day, &reading.lane);
+        if !reading.context.force {
+            let key = layout::unit(&UnitId::new(&ALARM_HISTORY, unit.0, unit.1));
+            let store = &**reading.lake.store();
+            each_batch(store, &key, BROKEN, |batch| {
+                decode_alarm_history(batch, &mut changes)
+            })
+            .await?;
+        }
+        let (of_lane, name) = (reading.lane.clone(), reading.account_name.clone());
+        let staged = stage(reading, &self.scope, unit, move || {
+            let owner = Owner {
+                lane: &of_lane,
+                account_name: name.as_deref(),
+            };
+            alarm_history_batch(owner, &changes)
+        })
+        .await?;
+        let mut report = read_unit(&ALARM_HISTORY, unit, staged.as_ref(), now);
+        report.refused = refused(&unseen, "DescribeAlarmHistory");
+        report.refused_queries = report.refused.len() as u64;
+        report.cause = self.gone(day, now, report.outcome);
+        report.complete = report.cause.is_none() && report.refused.is_empty();
+        // What came after the newest change that can be expected is not known.
+        let known = TimeWindow {
+            start: i64::MIN,
+            end: now - DELAY_SECONDS,
+        };
+        let spans = |window: TimeWindow| BTreeMap::from([(PART.to_owned(), Spans::of(window))]);
+        let refused = if unseen.is_empty() {
+            BTreeMap::new()
+        } else {
+            spans(window)
+        };
+        Ok(NewUnit {
+            day,
+            mode,
+            complete: report.complete,
+            covered: spans(window.intersection(known)),
+            refused,
+            read_at: now,
+            report,
+            staged,
+        })
+    }
+
+    /// The changes of a window, of every kind of alarms.
+    async fn changes(
+        &self,
+        reading: &Reading,
+        window: TimeWindow,
+    ) -> Result<(BTreeSet<AlarmChange>, Unseen), Cause> {
+        let (mut found, mut unseen) = (Vec::new(), Unseen::new());
+        let requests = &reading.bounds.requests;
+        let _permit = requests
+            .acquire()
+            .await
+            .expect("the run's bound is never closed");
+        for kind in ALARM_KINDS {
+            let mut stats = CallStats::default();
+            let answer = tokio::select! {
+                answer = alarm_history(&self.client, kind, window, &mut stats) => answer,
+                cause = stopped(&reading.context, &reading.lake) => Err(cause),
+            };
+            reading.note(|taken| taken.calls.add(stats));
+            take(kind, answer, &mut found, &mut unseen)?;
+        }
+        Ok((found.into_iter().collect(), unseen))
+    }
+
+    /// Why a day is not whole: CloudWatch may have forgotten some of it, and no run has read it before.
+    fn gone(&self, day: Day, now: i64, outcome: UnitOutcome) -> Option<Cause> {
+        let edge = now - KEPT_SECONDS;
+        let before = self.scope.records.committed(day);
+        let was_whole = before
+            .is_some_and(|c| c.complete && (outcome == UnitOutcome::Written || c.files.is_empty()));
+        if was_whole || day.start() >= edge {
+            return None;
+        }
+        let text = format!(
+            "CloudWatch keeps the history of alarms for two to four weeks: what was before {} may be gone",
+            iso_seconds(edge)
+        );
+        Some(Cause::new(CauseKind::Other, text).with_hint("read it more often (--since last)"))
+    }
+}
