@@ -8,19 +8,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::lake::answers::{Answers, UnitState};
 use crate::lake::table::Table;
 use crate::lake::{UnitId, layout};
-use crate::model::{Cause, Day, Lane, Spans, UnitOutcome};
+use crate::model::{Cause, Day, Lane, UnitOutcome};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Version of the manifest's shape.
 const VERSION: u32 = 1;
-
-/// Age of a day from which its points no longer change: AWS promises late points within two days.
-///
-/// # Source
-/// botocore `PutMetricData`: points older than a day "can take at least 48 hours to become available".
-const SETTLED_SECONDS: i64 = 48 * 3_600;
 
 /// What is known of one unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,16 +43,9 @@ pub struct Committed {
     pub refused_queries: u64,
     /// Nothing was refused and nothing was remarked that leaves something out.
     pub complete: bool,
-    /// The time that was asked and answered, by namespace.
-    pub covered: BTreeMap<String, Spans>,
-    /// The part of it in which something was refused by itself, by namespace: a hole that is known.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub refused: BTreeMap<String, Spans>,
-    /// When that was asked last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused_at: Option<jiff::Timestamp>,
-    /// It was read whole, so long after the day that nothing more will come.
-    pub settled: bool,
+    /// What was answered.
+    #[serde(flatten)]
+    pub answers: Answers,
     /// It has rows that an earlier configuration asked for and this one does not.
     #[serde(default)]
     pub joined: bool,
@@ -93,78 +81,11 @@ pub struct Attempt {
     pub cause: Cause,
 }
 
-/// What `status` says about a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnitState {
-    /// Everything of the day is there, or is known not to exist.
-    Complete,
-    /// What can be there is there; the day is not over, or not everything of it is published yet.
-    Provisional,
-    /// Something is there, and something is missing that could be.
-    Partial,
-    /// Nothing was committed.
-    Missing,
-}
-
-impl UnitState {
-    /// The word used in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Provisional => "provisional",
-            Self::Partial => "partial",
-            Self::Missing => "missing",
-        }
-    }
-}
-
 impl Committed {
-    /// Whether the whole day is covered in each of these namespaces.
-    pub fn covers_day<'a>(&self, day: Day, mut namespaces: impl Iterator<Item = &'a str>) -> bool {
-        let whole = |n: &str| self.covered.get(n).is_some_and(|s| s.covers(day.window()));
-        namespaces.all(whole)
-    }
-
-    /// Whether it is final, when read at `now`.
-    pub fn is_settled<'a>(
-        &self,
-        day: Day,
-        now: i64,
-        namespaces: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        self.complete && now >= day.end() + SETTLED_SECONDS && self.covers_day(day, namespaces)
-    }
-
-    /// What it is at `now`; `delays` are the configured namespaces with their publication delays in seconds.
-    ///
-    /// A gap at the end of the day is provisional as long as the next nightly run can fill it; any other gap makes the unit partial.
+    /// What it is at `now`, see [`Answers::state`].
     pub fn state(&self, day: Day, now: i64, delays: &BTreeMap<String, i64>) -> UnitState {
-        const UNTIL_NEXT_RUN: i64 = 26 * 3_600;
-        if !self.complete {
-            return UnitState::Partial;
-        }
-        // What was not asked for then is asked from then on: its time before is no hole.
-        let knows = |namespace: &&String| self.covered.contains_key(namespace.as_str());
-        let knows_any = delays.keys().any(|n| knows(&n));
-        let asked = || delays.iter().filter(|(n, _)| !knows_any || knows(n));
-        if self.covers_day(day, asked().map(|(n, _)| n.as_str())) {
-            return UnitState::Complete;
-        }
-        let may_still_come = |(namespace, delay): (&String, &i64)| {
-            let missing = self.covered.get(namespace).map_or(day.start(), |spans| {
-                let day_spans = spans.inside(day.window());
-                match day_spans.windows() {
-                    [] => day.start(),
-                    [one] if one.start == day.start() => one.end,
-                    // A hole: it was passed over.
-                    _ => i64::MIN,
-                }
-            });
-            missing >= day.end() || missing != i64::MIN && now < day.end() + delay + UNTIL_NEXT_RUN
-        };
-        if asked().all(may_still_come) {
-            UnitState::Provisional
+        if self.complete {
+            self.answers.state(day, now, delays)
         } else {
             UnitState::Partial
         }
@@ -354,7 +275,7 @@ fn parse(
 mod tests {
     use super::*;
     use crate::lake::table::METRICS;
-    use crate::model::{AccountId, DAY_SECONDS, Region, TimeWindow};
+    use crate::model::{AccountId, Region, Spans, TimeWindow};
     use crate::store::MemoryStore;
 
     fn day() -> Day {
@@ -379,51 +300,14 @@ mod tests {
             series_returned: 0,
             refused_queries: 0,
             complete: true,
-            covered: spans,
-            refused: BTreeMap::new(),
-            refused_at: None,
-            settled: false,
+            answers: Answers {
+                covered: spans,
+                ..Answers::default()
+            },
             joined: false,
             plan_hash: "x".to_owned(),
             schema_version: 1,
         }
-    }
-
-    #[test]
-    fn states_follow_what_is_covered_and_when() {
-        let delays = BTreeMap::from([("A".to_owned(), 900), ("S3".to_owned(), 2 * DAY_SECONDS)]);
-        let soon = day().end() + 2 * 3_600;
-        let late = day().end() + 5 * DAY_SECONDS;
-        let state =
-            |covered: &[(&str, i64, i64)], now| committed(covered).state(day(), now, &delays);
-        let whole = [("A", 0, 24), ("S3", 0, 24)];
-        assert_eq!(state(&whole, soon), UnitState::Complete);
-        assert_eq!(
-            state(&[("A", 0, 24)], late),
-            UnitState::Complete,
-            "S3 was not asked for then"
-        );
-        let unpublished = [("A", 0, 24), ("S3", 0, 0)];
-        assert_eq!(state(&unpublished, soon), UnitState::Provisional);
-        assert_eq!(state(&unpublished, late), UnitState::Partial);
-        assert_eq!(
-            state(&[("A", 0, 12), ("S3", 0, 24)], soon),
-            UnitState::Provisional
-        );
-        assert_eq!(
-            state(&[("A", 3, 24), ("S3", 0, 24)], soon),
-            UnitState::Partial,
-            "a hole"
-        );
-        let refused = Committed {
-            complete: false,
-            ..committed(&whole)
-        };
-        assert_eq!(refused.state(day(), soon, &delays), UnitState::Partial);
-        let names = || ["A", "S3"].into_iter();
-        assert!(!committed(&whole).is_settled(day(), soon, names()));
-        assert!(committed(&whole).is_settled(day(), late, names()));
-        assert!(!committed(&whole[..1]).is_settled(day(), late, names()));
     }
 
     #[tokio::test]

@@ -94,6 +94,21 @@ impl ExportConfig {
         ))
     }
 
+    /// The same of one namespace: it changes with what is asked of that alone.
+    pub fn question(
+        &self,
+        namespace: &str,
+        account_name: Option<&str>,
+        schema_version: u32,
+    ) -> String {
+        let own = self.selections.iter().filter(|s| s.namespace == namespace);
+        let own: Vec<String> = own.map(Selection::fingerprint).collect();
+        short_hash(&format!(
+            "{}\n{account_name:?}\n{schema_version}",
+            own.join("\n")
+        ))
+    }
+
     /// Every account of the configuration, whatever flags leave of them.
     pub fn all_accounts(&self) -> &[AccountConfig] {
         &self.configured

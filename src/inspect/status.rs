@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
+use crate::lake::answers::UnitState;
 use crate::lake::table::tables_of;
 use crate::run::enter::accounts::with_accounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::commit::{Attempt, LaneRecords, UnitState};
+use crate::commit::{Attempt, LaneRecords};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow};

@@ -346,10 +346,10 @@ fn gaps(table: &'static Table, lane: &Lane, units: &BTreeMap<Day, &Committed>) -
     };
     gaps.extend(holes(&present, whole).map(|w| gap(None, w.start, w.end)));
     // By namespace as the newest unit knows them; the last day may still grow.
-    for namespace in newest.covered.keys() {
+    for namespace in newest.answers.covered.keys() {
         let mut covered = Spans::default();
         for committed in units.values() {
-            if let Some(spans) = committed.covered.get(namespace) {
+            if let Some(spans) = committed.answers.covered.get(namespace) {
                 covered.add_all(spans);
             }
         }

@@ -1,5 +1,6 @@
-//! What a lake is: where things are in it, and what its manifests say. Pure: no I/O, no async, no clock.
+//! What a lake is: its tables, where things are in it, and what is known of its units. Pure: no I/O, no async, no clock.
 
+pub mod answers;
 pub mod format;
 pub mod layout;
 pub mod table;

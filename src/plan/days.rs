@@ -5,40 +5,135 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::batches::Scope;
 use super::mode::DayMode;
 use super::windows::kept;
-use crate::model::{DAY_SECONDS, Day, Spans, TimeWindow};
+use crate::lake::answers::Answers;
+use crate::model::{Day, TimeWindow};
 
 /// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
 /// billed by request, and covers every period up to itself.
 const OVERLAP: i64 = 3_600;
 
-/// Time that was refused is asked again after so long by a run that asks only what is new.
-const ASK_AGAIN_SECONDS: i64 = DAY_SECONDS;
-
 /// What is known of a day that is in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownDay {
-    /// The time that was answered, by part; a part that was not asked is not here.
-    pub covered: BTreeMap<String, Spans>,
-    /// The time of it in which something was refused.
-    pub refused: BTreeMap<String, Spans>,
-    /// When that was asked last.
-    pub refused_at: Option<i64>,
+    /// What was answered.
+    pub answers: Answers,
     /// It has rows that are no longer asked for.
     pub has_others: bool,
+    /// Its file is there as it was recorded.
+    pub is_there: bool,
 }
 
-impl KnownDay {
-    /// The first second that was refused in a part and is due at `now`.
-    fn refused_since(&self, part: &str, now: i64) -> Option<i64> {
-        let is_due = self.refused_at? + ASK_AGAIN_SECONDS <= now;
-        let first = self.refused.get(part)?.windows().first()?.start;
-        is_due.then_some(first)
+/// What a part of a unit is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedPart {
+    /// How long after its time a point can be expected, seconds.
+    pub delay: i64,
+    /// Periods of its points, seconds.
+    pub periods: BTreeSet<i64>,
+    /// A fingerprint of what is asked of it.
+    pub question: String,
+}
+
+/// What a run asks of the days of a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Every part that a unit has.
+    pub parts: &'a BTreeMap<String, i64>,
+    /// Those that are asked.
+    pub asked: &'a BTreeMap<String, AskedPart>,
+    /// Whatever is there is asked anew.
+    pub force: bool,
+    /// Answers of an interrupted run are at hand.
+    pub resuming: bool,
+    /// The run's clock.
+    pub now: i64,
+}
+
+/// What is asked, and what becomes of each day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedDays {
+    /// By part.
+    pub windows: Scope,
+    /// Every day that is asked or stands in the range, in order.
+    pub days: Vec<(Day, DayMode)>,
+}
+
+impl Question<'_> {
+    /// What is asked of a range of time: of each part the days that are not final, or were read for another question.
+    pub fn of_range(&self, range: TimeWindow, known: &BTreeMap<Day, KnownDay>) -> AskedDays {
+        let is_held = |day: Day, (part, asked): (&String, &AskedPart)| {
+            let there = known.get(&day).filter(|k| k.is_there && !self.force);
+            there.is_some_and(|k| k.answers.holds(part, &asked.question))
+        };
+        let mut windows = Scope::new();
+        for (part, asked) in self.asked {
+            let days = range.touched_days();
+            let held: Vec<Day> = days.filter(|day| is_held(*day, (part, asked))).collect();
+            let every_day = range.touched_days().count() == held.len();
+            // The answers an interrupted run left are to the requests for the whole range: the same are planned again.
+            let wanted = if self.resuming && !every_day {
+                range
+            } else {
+                wanted(range, &held)
+            };
+            if !wanted.is_empty() {
+                windows.insert(part.clone(), (wanted, asked.delay));
+            }
+        }
+        let mode = |day: Day| {
+            if self.asked.iter().all(|part| is_held(day, part)) {
+                DayMode::Held
+            } else {
+                self.mode(day, &windows, known)
+            }
+        };
+        let days = range.touched_days().map(|day| (day, mode(day)));
+        AskedDays {
+            days: days.collect(),
+            windows,
+        }
     }
+
+    /// What is asked from where the last run ended, of which `first` was the first day; without one, `fresh`.
+    pub fn since_last(
+        &self,
+        first: Option<Day>,
+        fresh: TimeWindow,
+        known: &BTreeMap<Day, KnownDay>,
+    ) -> AskedDays {
+        let mut windows = Scope::new();
+        for (part, asked) in self.asked {
+            let window = match first {
+                Some(first) => since_last((part, asked), known, first, self.now),
+                None => Some(fresh),
+            };
+            if let Some(window) = window {
+                windows.insert(part.clone(), (window, asked.delay));
+            }
+        }
+        let days = hull(&windows).touched_days();
+        let days = days.map(|day| (day, self.mode(day, &windows, known)));
+        AskedDays {
+            days: days.collect(),
+            windows,
+        }
+    }
+
+    fn mode(&self, day: Day, windows: &Scope, known: &BTreeMap<Day, KnownDay>) -> DayMode {
+        let known = known.get(&day).filter(|_| !self.force);
+        day_mode(day, windows, self.parts.keys(), known, self.now)
+    }
+}
+
+/// Everything from the first second asked of any part to the last.
+pub fn hull(windows: &Scope) -> TimeWindow {
+    let nothing = TimeWindow { start: 0, end: 0 };
+    windows.values().fold(nothing, |hull, (w, _)| hull.hull(*w))
 }
 
 /// The shortest window that holds every day that is still wanted. Days held in between are asked again: a metric is billed by the
 /// request, not by the day.
-pub fn wanted(range: TimeWindow, held: &[Day]) -> TimeWindow {
+fn wanted(range: TimeWindow, held: &[Day]) -> TimeWindow {
     let nothing = TimeWindow { start: 0, end: 0 };
     range
         .touched_days()
@@ -48,7 +143,7 @@ pub fn wanted(range: TimeWindow, held: &[Day]) -> TimeWindow {
 }
 
 /// What becomes of a day when `windows` are asked of `parts`. `known` is what is there, unless it is forced.
-pub fn day_mode<'a>(
+fn day_mode<'a>(
     day: Day,
     windows: &Scope,
     mut parts: impl Iterator<Item = &'a String>,
@@ -78,20 +173,19 @@ pub fn day_mode<'a>(
     }
 }
 
-/// What `--since last` asks of a part with these periods, of which `known` days are in place, the first of them `first`; none when nothing new
-/// can have come. What no run has asked for yet is asked from today on.
-pub fn since_last(
-    part: &str,
-    (periods, delay): (&BTreeSet<i64>, i64),
+/// What `--since last` asks of a part of which `known` days are in place, the first of them `first`; none when nothing new can have come. What
+/// no run has asked for yet is asked from today on.
+fn since_last(
+    (part, asked): (&str, &AskedPart),
     known: &BTreeMap<Day, KnownDay>,
     first: Day,
     now: i64,
 ) -> Option<TimeWindow> {
     let since = since(part, known, first, now);
     // Asked again, it would be billed again for what is there.
-    let published = now - delay;
+    let published = now - asked.delay;
     let has_news = |period: &i64| published.div_euclid(*period) * period > since.gap;
-    periods.iter().any(has_news).then_some(TimeWindow {
+    asked.periods.iter().any(has_news).then_some(TimeWindow {
         start: since.back,
         end: now,
     })
@@ -111,10 +205,11 @@ fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> S
     let asks = |day: Day| {
         known
             .get(&day)
-            .is_some_and(|k| k.covered.contains_key(part))
+            .is_some_and(|k| k.answers.covered.contains_key(part))
     };
     let recent = || known.range(first..);
-    let is_new = recent().any(|(_, k)| !k.covered.is_empty()) && !recent().any(|(d, _)| asks(*d));
+    let is_new =
+        recent().any(|(_, k)| !k.answers.covered.is_empty()) && !recent().any(|(d, _)| asks(*d));
     if is_new {
         let today = Day::containing(now).start();
         return Since {
@@ -128,13 +223,8 @@ fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> S
     };
     let begun = days.touched_days().find(|day| asks(*day)).unwrap_or(first);
     let gap_of = |day: Day| {
-        let Some(there) = known.get(&day) else {
-            return day.start();
-        };
-        let spans = there.covered.get(part);
-        let gap = spans.map_or(day.start(), |s| s.first_missing(day.start()));
-        let refused = there.refused_since(part, now);
-        gap.min(refused.unwrap_or(gap)).min(day.end())
+        let there = known.get(&day);
+        there.map_or(day.start(), |k| k.answers.first_missing(part, day, now))
     };
     let gap = days
         .touched_days()
@@ -155,6 +245,7 @@ fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Spans;
 
     const HOUR: i64 = 3_600;
 
@@ -174,8 +265,12 @@ mod tests {
                 start: at(*n, *from),
                 end: at(*n, *to),
             };
-            let covered = &mut known.entry(day(*n)).or_default().covered;
-            covered.entry("a".to_owned()).or_default().add(window);
+            let answers = &mut known.entry(day(*n)).or_default().answers;
+            answers
+                .covered
+                .entry("a".to_owned())
+                .or_default()
+                .add(window);
         }
         known
     }
@@ -222,12 +317,14 @@ mod tests {
             end: at(-1, 9),
         });
         let yesterday = there.get_mut(&day(-1)).expect("there");
-        yesterday.refused.insert("a".to_owned(), refused);
-        yesterday.refused_at = Some(at(-1, 9));
+        let stamp = |seconds| jiff::Timestamp::from_second(seconds).ok();
+        yesterday.answers.refused.insert("a".to_owned(), refused);
+        yesterday.answers.refused_at = stamp(at(-1, 9));
         let gap = |there: &BTreeMap<Day, KnownDay>, now| since("a", there, day(-1), now).gap;
         assert_eq!(gap(&there, at(0, 8)), at(0, 11), "not yet");
         assert_eq!(gap(&there, at(0, 9)), at(-1, 7));
-        there.get_mut(&day(-1)).expect("there").refused_at = Some(at(0, 9));
+        let yesterday = there.get_mut(&day(-1)).expect("there");
+        yesterday.answers.refused_at = stamp(at(0, 9));
         assert_eq!(gap(&there, at(0, 12)), at(0, 11), "just asked");
     }
 
@@ -235,8 +332,12 @@ mod tests {
     fn nothing_is_asked_before_a_whole_period_can_have_come() {
         let there = known(&[(-1, 0, 24), (0, 0, 11)]);
         let asked = |period: i64, delay: i64, now: i64| {
-            let periods = BTreeSet::from([period]);
-            since_last("a", (&periods, delay), &there, day(-1), now)
+            let part = AskedPart {
+                delay,
+                periods: BTreeSet::from([period]),
+                ..AskedPart::default()
+            };
+            since_last(("a", &part), &there, day(-1), now)
         };
         assert_eq!(asked(HOUR, 0, at(0, 12) - 1), None);
         let window = TimeWindow {

@@ -10,13 +10,15 @@ mod log_windows;
 mod memory;
 mod mode;
 mod months;
+#[cfg(test)]
+mod sequences;
 mod windows;
 
 pub use batches::{
     Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane, plan_lane_as_of,
 };
 pub use cost::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
-pub use days::{KnownDay, day_mode, since_last, wanted};
+pub use days::{AskedDays, AskedPart, KnownDay, Question, hull};
 pub use log_windows::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
 pub use memory::{Holding, OPEN_FILES};
 pub use mode::DayMode;

@@ -342,6 +342,7 @@ mod tests {
                     mode,
                     staged: None,
                     complete: true,
+                    remarked: false,
                     covered: [("logs".to_owned(), Spans::of(day.window()))].into(),
                     refused: [].into(),
                     read_at: NOW,
@@ -421,6 +422,7 @@ mod tests {
                 days: days.map(|day| (day, DayMode::Replace)).to_vec(),
                 records,
                 plan_hash: "plan".to_owned(),
+                questions: [].into(),
             };
             PlannedLane {
                 dataset: Dataset::Logs,

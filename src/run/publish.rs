@@ -1,6 +1,5 @@
 //! A whole unit's way into the lake: decided, published, recorded.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,10 @@ use crate::commit::{
     old_file,
 };
 use crate::given::context::RunContext;
+use crate::lake::answers::{Answers, Heard};
 use crate::lake::table::{SCHEMA_VERSION, Table};
 use crate::lake::{UnitId, layout};
-use crate::model::{Cause, CauseKind, Day, Lane, Spans, UnitOutcome, iso_seconds};
+use crate::model::{Cause, CauseKind, Day, Lane, UnitOutcome, iso_seconds};
 use crate::plan::DayMode;
 use crate::report::UnitReport;
 use crate::sources::metrics::old::{OldError, OldRuns};
@@ -228,16 +228,10 @@ async fn place(
     let old = old_file(&**store, &key).await?;
     let same_plan = before.filter(|c| c.plan_hash == scope.plan_hash);
     let record = same_plan.and_then(|c| {
-        let covers = |(namespace, new): (&String, &Spans)| {
-            let there = c.covered.get(namespace);
-            new.windows()
-                .iter()
-                .all(|w| there.is_some_and(|t| t.covers(*w)))
-        };
         Some(OldRecord {
             sha256: &c.files.iter().find(|f| f.name == key)?.sha256,
             series: c.series_returned,
-            covers_new: sealed.covered.iter().all(covers),
+            covers_new: c.answers.covers(&sealed.covered),
         })
     });
     let adds = sealed.mode.adds();
@@ -292,7 +286,7 @@ async fn place(
         }
     }
     unit.complete &= record.complete;
-    unit.provisional = !record.covers_day(sealed.day, scope.delays.keys().map(String::as_str));
+    unit.provisional = !record.answers.covers_day(sealed.day, scope.delays.keys());
     if let (Some(file), Some(_)) = (record.files.first(), &sealed.staged) {
         unit.outcome = UnitOutcome::Written;
         unit.rows = file.rows;
@@ -327,31 +321,22 @@ fn new_record(scope: &LaneScope, sealed: &NewUnit, key: &str, unit: &UnitReport)
     let before = scope.records.committed(sealed.day);
     let same_plan = before.is_none_or(|c| c.plan_hash == scope.plan_hash);
     let adds = sealed.mode.adds() || unit.unchanged;
-    let mut covered = sealed.covered.clone();
-    let mut refused = unit.refused_queries;
-    if let (true, Some(before)) = (adds, before) {
-        for (namespace, spans) in &before.covered {
-            covered.entry(namespace.clone()).or_default().add_all(spans);
-        }
-    }
-    if let (DayMode::Merge, Some(before)) = (sealed.mode, before) {
-        refused += before.refused_queries;
-    }
-    // What was not asked this time is known not to be answered.
-    for part in scope.delays.keys() {
-        covered.entry(part.clone()).or_default();
-    }
-    let mut refused_time = scope.still_refused(sealed.day);
-    for (part, spans) in &sealed.refused {
-        refused_time.entry(part.clone()).or_default().add_all(spans);
-    }
-    let refused_at = if sealed.refused.is_empty() {
-        before.and_then(|c| c.refused_at)
-    } else {
-        jiff::Timestamp::from_second(sealed.read_at).ok()
+    let heard = Heard {
+        day: sealed.day,
+        asked: &scope.windows,
+        covered: &sealed.covered,
+        refused: &sealed.refused,
+        questions: &scope.questions,
+        read_at: sealed.read_at,
+        remarked: sealed.remarked,
+        keeps: adds,
     };
-    if refused_time.is_empty() {
-        refused = unit.refused_queries;
+    let answers = Answers::after(before.map(|c| &c.answers), &heard, scope.delays.keys());
+    let mut refused = unit.refused_queries;
+    if let (DayMode::Merge, Some(before)) = (sealed.mode, before)
+        && !answers.refused.is_empty()
+    {
+        refused += before.refused_queries;
     }
     let file = sealed.staged.as_ref().map(|staged| FileRecord {
         name: key.to_owned(),
@@ -361,7 +346,7 @@ fn new_record(scope: &LaneScope, sealed: &NewUnit, key: &str, unit: &UnitReport)
         first_ts: unit.first_ts.clone().unwrap_or_default(),
         last_ts: unit.last_ts.clone().unwrap_or_default(),
     });
-    let mut record = Committed {
+    Committed {
         outcome: if file.is_some() {
             UnitOutcome::Written
         } else {
@@ -371,20 +356,12 @@ fn new_record(scope: &LaneScope, sealed: &NewUnit, key: &str, unit: &UnitReport)
         series_asked: unit.series_asked,
         series_returned: unit.series_returned,
         refused_queries: refused,
-        complete: sealed.complete && refused_time.is_empty(),
-        covered,
-        refused_at: refused_at.filter(|_| !refused_time.is_empty()),
-        refused: refused_time,
-        settled: false,
+        complete: sealed.complete && answers.refused.is_empty(),
+        answers,
         joined: adds && before.is_some_and(|c| !c.files.is_empty() && (c.joined || !same_plan)),
         plan_hash: scope.plan_hash.clone(),
         schema_version: SCHEMA_VERSION,
-    };
-    let parts = scope.delays.keys().map(String::as_str);
-    // A day that was added to piece by piece was settled only if each piece was: a whole reading says so.
-    record.settled =
-        sealed.mode != DayMode::Merge && record.is_settled(sealed.day, sealed.read_at, parts);
-    record
+    }
 }
 
 /// The record of a file that is there and was never recorded: a run was killed between the two, or the manifest was lost.
@@ -438,10 +415,7 @@ async fn adopt(
         series_returned: series,
         refused_queries: 0,
         complete: facts.complete,
-        covered: BTreeMap::new(),
-        refused: BTreeMap::new(),
-        refused_at: None,
-        settled: false,
+        answers: Answers::default(),
         joined: false,
         plan_hash: facts.plan_hash.unwrap_or_default(),
         schema_version: SCHEMA_VERSION,

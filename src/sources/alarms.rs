@@ -92,6 +92,7 @@ impl Source for Alarms {
                 days: vec![(today, DayMode::Merge)],
                 records,
                 plan_hash: "alarms".to_owned(),
+                questions: BTreeMap::new(),
             },
         }))
     }
@@ -148,6 +149,7 @@ impl Job for AlarmsJob {
             day: unit.0,
             mode: DayMode::Merge,
             complete: report.complete,
+            remarked: false,
             covered: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_at: now,
@@ -186,13 +188,8 @@ impl Source for AlarmHistory {
 
     async fn plan(&self, looking: &Looking, _: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
         let (client, context) = (&looking.client, &looking.context);
-        let delays = self.parts(&context.config);
-        let subject = Subject {
-            table: &ALARM_HISTORY,
-            plan_hash: PART.to_owned(),
-            delays: &delays,
-            asked: BTreeMap::from([(PART, BTreeSet::from([60]))]),
-        };
+        let parts = self.parts(&context.config);
+        let subject = Subject::of_one_part(&ALARM_HISTORY, parts, PART.to_owned());
         let store = &*looking.place.store;
         let scope = lane_scope(context, store, client.lane(), &subject, false).await?;
         Ok(Box::new(HistoryJob {
@@ -282,6 +279,7 @@ impl HistoryJob {
             day,
             mode,
             complete: report.complete,
+            remarked: report.cause.is_some(),
             covered: spans(window.intersection(known)),
             refused,
             read_at: now,

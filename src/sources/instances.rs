@@ -91,6 +91,7 @@ impl Source for Instances {
                 days: vec![(today, DayMode::Merge)],
                 records,
                 plan_hash: "instances".to_owned(),
+                questions: BTreeMap::new(),
             },
         }))
     }
@@ -186,6 +187,7 @@ impl Job for InstancesJob {
             day: unit.0,
             mode: DayMode::Merge,
             complete: true,
+            remarked: false,
             covered: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_at: now,

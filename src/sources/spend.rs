@@ -162,6 +162,7 @@ impl SpendJob {
             days: months.clone(),
             records,
             plan_hash: "spend".to_owned(),
+            questions: BTreeMap::new(),
         };
         Ok(Self {
             client: client.clone(),
@@ -343,7 +344,7 @@ fn known_of(first: Day, window: TimeWindow, now: i64) -> Spans {
 
 /// Until when a month was asked for.
 fn asked_until(records: &LaneRecords, first: Day) -> Option<i64> {
-    let asked = records.committed(first)?.covered.get(ASKED)?;
+    let asked = records.committed(first)?.answers.covered.get(ASKED)?;
     asked.windows().last().map(|w| w.end)
 }
 
@@ -359,6 +360,7 @@ async fn is_held(
         return Ok(false);
     };
     let whole = committed
+        .answers
         .covered
         .get(NAMESPACE)
         .is_some_and(|s| s.covers(month_window(first)));
@@ -400,6 +402,7 @@ async fn make(
         day: first,
         mode: DayMode::Merge,
         complete: true,
+        remarked: false,
         covered: BTreeMap::new(),
         refused: BTreeMap::new(),
         read_at: now,

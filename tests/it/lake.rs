@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cwlake::commit::UnitState;
 use cwlake::config::{Overrides, RangeRequest};
 use cwlake::inspect::{status, verify};
+use cwlake::lake::answers::UnitState;
 use cwlake::model::{CauseKind, UnitOutcome};
 use cwlake::report::RunReport;
 use cwlake::run::{LaneChoice, RunContext, export};
@@ -130,6 +130,42 @@ async fn settled_days_are_not_asked_again_and_gone_files_are() {
     assert_eq!((healed.totals.written, healed.totals.skipped), (1, 2));
     assert_eq!(lab.tree(), tree);
     assert!(lab.emulator.bill().billed_metrics() > billed);
+    verified(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_one_namespace_asks_for_that_one_alone() {
+    let lab = small_lab("").await;
+    let range = dates("2026-11-15", "2026-11-18");
+    assert_eq!(run_at(&lab, &range, NOW).await.exit_code(), 0);
+    let before = lab.emulator.bill().billed_metrics();
+    // Three metrics of one balancer, of which another statistic is asked for now; two of each of twelve instances stay.
+    let more = SMALL_CONFIG.replace(
+        "statistics = [\"Sum\"]",
+        "statistics = [\"Sum\", \"Maximum\"]",
+    );
+    let lab = lab.with_config(&more);
+    let report = run_at(&lab, &range, NOW).await;
+    assert_eq!(
+        (report.exit_code(), report.totals.written),
+        (0, 3),
+        "{}",
+        report.text()
+    );
+    assert_eq!(lab.emulator.bill().billed_metrics() - before, 3);
+    assert_eq!(report.planned.sum.billed_metrics, 3);
+    let again = run_at(&lab, &range, NOW).await;
+    assert_eq!(
+        (
+            again.totals.skipped,
+            again.totals.get_metric_data.billed_metrics
+        ),
+        (3, 0)
+    );
+    // The same rows as a lake that was always asked so.
+    let fresh = small_lab("").await.with_config(&more);
+    run_at(&fresh, &range, NOW).await;
+    assert_eq!(lab.tree(), fresh.tree());
     verified(&lab).await;
 }
 

@@ -91,13 +91,8 @@ impl LogsJob {
     async fn plan(looking: &Looking, stats: &mut CallStats) -> Result<Self, Cause> {
         let (client, context) = (&looking.client, &looking.context);
         let (config, lane) = (&context.config, client.lane());
-        let delays = Logs.parts(config);
-        let subject = Subject {
-            table: &LOGS,
-            plan_hash: config.logs_plan_hash(looking.account_name.as_deref(), SCHEMA_VERSION),
-            delays: &delays,
-            asked: BTreeMap::from([(PART, BTreeSet::from([60]))]),
-        };
+        let question = config.logs_plan_hash(looking.account_name.as_deref(), SCHEMA_VERSION);
+        let subject = Subject::of_one_part(&LOGS, Logs.parts(config), question);
         let scope = lane_scope(context, &*looking.place.store, lane, &subject, false).await?;
         let listed = log_groups(client, &prefix(&config.logs), stats).await?;
         let mut first_of_table = BTreeMap::new();
@@ -248,6 +243,7 @@ impl LogsJob {
                         mode,
                         staged,
                         complete: report.complete,
+                        remarked: report.cause.is_some(),
                         covered: covered.clone(),
                         refused: read.refused_time(day),
                         read_at: self.now,

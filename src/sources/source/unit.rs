@@ -17,6 +17,8 @@ pub(crate) struct NewUnit {
     pub(crate) staged: Option<Staged>,
     /// Everything asked for is in the file.
     pub(crate) complete: bool,
+    /// Something was remarked about a request as a whole, or is known to be gone.
+    pub(crate) remarked: bool,
     /// What was asked and answered, by part.
     pub(crate) covered: BTreeMap<String, Spans>,
     /// The part of that in which something was refused by itself.
@@ -46,6 +48,7 @@ impl NewUnit {
             mode,
             staged: None,
             complete: false,
+            remarked: false,
             covered: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_at: now,
