@@ -108,6 +108,26 @@ impl Drop for Beside {
     }
 }
 
+/// What else a configuration may ask for.
+const MORE: &str = "
+# A selection of your own:
+# [[metrics]]
+# namespace = \"My/App\"
+# metrics = [\"Latency\", \"Errors*\"]
+# statistics = [\"Average\", \"p99\"]
+# period = 60
+
+# More tables from the same run:
+# [instances]                    # the EC2 inventory with its tags
+# [alarms]                       # alarms, and the changes of their states
+# [spend]                        # estimated charges by day
+# [[logs]]                       # events of CloudWatch Logs
+# groups = [\"/aws/lambda/*\"]
+# [[budget]]                     # cwlake spend, and alerts
+# each = true
+# daily_usd = 500.0
+";
+
 fn config_text(start: &Start) -> Result<String, InitError> {
     let destination = quoted(start.destination.as_deref().unwrap_or("./lake"));
     let mut out = format!(
@@ -169,26 +189,7 @@ regions = \"auto\"             # every enabled region; or a list such as [\"us-e
             "\n[[metrics]]\npreset = \"{preset}\"         # `cwlake presets` lists them all\n"
         );
     }
-    out.push_str(
-        "
-# A selection of your own:
-# [[metrics]]
-# namespace = \"My/App\"
-# metrics = [\"Latency\", \"Errors*\"]
-# statistics = [\"Average\", \"p99\"]
-# period = 60
-
-# More tables from the same run:
-# [instances]                    # the EC2 inventory with its tags
-# [alarms]                       # alarms, and the changes of their states
-# [spend]                        # estimated charges by day
-# [[logs]]                       # events of CloudWatch Logs
-# groups = [\"/aws/lambda/*\"]
-# [[budget]]                     # cwlake spend, and alerts
-# each = true
-# daily_usd = 500.0
-",
-    );
+    out.push_str(MORE);
     Ok(out)
 }
 

@@ -14,55 +14,7 @@ use super::{context_of, print_result};
 pub(super) async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
     let mut written = Vec::new();
     if !args.missing_ids {
-        let known = presets();
-        if let Some(unknown) = args
-            .preset
-            .iter()
-            .find(|p| !known.iter().any(|k| k.name == p.as_str()))
-        {
-            let names: Vec<&str> = known.iter().map(|k| k.name).collect();
-            let names = names.join(", ");
-            return Err(Usage(format!(
-                "--preset: '{}' is not a preset; the presets are {names}",
-                unknown.escape_debug()
-            ))
-            .into());
-        }
-        let account = |id: &String| {
-            AccountId::parse(id).ok_or_else(|| {
-                Usage(format!(
-                    "--account: '{}' is not twelve digits",
-                    id.escape_debug()
-                ))
-            })
-        };
-        let mut accounts = args
-            .account
-            .iter()
-            .map(account)
-            .collect::<Result<Vec<_>, _>>()?;
-        accounts.sort();
-        accounts.dedup();
-        let start = Start {
-            destination: args.destination.clone(),
-            accounts,
-            organization: args.organization,
-            presets: args.preset.clone(),
-        };
-        write_config(&args.config, &start).map_err(|error| match error {
-            // Accounts and presets were looked at before: this is what is left.
-            InitError::Config(config) => match config.problems().first() {
-                Some(p) => {
-                    let remedy = p
-                        .remedy
-                        .as_deref()
-                        .map_or(String::new(), |r| format!(": {r}"));
-                    anyhow::Error::from(Usage(format!("--destination: {}{remedy}", p.message)))
-                }
-                None => config.into(),
-            },
-            other => other.into(),
-        })?;
+        write_new(args)?;
         written.push(args.config.display().to_string());
     }
     let mut added = 0;
@@ -94,6 +46,59 @@ pub(super) async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<
         text + "next: cwlake iam --principal … prints the policies, cwlake doctor tries them, cwlake plan tells the cost\n"
     })?;
     Ok(0)
+}
+
+fn write_new(args: &InitArgs) -> anyhow::Result<()> {
+    let known = presets();
+    if let Some(unknown) = args
+        .preset
+        .iter()
+        .find(|p| !known.iter().any(|k| k.name == p.as_str()))
+    {
+        let names: Vec<&str> = known.iter().map(|k| k.name).collect();
+        let names = names.join(", ");
+        return Err(Usage(format!(
+            "--preset: '{}' is not a preset; the presets are {names}",
+            unknown.escape_debug()
+        ))
+        .into());
+    }
+    let account = |id: &String| {
+        AccountId::parse(id).ok_or_else(|| {
+            Usage(format!(
+                "--account: '{}' is not twelve digits",
+                id.escape_debug()
+            ))
+        })
+    };
+    let mut accounts = args
+        .account
+        .iter()
+        .map(account)
+        .collect::<Result<Vec<_>, _>>()?;
+    accounts.sort();
+    accounts.dedup();
+    let start = Start {
+        destination: args.destination.clone(),
+        accounts,
+        organization: args.organization,
+        presets: args.preset.clone(),
+    };
+    write_config(&args.config, &start).map_err(|error| match error {
+        // Accounts and presets were looked at before: this is what is left.
+        InitError::Config(config) => match config.problems().first() {
+            Some(p) => {
+                let remedy = p
+                    .remedy
+                    .as_deref()
+                    .map_or(String::new(), |r| format!(": {r}"));
+                anyhow::Error::from(Usage(format!("--destination: {}{remedy}", p.message)))
+            }
+            None => config.into(),
+        },
+        other => other.into(),
+    })?;
+    Ok(())
 }
 
 /// Adds external ids for the accounts of a configuration that have none; returns the file and how many.

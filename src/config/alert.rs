@@ -8,7 +8,7 @@ use super::problem::{Problem, printable};
 use super::regions::known_region;
 use super::roles::{RoleConfig, named_role};
 use super::spanned::Spanned;
-use super::tables::{EventBus, Ses, Smtp, Sns};
+use super::tables::{Alert, EventBus, Ses, Smtp, Sns};
 use crate::model::{AccountId, Region};
 
 /// `[alert]`, validated: at least one channel.
@@ -177,6 +177,17 @@ pub(super) fn resolve(
                 .remedy("add [alert.ses], [alert.smtp], [alert.event_bus] or [alert.sns]"),
         );
     }
+    let mail = mail(alert, problems);
+    if mails && mail.is_none() {
+        problems.push(
+            Problem::at(entry.span(), "e-mails need a sender and a receiver")
+                .remedy("from = \"cwlake@example.com\", to = [\"finops@example.com\"]"),
+        );
+    }
+    Some(AlertConfig { mail, channels })
+}
+
+fn mail(alert: &Alert, problems: &mut Vec<Problem>) -> Option<MailConfig> {
     for address in alert.from.iter().chain(&alert.to) {
         if !is_address(address.get_ref()) {
             problems.push(
@@ -188,20 +199,13 @@ pub(super) fn resolve(
             );
         }
     }
-    let mail = match (&alert.from, alert.to.is_empty()) {
+    match (&alert.from, alert.to.is_empty()) {
         (Some(from), false) => Some(MailConfig {
             from: from.get_ref().clone(),
             to: alert.to.iter().map(|t| t.get_ref().clone()).collect(),
         }),
         _ => None,
-    };
-    if mails && mail.is_none() {
-        problems.push(
-            Problem::at(entry.span(), "e-mails need a sender and a receiver")
-                .remedy("from = \"cwlake@example.com\", to = [\"finops@example.com\"]"),
-        );
     }
-    Some(AlertConfig { mail, channels })
 }
 
 /// Stricter than RFC 5321 allows: ASCII, no quotes, no comments. What goes into a header must not be able to end it.
@@ -303,7 +307,30 @@ fn smtp(given: &Spanned<Smtp>, env: &Environment, problems: &mut Vec<Problem>) -
                 0
             }),
     };
-    let login = match (&smtp.user, &smtp.password) {
+    let login = login(given, env, problems);
+    if let (SmtpSecurity::None, Some(user)) =
+        (security, smtp.user.as_ref().filter(|_| !is_local(host)))
+    {
+        problems.push(
+            Problem::at(user.span(), "the password would be sent in the clear")
+                .remedy("security = \"starttls\" or \"tls\""),
+        );
+    }
+    (problems.len() == before).then(|| Channel::Smtp {
+        host: host.clone(),
+        port,
+        security,
+        login,
+    })
+}
+
+fn login(
+    given: &Spanned<Smtp>,
+    env: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<(String, SecretString)> {
+    let smtp = given.get_ref();
+    match (&smtp.user, &smtp.password) {
         (None, None) => None,
         (Some(user), Some(password)) => {
             let name = password.get_ref().0.strip_prefix("env:");
@@ -332,21 +359,7 @@ fn smtp(given: &Spanned<Smtp>, env: &Environment, problems: &mut Vec<Problem>) -
             );
             None
         }
-    };
-    if let (SmtpSecurity::None, Some(user)) =
-        (security, smtp.user.as_ref().filter(|_| !is_local(host)))
-    {
-        problems.push(
-            Problem::at(user.span(), "the password would be sent in the clear")
-                .remedy("security = \"starttls\" or \"tls\""),
-        );
     }
-    (problems.len() == before).then(|| Channel::Smtp {
-        host: host.clone(),
-        port,
-        security,
-        login,
-    })
 }
 
 fn is_local(host: &str) -> bool {

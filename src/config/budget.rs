@@ -100,34 +100,7 @@ pub(super) fn resolve(file: &FileConfig, problems: &mut Vec<Problem>) -> Vec<Bud
 
 fn one(entry: &Spanned<BudgetTable>, problems: &mut Vec<Problem>) -> Budget {
     let table = entry.get_ref();
-    let mut account_spans = BTreeMap::new();
-    for id in table
-        .accounts
-        .iter()
-        .flat_map(super::spanned::Spanned::get_ref)
-    {
-        let Some(account) = AccountId::parse(id.get_ref()) else {
-            problems.push(
-                Problem::at(
-                    id.span(),
-                    format!("'{}' is not an account id", printable(id.get_ref())),
-                )
-                .remedy("twelve digits in quotes, leading zeros kept"),
-            );
-            continue;
-        };
-        if account_spans.insert(account, id.span()).is_some() {
-            problems.push(
-                Problem::at(id.span(), "this account is listed twice").remedy("list it once"),
-            );
-        }
-    }
-    if let Some(list) = table.accounts.as_ref().filter(|l| l.get_ref().is_empty()) {
-        problems.push(
-            Problem::at(list.span(), "the list of accounts is empty")
-                .remedy("name at least one, or leave it out for all"),
-        );
-    }
+    let account_spans = account_spans(table, problems);
     let ids: BTreeSet<AccountId> = account_spans.keys().cloned().collect();
     let each = table.each.as_ref().is_some_and(|e| *e.get_ref());
     let scope = match (each, ids.is_empty()) {
@@ -197,6 +170,42 @@ fn one(entry: &Spanned<BudgetTable>, problems: &mut Vec<Problem>) -> Budget {
         trailing_days: u32::try_from(days).unwrap_or(1),
         account_spans,
     }
+}
+
+/// Its accounts, each with its place in the file.
+fn account_spans(
+    table: &BudgetTable,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<AccountId, std::ops::Range<usize>> {
+    let mut account_spans = BTreeMap::new();
+    for id in table
+        .accounts
+        .iter()
+        .flat_map(super::spanned::Spanned::get_ref)
+    {
+        let Some(account) = AccountId::parse(id.get_ref()) else {
+            problems.push(
+                Problem::at(
+                    id.span(),
+                    format!("'{}' is not an account id", printable(id.get_ref())),
+                )
+                .remedy("twelve digits in quotes, leading zeros kept"),
+            );
+            continue;
+        };
+        if account_spans.insert(account, id.span()).is_some() {
+            problems.push(
+                Problem::at(id.span(), "this account is listed twice").remedy("list it once"),
+            );
+        }
+    }
+    if let Some(list) = table.accounts.as_ref().filter(|l| l.get_ref().is_empty()) {
+        problems.push(
+            Problem::at(list.span(), "the list of accounts is empty")
+                .remedy("name at least one, or leave it out for all"),
+        );
+    }
+    account_spans
 }
 
 fn default_name(scope: &BudgetScope) -> String {

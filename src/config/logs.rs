@@ -107,17 +107,8 @@ pub(super) fn resolve(
         .collect()
 }
 
-fn one(entry: &Spanned<Logs>, line: usize, problems: &mut Vec<Problem>) -> Option<LogSelection> {
-    let before = problems.len();
-    let table = entry.get_ref();
-    let groups = table.groups.get_ref();
-    if groups.is_empty() {
-        problems.push(
-            Problem::at(table.groups.span(), "no log group is named")
-                .remedy("groups = [\"/aws/lambda/*\"]; \"*\" takes all"),
-        );
-    }
-    for group in groups.iter().chain(&table.exclude) {
+fn check_names(table: &Logs, problems: &mut Vec<Problem>) {
+    for group in table.groups.get_ref().iter().chain(&table.exclude) {
         let sign = |c: char| c.is_ascii_alphanumeric() || ".-_/#*?[]{}!,\\".contains(c);
         if !group.get_ref().chars().all(sign) {
             problems.push(
@@ -144,6 +135,19 @@ fn one(entry: &Spanned<Logs>, line: usize, problems: &mut Vec<Problem>) -> Optio
             );
         }
     }
+}
+
+fn one(entry: &Spanned<Logs>, line: usize, problems: &mut Vec<Problem>) -> Option<LogSelection> {
+    let before = problems.len();
+    let table = entry.get_ref();
+    let groups = table.groups.get_ref();
+    if groups.is_empty() {
+        problems.push(
+            Problem::at(table.groups.span(), "no log group is named")
+                .remedy("groups = [\"/aws/lambda/*\"]; \"*\" takes all"),
+        );
+    }
+    check_names(table, problems);
     if table.streams.len() > MOST_STREAMS {
         problems.push(
             Problem::at(

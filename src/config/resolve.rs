@@ -34,27 +34,18 @@ pub fn load(
     env: &Environment,
 ) -> Result<ExportConfig, ConfigError> {
     let text = FileConfig::read_text(path)?;
-    let fail = |problems| ConfigError::new(path, text.clone(), problems);
+    let mut problems = Vec::new();
     // toml takes a byte order mark as part of the first key; editors on Windows write one.
     let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let shift = text.len() - body.len();
-    let file = FileConfig::parse(body).map_err(|mut problem| {
-        problem.span = problem.span.map(|s| s.start + shift..s.end + shift);
-        fail(vec![problem])
-    })?;
-    let mut problems = Vec::new();
+    let refuse = |problems| ConfigError::new(path, text.clone(), shifted(problems, shift));
+    let file = FileConfig::parse(body).map_err(|problem| refuse(vec![problem]))?;
     check_version(&file, &mut problems);
     check_secrets(path, &file, body, &mut problems);
     check_endpoints(env, &mut problems);
     let extra = extra_regions(&file.run, &mut problems);
-    let destination = destination::resolve(
-        path,
-        &file.destination,
-        overrides,
-        &extra,
-        env,
-        &mut problems,
-    );
+    let url = &file.destination;
+    let destination = destination::resolve(path, url, overrides, &extra, env, &mut problems);
     let missing_allowed = overrides.external_ids_may_be_missing;
     let ids = external_ids::read(path, &file.defaults, missing_allowed, &mut problems);
     let template = AccountTemplate::of(&file, env, &extra, ids);
@@ -73,65 +64,69 @@ pub fn load(
     let only_regions = only_regions(overrides, &extra, &mut problems);
     let configured = accounts.clone();
     // Whose accounts are not known yet is asked for them later.
-    let accounts = match &organization {
-        Some(_) => accounts,
-        None => {
-            let only = &overrides.accounts;
-            all_are_known(only, &accounts, |_| false, &mut problems);
-            only_accounts(accounts, only, &only_regions, &mut problems)
-        }
+    let accounts = if organization.is_some() {
+        accounts
+    } else {
+        let only = &overrides.accounts;
+        all_are_known(only, &accounts, |_| false, &mut problems);
+        only_accounts(accounts, only, &only_regions, &mut problems)
     };
     let selections = only_namespaces(selections, overrides, &mut problems);
     match destination {
-        Some(destination) if problems.is_empty() => {
-            let config = ExportConfig {
-                destination,
-                accounts,
-                organization,
-                selections,
-                instances: file.instances.is_some(),
-                alarms: file.alarms.is_some(),
-                logs,
-                spend,
-                budgets,
-                remarks: Vec::new(),
-                alert,
-                datasets,
-                has_dataset_flag: !overrides.datasets.is_empty(),
-                run,
-                limits,
-                namespaces,
-                only_regions,
-                only_accounts: overrides.accounts.clone(),
-                partition: template.partition(),
-                external_ids: template.external_ids.clone(),
-                configured,
-                excluded_accounts: BTreeSet::new(),
-                external_ids_file: file
-                    .defaults
-                    .external_ids
-                    .as_ref()
-                    .map(|given| external_ids::path_of(path, given.get_ref())),
-                source: Arc::new(ConfigSource::new(path, body)),
-                fingerprint,
-            };
-            // Those of an organization are known when it is listed.
-            let is_known = |id: &AccountId| {
-                config.organization.is_some() || config.configured.iter().any(|a| a.id == *id)
-            };
-            let unknown = config.unknown_spenders(is_known);
-            if unknown.is_empty() {
-                Ok(config)
-            } else {
-                Err(config.source.refuse(unknown))
-            }
-        }
-        _ => {
-            for problem in &mut problems {
-                problem.span = problem.span.take().map(|s| s.start + shift..s.end + shift);
-            }
-            Err(fail(problems))
-        }
+        Some(destination) if problems.is_empty() => spenders_are_known(ExportConfig {
+            destination,
+            accounts,
+            organization,
+            selections,
+            instances: file.instances.is_some(),
+            alarms: file.alarms.is_some(),
+            logs,
+            spend,
+            budgets,
+            remarks: Vec::new(),
+            alert,
+            datasets,
+            has_dataset_flag: !overrides.datasets.is_empty(),
+            run,
+            limits,
+            namespaces,
+            only_regions,
+            only_accounts: overrides.accounts.clone(),
+            partition: template.partition(),
+            external_ids: template.external_ids.clone(),
+            configured,
+            excluded_accounts: BTreeSet::new(),
+            external_ids_file: external_ids_file(path, &file),
+            source: Arc::new(ConfigSource::new(path, body)),
+            fingerprint,
+        }),
+        _ => Err(refuse(problems)),
+    }
+}
+
+/// Places in the text behind a mark to places in the file.
+fn shifted(mut problems: Vec<Problem>, shift: usize) -> Vec<Problem> {
+    for problem in &mut problems {
+        problem.span = problem.span.take().map(|s| s.start + shift..s.end + shift);
+    }
+    problems
+}
+
+fn external_ids_file(path: &Path, file: &FileConfig) -> Option<std::path::PathBuf> {
+    let given = file.defaults.external_ids.as_ref()?;
+    Some(external_ids::path_of(path, given.get_ref()))
+}
+
+/// Refuses charges and budgets of accounts that nobody knows. Those of an organization are known when it is listed.
+fn spenders_are_known(config: ExportConfig) -> Result<ExportConfig, ConfigError> {
+    let is_known = |id: &AccountId| {
+        config.organization.is_some() || config.configured.iter().any(|a| a.id == *id)
+    };
+    let unknown = config.unknown_spenders(is_known);
+    if unknown.is_empty() {
+        Ok(config)
+    } else {
+        Err(config.source.refuse(unknown))
     }
 }
 

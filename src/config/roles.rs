@@ -90,6 +90,27 @@ impl AccountTemplate {
             (None, None) => return None,
         };
         check_arn(&arn, span, id, regions, problems);
+        let (session_name, session_duration) = self.session(account, problems);
+        // One of its own, one by the account's id, one for all.
+        let external_id = match (&account.external_id, self.external_ids.get(id)) {
+            (Some(own), _) => external_id_of(own, Some(id), &self.env, problems),
+            (None, Some(listed)) => Some(listed.clone()),
+            (None, None) => {
+                let usual = defaults.external_id.as_ref();
+                usual.and_then(|given| external_id_of(given, Some(id), &self.env, problems))
+            }
+        };
+        Some(RoleConfig {
+            arn,
+            external_id,
+            session_name,
+            session_duration,
+        })
+    }
+
+    /// Name and length of the sessions.
+    fn session(&self, account: &Account, problems: &mut Vec<Problem>) -> (String, Duration) {
+        let defaults = &self.defaults;
         let session_name = account
             .session_name
             .as_ref()
@@ -118,23 +139,9 @@ impl AccountTemplate {
         );
         }
         let seconds = duration.map_or(DEFAULT_SESSION_SECONDS, |d| *d.get_ref());
-        // One of its own, one by the account's id, one for all.
-        let external_id = match (&account.external_id, self.external_ids.get(id)) {
-            (Some(own), _) => external_id_of(own, Some(id), &self.env, problems),
-            (None, Some(listed)) => Some(listed.clone()),
-            (None, None) => {
-                let usual = defaults.external_id.as_ref();
-                usual.and_then(|given| external_id_of(given, Some(id), &self.env, problems))
-            }
-        };
-        Some(RoleConfig {
-            arn,
-            external_id,
-            session_name: session_name
-                .map_or(DEFAULT_SESSION_NAME, |n| n.get_ref())
-                .to_owned(),
-            session_duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-        })
+        let name = session_name.map_or(DEFAULT_SESSION_NAME, |n| n.get_ref());
+        let length = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        (name.to_owned(), length)
     }
 
     fn role_arn_from(

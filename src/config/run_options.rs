@@ -73,31 +73,11 @@ pub(super) fn run_options(
     );
     let concurrency = whole(run.concurrency.as_ref(), "concurrency", 1..=1_024, problems);
     let read_ahead = whole(run.read_ahead.as_ref(), "read_ahead", 1..=64, problems);
-    if let Some(n) = overrides.concurrency.filter(|n| !(1..=1_024).contains(n)) {
-        problems.push(
-            Problem::whole(format!("--concurrency: {n} is not between 1 and 1024"))
-                .remedy("32 is the default"),
-        );
-    }
-    if let Some(n) = overrides.lookback_days.filter(|n| *n > 454) {
-        problems.push(
-            Problem::whole(format!(
-                "--lookback-days: {n} is more than CloudWatch keeps"
-            ))
-            .remedy("at most 454"),
-        );
-    }
-    let spend_ok = |usd: f64| usd.is_finite() && usd >= 0.0;
-    if let Some(usd) = overrides.max_spend_usd.filter(|usd| !spend_ok(*usd)) {
-        problems.push(
-            Problem::whole(format!("--max-spend: {usd} is not an amount of dollars"))
-                .remedy("for example 5.0"),
-        );
-    }
+    check_flags(overrides, problems);
     if let Some(usd) = run
         .max_spend_usd
         .as_ref()
-        .filter(|usd| !spend_ok(*usd.get_ref()))
+        .filter(|usd| !is_amount(*usd.get_ref()))
     {
         problems.push(
             Problem::at(
@@ -152,6 +132,33 @@ pub(super) fn run_options(
     }
 }
 
+fn is_amount(usd: f64) -> bool {
+    usd.is_finite() && usd >= 0.0
+}
+
+fn check_flags(overrides: &Overrides, problems: &mut Vec<Problem>) {
+    if let Some(n) = overrides.concurrency.filter(|n| !(1..=1_024).contains(n)) {
+        problems.push(
+            Problem::whole(format!("--concurrency: {n} is not between 1 and 1024"))
+                .remedy("32 is the default"),
+        );
+    }
+    if let Some(n) = overrides.lookback_days.filter(|n| *n > 454) {
+        problems.push(
+            Problem::whole(format!(
+                "--lookback-days: {n} is more than CloudWatch keeps"
+            ))
+            .remedy("at most 454"),
+        );
+    }
+    if let Some(usd) = overrides.max_spend_usd.filter(|usd| !is_amount(*usd)) {
+        problems.push(
+            Problem::whole(format!("--max-spend: {usd} is not an amount of dollars"))
+                .remedy("for example 5.0"),
+        );
+    }
+}
+
 fn whole(
     given: Option<&Spanned<i64>>,
     key: &str,
@@ -186,53 +193,20 @@ pub(super) fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Lim
             }
         }
     };
-    speed(
-        &given.calls_per_second,
-        "calls_per_second",
-        0.1,
-        &mut limits.calls_per_second,
-    );
-    speed(
-        &given.points_per_second,
-        "points_per_second",
-        1_000.0,
-        &mut limits.points_per_second,
-    );
-    speed(
-        &given.recent_points_per_second,
-        "recent_points_per_second",
-        1_000.0,
-        &mut limits.recent_points_per_second,
-    );
-    speed(
-        &given.list_metrics_per_second,
-        "list_metrics_per_second",
-        0.1,
-        &mut limits.list_metrics_per_second,
-    );
-    speed(
-        &given.ec2_calls_per_second,
-        "ec2_calls_per_second",
-        0.1,
-        &mut limits.ec2_calls_per_second,
-    );
-    speed(
-        &given.logs_calls_per_second,
-        "logs_calls_per_second",
-        0.1,
-        &mut limits.logs_calls_per_second,
-    );
-    speed(
-        &given.log_stream_calls_per_second,
-        "log_stream_calls_per_second",
-        0.1,
-        &mut limits.log_stream_calls_per_second,
-    );
-    speed(
-        &given.alarm_calls_per_second,
-        "alarm_calls_per_second",
-        0.1,
-        &mut limits.alarm_calls_per_second,
+    macro_rules! speeds {
+        ($($key:ident from $low:literal),*) => {
+            $(speed(&given.$key, stringify!($key), $low, &mut limits.$key);)*
+        };
+    }
+    speeds!(
+        calls_per_second from 0.1,
+        points_per_second from 1_000.0,
+        recent_points_per_second from 1_000.0,
+        list_metrics_per_second from 0.1,
+        ec2_calls_per_second from 0.1,
+        logs_calls_per_second from 0.1,
+        log_stream_calls_per_second from 0.1,
+        alarm_calls_per_second from 0.1
     );
     let mut timeout = |value: &Option<Spanned<f64>>, key: &str, target: &mut Duration| {
         let mut seconds = target.as_secs_f64();

@@ -512,51 +512,7 @@ fn source(
             }
             Some(Source::List)
         }
-        "ec2" => {
-            let span = entry.discover.as_ref().map_or(0..0, Spanned::span);
-            if !cfg!(feature = "ec2") {
-                problems.push(
-                    Problem::at(
-                        span,
-                        "this build cannot describe instances (feature 'ec2' is off)",
-                    )
-                    .remedy("use discover = \"list\""),
-                );
-                return None;
-            }
-            if names.is_some_and(|n| n.exact().is_none()) {
-                problems.push(
-                    Problem::at(
-                        table.metrics.span(),
-                        "EC2-driven discovery needs exact metric names, not globs",
-                    )
-                    .remedy("name each metric, or use discover = \"list\""),
-                );
-            }
-            if !entry.dimensions.is_empty() || !entry.without_dimensions.is_empty() {
-                problems.push(
-                    Problem::at(span, "EC2-driven discovery asks for InstanceId alone; dimension rules have no place")
-                        .remedy("use instance_tags and instance_states, or discover = \"list\""),
-                );
-            }
-            for state in &entry.instance_states {
-                if !INSTANCE_STATES.contains(&state.get_ref().as_str()) {
-                    problems.push(
-                        Problem::at(
-                            state.span(),
-                            format!("'{}' is not an instance state", printable(state.get_ref())),
-                        )
-                        .remedy(INSTANCE_STATES.join(", ")),
-                    );
-                }
-            }
-            let states = entry
-                .instance_states
-                .iter()
-                .map(|s| s.get_ref().clone())
-                .collect();
-            Some(Source::Ec2(InstanceFilter { tags, states }))
-        }
+        "ec2" => by_instances(table, names, tags, problems),
         other => {
             let span = entry.discover.as_ref().map_or(0..0, Spanned::span);
             problems.push(
@@ -569,4 +525,60 @@ fn source(
             None
         }
     }
+}
+
+/// Which instances' metrics are asked for.
+fn by_instances(
+    table: &Table<'_>,
+    names: Option<&NameRule>,
+    tags: Vec<(String, ValueRule)>,
+    problems: &mut Vec<Problem>,
+) -> Option<Source> {
+    let entry = table.rest;
+    let span = entry.discover.as_ref().map_or(0..0, Spanned::span);
+    if !cfg!(feature = "ec2") {
+        problems.push(
+            Problem::at(
+                span,
+                "this build cannot describe instances (feature 'ec2' is off)",
+            )
+            .remedy("use discover = \"list\""),
+        );
+        return None;
+    }
+    if names.is_some_and(|n| n.exact().is_none()) {
+        problems.push(
+            Problem::at(
+                table.metrics.span(),
+                "EC2-driven discovery needs exact metric names, not globs",
+            )
+            .remedy("name each metric, or use discover = \"list\""),
+        );
+    }
+    if !entry.dimensions.is_empty() || !entry.without_dimensions.is_empty() {
+        problems.push(
+            Problem::at(
+                span,
+                "EC2-driven discovery asks for InstanceId alone; dimension rules have no place",
+            )
+            .remedy("use instance_tags and instance_states, or discover = \"list\""),
+        );
+    }
+    for state in &entry.instance_states {
+        if !INSTANCE_STATES.contains(&state.get_ref().as_str()) {
+            problems.push(
+                Problem::at(
+                    state.span(),
+                    format!("'{}' is not an instance state", printable(state.get_ref())),
+                )
+                .remedy(INSTANCE_STATES.join(", ")),
+            );
+        }
+    }
+    let states = entry
+        .instance_states
+        .iter()
+        .map(|s| s.get_ref().clone())
+        .collect();
+    Some(Source::Ec2(InstanceFilter { tags, states }))
 }

@@ -289,20 +289,7 @@ pub(super) fn list_metrics(
         all.extend(of_lane.into_iter().map(|key| (key, owner)));
     }
     all.sort();
-    let from = match input.str("NextToken").map(|t| {
-        t.strip_prefix("list-")
-            .and_then(|n| n.parse::<usize>().ok())
-    }) {
-        None => 0,
-        Some(Some(n)) => n,
-        Some(None) => {
-            return Err(Refusal {
-                status: 400,
-                code: "InvalidParameterValue",
-                message: "Invalid nextToken".to_owned(),
-            });
-        }
-    };
+    let from = place_of(input.str("NextToken"))?;
     let matched: Vec<&(MetricKey, &str)> = all.iter().filter(|(key, _)| wanted(&key)).collect();
     let page = || matched.iter().skip(from).take(PAGE_SIZE);
     let metrics = page().map(|(key, _)| metric(key)).collect();
@@ -318,6 +305,17 @@ pub(super) fn list_metrics(
         ));
     }
     Ok(Value::Map(answer))
+}
+
+/// Where a page begins.
+fn place_of(token: Option<&str>) -> Result<usize, Refusal> {
+    let Some(token) = token else { return Ok(0) };
+    let place = token.strip_prefix("list-").and_then(|n| n.parse().ok());
+    place.ok_or_else(|| Refusal {
+        status: 400,
+        code: "InvalidParameterValue",
+        message: "Invalid nextToken".to_owned(),
+    })
 }
 
 fn metric((namespace, name, dimensions): &MetricKey) -> Value {

@@ -12,7 +12,7 @@ use super::answer::Refusal;
 use super::cloudwatch::{LaneMetrics, RegionLanes, dimensions};
 use super::faults::{Fault, FaultKind, mix};
 use super::fleet::{Generated, raw};
-use super::store::MetricKey;
+use super::store::{MetricKey, Raw};
 use super::wire::{Value, whole};
 
 const MAX_QUERIES: usize = 500;
@@ -52,6 +52,41 @@ pub(super) struct Page {
     pub(super) body: Value,
     pub(super) points: u64,
     pub(super) billed_metrics: u64,
+}
+
+impl Query {
+    /// Gathers stored points that begin before `end` and can be seen before `published`; of several units the first, with a remark.
+    fn bin_stored(
+        &self,
+        all: &[Raw],
+        (end, published): (i64, i64),
+        bins: &mut BTreeMap<i64, Bin>,
+    ) -> Option<Value> {
+        let keep = self.stat.needs_values();
+        let mut multiple = None;
+        let inside = || {
+            all.iter()
+                .filter(|r| r.second.div_euclid(self.period) * self.period < end)
+                .filter(|r| r.second < published)
+        };
+        let units: BTreeSet<&str> = inside().map(|r| r.unit.as_str()).collect();
+        let unit = match &self.unit {
+            Some(unit) => Some(unit.as_str()),
+            None => units.first().copied(),
+        };
+        if self.unit.is_none() && units.len() > 1 {
+            let list: Vec<&str> = units.iter().copied().collect();
+            multiple = Some(message(
+                "MultipleUnits",
+                &format!("Multiple units returned: '[{}]'", list.join(", ")),
+            ));
+        }
+        for point in inside().filter(|r| Some(r.unit.as_str()) == unit) {
+            let bin = point.second.div_euclid(self.period) * self.period;
+            bins.entry(bin).or_default().add(&point.datum, keep);
+        }
+        multiple
+    }
 }
 
 impl Request {
@@ -209,22 +244,7 @@ impl Request {
                 break;
             }
         }
-        if let [Value::Map(first), Value::Map(second), ..] = &mut results[..]
-            && faults.iter().any(|f| f.kind == FaultKind::Twice)
-        {
-            second[0].clone_from(&first[0]);
-        }
-        if faults.iter().any(|f| f.kind == FaultKind::UnknownId) {
-            let stranger = Entry {
-                id: "stranger".to_owned(),
-                label: String::new(),
-                times: vec![self.start],
-                values: vec![1.0],
-                status: "Complete",
-                messages: Vec::new(),
-            };
-            results.push(stranger.value());
-        }
+        self.disturb(&mut results, faults);
         let global = faults
             .iter()
             .filter(|f| f.kind == FaultKind::Message)
@@ -248,6 +268,26 @@ impl Request {
             body: Value::Map(body),
             points,
             billed_metrics: self.billed(),
+        }
+    }
+
+    /// Answers under wrong ids.
+    fn disturb(&self, results: &mut Vec<Value>, faults: &[Fault]) {
+        if let [Value::Map(first), Value::Map(second), ..] = &mut results[..]
+            && faults.iter().any(|f| f.kind == FaultKind::Twice)
+        {
+            second[0].clone_from(&first[0]);
+        }
+        if faults.iter().any(|f| f.kind == FaultKind::UnknownId) {
+            let stranger = Entry {
+                id: "stranger".to_owned(),
+                label: String::new(),
+                times: vec![self.start],
+                values: vec![1.0],
+                status: "Complete",
+                messages: Vec::new(),
+            };
+            results.push(stranger.value());
         }
     }
 
@@ -336,27 +376,7 @@ impl Request {
             .stored
             .range(&query.key, bins_start, end + query.period)
         {
-            let inside = || {
-                all.iter()
-                    .filter(|r| r.second.div_euclid(query.period) * query.period < end)
-                    .filter(|r| r.second < published)
-            };
-            let units: BTreeSet<&str> = inside().map(|r| r.unit.as_str()).collect();
-            let unit = match &query.unit {
-                Some(unit) => Some(unit.as_str()),
-                None => units.first().copied(),
-            };
-            if query.unit.is_none() && units.len() > 1 {
-                let list: Vec<&str> = units.iter().copied().collect();
-                messages.push(message(
-                    "MultipleUnits",
-                    &format!("Multiple units returned: '[{}]'", list.join(", ")),
-                ));
-            }
-            for point in inside().filter(|r| Some(r.unit.as_str()) == unit) {
-                let bin = point.second.div_euclid(query.period) * query.period;
-                bins.entry(bin).or_default().add(&point.datum, keep);
-            }
+            messages.extend(query.bin_stored(all, (end, published), &mut bins));
         }
         let mut points: Vec<(i64, f64)> = bins
             .into_iter()

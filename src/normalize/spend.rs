@@ -106,30 +106,7 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
     let first = month.month_start();
     let month = first.start()..first.next_month().start();
     let last_day = Day::containing(end.min(month.end) - 1);
-    // Each has at least one day.
-    let mut days: BTreeMap<&ChargeKey, BTreeMap<Day, ChargePoint>> = BTreeMap::new();
-    let mut carried: BTreeSet<&ChargeKey> = BTreeSet::new();
-    for (key, points) in charges {
-        let own = points
-            .iter()
-            .filter(|p| month.contains(&p.ts) && p.ts < end);
-        let by_day: BTreeMap<Day, ChargePoint> = own.map(|p| (Day::containing(p.ts), *p)).collect();
-        if by_day.is_empty() {
-            continue;
-        }
-        // Whether a month has begun anew is told by the total: a flat fee is the same on the first as it was at the end.
-        let total = ChargeKey {
-            currency: key.currency.clone(),
-            linked_account: None,
-            service: None,
-        };
-        let telling = charges.get(&total).unwrap_or(points);
-        let before = telling.iter().rfind(|p| p.ts < month.start);
-        if before.is_some_and(|b| is_carried_over(b.month_to_date, telling, first)) {
-            carried.insert(key);
-        }
-        days.insert(key, by_day);
-    }
+    let (days, carried) = days_of(charges, &month, first, end);
     // Every series of a currency is published with its total: days without a total are days without an answer.
     let total_days = |key: &ChargeKey| -> BTreeSet<Day> {
         let same = days
@@ -200,6 +177,45 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
     }
     rows.sort_by(|a, b| (place(&a.key), a.day).cmp(&(place(&b.key), b.day)));
     rows
+}
+
+/// The last value of each day of a month, by series; and the series whose first day still has the old month's total.
+type MonthDays<'a> = (
+    BTreeMap<&'a ChargeKey, BTreeMap<Day, ChargePoint>>,
+    BTreeSet<&'a ChargeKey>,
+);
+
+fn days_of<'a>(
+    charges: &'a Charges,
+    month: &std::ops::Range<i64>,
+    first: Day,
+    end: i64,
+) -> MonthDays<'a> {
+    // Each has at least one day.
+    let mut days = BTreeMap::new();
+    let mut carried = BTreeSet::new();
+    for (key, points) in charges {
+        let own = points
+            .iter()
+            .filter(|p| month.contains(&p.ts) && p.ts < end);
+        let by_day: BTreeMap<Day, ChargePoint> = own.map(|p| (Day::containing(p.ts), *p)).collect();
+        if by_day.is_empty() {
+            continue;
+        }
+        // Whether a month has begun anew is told by the total: a flat fee is the same on the first as it was at the end.
+        let total = ChargeKey {
+            currency: key.currency.clone(),
+            linked_account: None,
+            service: None,
+        };
+        let telling = charges.get(&total).unwrap_or(points);
+        let before = telling.iter().rfind(|p| p.ts < month.start);
+        if before.is_some_and(|b| is_carried_over(b.month_to_date, telling, first)) {
+            carried.insert(key);
+        }
+        days.insert(key, by_day);
+    }
+    (days, carried)
 }
 
 /// Whether all values of a month's first day are still the old month's: none is below where that ended.

@@ -276,15 +276,8 @@ async fn place(
         }
     }
     let record = new_record(scope, sealed, &key, unit);
-    // Surplus files go last: until then the unit's rows are there twice rather than not at all.
-    for file in before.into_iter().flat_map(|c| &c.files) {
-        if !lake.lost().is_cancelled()
-            && file.name != key
-            && layout::parse_unit(scope.table, &file.name).is_some()
-        {
-            store.delete(&file.name).await?;
-        }
-    }
+    // Last: until then the unit's rows are there twice rather than not at all.
+    remove_surplus(lake, scope.table, before, &key).await?;
     unit.complete &= record.complete;
     unit.provisional = !record.answers.covers_day(sealed.day, scope.delays.keys());
     if let (Some(file), Some(_)) = (record.files.first(), &sealed.staged) {
@@ -295,6 +288,24 @@ async fn place(
         unit.file = Some(file.name.clone());
     }
     Ok(Change::Commit(record))
+}
+
+/// Files that a unit had under other names.
+async fn remove_surplus(
+    lake: &Lake,
+    table: &'static Table,
+    before: Option<&Committed>,
+    key: &str,
+) -> Result<(), Cause> {
+    for file in before.into_iter().flat_map(|c| &c.files) {
+        if !lake.lost().is_cancelled()
+            && file.name != key
+            && layout::parse_unit(table, &file.name).is_some()
+        {
+            lake.store().delete(&file.name).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Publishing goes on for a moment after a signal, and stops when the lock is lost.

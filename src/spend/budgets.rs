@@ -165,6 +165,17 @@ fn sum(members: &[Option<&AccountSpend>], get: impl Fn(&AccountSpend) -> Option<
     }
 }
 
+impl Sum {
+    /// Whether it is above a limit, as far as it is known.
+    fn against(&self, limit: f64) -> BudgetState {
+        match self.known {
+            Some(actual) if actual > limit => BudgetState::Breach,
+            Some(_) if !self.partial => BudgetState::Ok,
+            _ => BudgetState::Unknown,
+        }
+    }
+}
+
 fn check(
     budget: &Budget,
     account: Option<&AccountSpend>,
@@ -222,11 +233,7 @@ fn check(
         .filter_map(|(threshold, limit, sum)| {
             let limit = limit?;
             let is_change = matches!(threshold, Threshold::Change | Threshold::ChangePercent);
-            let state = match sum.known {
-                Some(actual) if actual > limit => BudgetState::Breach,
-                Some(_) if !sum.partial => BudgetState::Ok,
-                _ => BudgetState::Unknown,
-            };
+            let state = sum.against(limit);
             Some(BudgetCheck {
                 budget: budget.name.clone(),
                 account_id: account.map(|a| a.account_id.clone()),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use cwlake::lake::table::{Column, ColumnKind};
+
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("folder") {
         let path = entry.expect("entry").path();
@@ -181,5 +183,102 @@ fn no_file_is_longer_than_six_hundred_lines() {
             .lines()
             .count();
         assert!(lines <= 600, "{} has {lines} lines", path.display());
+    }
+}
+
+/// Name and length of every function, as rustfmt lays them out: from its line to the brace below it.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (n, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let mut words = line.split_whitespace().take_while(|w| *w != "fn").count();
+        let before: Vec<&str> = line.split_whitespace().take(words).collect();
+        let is_function = line.split_whitespace().nth(words) == Some("fn")
+            && before
+                .iter()
+                .all(|w| w.starts_with("pub") || ["const", "async", "unsafe", "in"].contains(w));
+        if !is_function || line.ends_with(';') {
+            continue;
+        }
+        words += 1;
+        let name = line.split_whitespace().nth(words).unwrap_or_default();
+        let closing = format!("{}}}", " ".repeat(indent));
+        let length = lines[n..].iter().position(|l| *l == closing);
+        found.push((name.to_owned(), length.map_or(1, |l| l + 1)));
+    }
+    found
+}
+
+#[test]
+fn no_function_is_longer_than_eighty_lines() {
+    let text = "fn a() {\n    b();\n}\nimpl X {\n    pub(crate) async fn c(\n        &self,\n    ) {\n        d();\n    }\n}\n";
+    let lengths: Vec<usize> = functions(text).into_iter().map(|(_, n)| n).collect();
+    assert_eq!(lengths, [3, 5]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for path in files {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for (name, lines) in functions(&text) {
+            assert!(lines <= 80, "{}: {name} has {lines} lines", path.display());
+        }
+    }
+}
+
+/// A column as the README's table of metrics shows it.
+fn line_of(column: &Column) -> String {
+    let (arrow, parquet) = match column.kind {
+        ColumnKind::Text => ("Utf8", "BYTE_ARRAY UTF8"),
+        ColumnKind::Instant => ("Timestamp(µs, \"UTC\")", "INT64 TIMESTAMP(MICROS, UTC)"),
+        ColumnKind::Date => ("Date32", "INT32 DATE"),
+        ColumnKind::Integer => ("Int32", "INT32"),
+        ColumnKind::BigInteger => ("Int64", "INT64"),
+        ColumnKind::Double => ("Float64", "DOUBLE"),
+        ColumnKind::Boolean => ("Boolean", "BOOLEAN"),
+        ColumnKind::TextMap => ("Map(Utf8, Utf8)", "MAP"),
+    };
+    let null = if column.nullable { "yes" } else { "no" };
+    let line = format!(
+        "| {} | {arrow} | {parquet} | {null} | {} |",
+        column.name, column.doc
+    );
+    line.replace("|  |", "| |")
+}
+
+#[test]
+fn every_table_is_described_and_every_dataset_shown() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("readable");
+    for table in cwlake::lake::table::TABLES {
+        assert!(
+            readme.contains(&format!("{}/", table.name)),
+            "README: {table}"
+        );
+        for column in table.columns {
+            let told = readme.contains(&format!("`{}`", column.name));
+            let line = line_of(column);
+            let is_told = told || readme.contains(&line);
+            assert!(is_told, "README: {table}.{}: {line}", column.name);
+        }
+    }
+    // The table of metrics stands there as it is declared.
+    for column in cwlake::lake::table::METRICS.columns {
+        let line = line_of(column);
+        assert!(readme.contains(&line), "README: {line}");
+    }
+    let sample = root.join("sample-data/cwlake.toml");
+    let text = std::fs::read_to_string(sample).expect("readable");
+    let ours = std::fs::read_dir(root.join("tests/it")).expect("folder");
+    let tests = ours.map(|entry| std::fs::read_to_string(entry.expect("entry").path()));
+    let tests: String = tests.map(Result::unwrap_or_default).collect();
+    for dataset in cwlake::model::Dataset::ALL {
+        let name = dataset.name();
+        let table = match dataset {
+            cwlake::model::Dataset::AlarmHistory => "[alarms]".to_owned(),
+            _ => format!("[{name}]"),
+        };
+        assert!(text.contains(&table), "sample-data/cwlake.toml: {table}");
+        assert!(tests.contains(&format!("\"{name}\"")), "tests/it: {name}");
     }
 }
