@@ -1,4 +1,4 @@
-//! What was read of the tables beside accounts and metrics: `[instances]`, `[alarms]`, `[[logs]]`, `[spend]`, `[[budget]]`, `[alert]`.
+//! What was read of the smaller tables of a file: `[instances]`, `[alarms]`, `[[logs]]`, `[spend]`, `[[budget]]`, `[alert]`.
 //!
 //! The comments on the fields are what an editor shows: they are the descriptions of `cwlake schema`.
 

@@ -15,7 +15,7 @@ use aws_sdk_cloudwatch::types::{
 
 use super::merge::{Merge, PointsError};
 use super::page::{Page, PageResult};
-use super::spool::{Kept, Spool};
+use super::spool::{KeptAnswer, Spool};
 use crate::aws::{Api, CallStats, LaneClient, Pages, Toll, get_metric_data};
 use crate::model::{
     AccountId, Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
@@ -166,7 +166,7 @@ impl Asker {
         }
     }
 
-    async fn resume(&self, index: usize, now: i64) -> Vec<Option<Kept>> {
+    async fn resume(&self, index: usize, now: i64) -> Vec<Option<KeptAnswer>> {
         let nothing = vec![None; self.plan.batches[index].queries.len()];
         if self.spool.is_empty() {
             return nothing;

@@ -23,4 +23,4 @@ pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};
-pub use spool::{Kept, Spool, sweep as sweep_spool};
+pub use spool::{KeptAnswer, Spool, sweep as sweep_spool};

@@ -25,7 +25,7 @@ const CLOCK_TOLERANCE: i64 = 6 * 3_600;
 
 /// A kept answer to one query.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct KeptAnswer {
     /// The answer.
     pub outcome: QueryOutcome,
     /// When it was read, seconds since the epoch.
@@ -103,8 +103,8 @@ impl Spool {
     }
 
     /// The kept answers to a batch that are used at `now`: one for each query, or none.
-    pub fn take(&self, plan: &LanePlan, batch: &Batch, now: i64) -> Vec<Option<Kept>> {
-        let mut taken: Vec<Option<Kept>> = vec![None; batch.queries.len()];
+    pub fn take(&self, plan: &LanePlan, batch: &Batch, now: i64) -> Vec<Option<KeptAnswer>> {
+        let mut taken: Vec<Option<KeptAnswer>> = vec![None; batch.queries.len()];
         let mut wanted: BTreeMap<&Path, Vec<(usize, u32)>> = BTreeMap::new();
         if !self.is_empty() {
             for (position, query) in batch.queries.iter().enumerate() {
@@ -121,7 +121,7 @@ impl Spool {
                 continue;
             }
             for (position, n) in places {
-                taken[position] = outcomes.get(n as usize).map(|outcome| Kept {
+                taken[position] = outcomes.get(n as usize).map(|outcome| KeptAnswer {
                     outcome: outcome.clone(),
                     read_at,
                 });

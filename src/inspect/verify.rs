@@ -240,7 +240,7 @@ async fn verify_file(
     }
 }
 
-/// Compares a file of a table beside metrics with its record and its place.
+/// Compares a file whose rows are no points with its record and its place.
 fn check_table_file(
     path: &std::path::Path,
     table: &'static Table,

@@ -48,7 +48,7 @@ pub struct RunReport {
     pub fleet: FleetReport,
     /// Every lane that was entered.
     pub lanes: Vec<LaneReport>,
-    /// Every table beside metrics, in each of its lanes.
+    /// Every other dataset, in each of its lanes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<LaneReport>,
     /// What became of the alerts about its charges; they never change how the run ended.
@@ -494,7 +494,7 @@ impl RunReport {
         self.table_notes(out);
     }
 
-    /// Tables beside metrics that could not be read. What is closed is told of the lanes of metrics, if there are any.
+    /// Other datasets that could not be read. What is closed is told of the lanes of metrics, if there are any.
     fn table_notes(&self, out: &mut String) {
         if self.lanes.is_empty() {
             let skipped = self.tables.iter().filter(|t| t.skipped);

@@ -189,7 +189,7 @@ async fn publish_unit(
         let change = attempt(&unit);
         return (unit, change);
     }
-    match place(lake, context, scope, lane, &sealed, &mut unit).await {
+    match put(lake, context, scope, lane, &sealed, &mut unit).await {
         Ok(change) => (unit, change),
         Err(cause) => {
             (unit.outcome, unit.complete, unit.rows) = (cause.unit_outcome(), false, 0);
@@ -214,7 +214,7 @@ fn attempt(unit: &UnitReport) -> Change {
     }
 }
 
-async fn place(
+async fn put(
     lake: &Lake,
     context: &RunContext,
     scope: &LaneScope,

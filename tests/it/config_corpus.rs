@@ -144,7 +144,7 @@ const CORPUS: &[Bad] = &[
     bad("budget NaN", "lookback_days = 0", "max_spend_usd = nan", "5:17", &["dollars"]),
     bad("access key as key", "[run]", "[run]\naws_access_key_id = \"x\"", "5:1", &["credential chain"]),
     bad("access key as value", "name = \"prod\"", "name = \"AKIAABCDEFGHIJKLMNOP\"", "16:9", &["looks like an AWS access key", "rotate"]),
-    // Tables beside metrics, budgets, alerts.
+    // Other datasets, budgets, alerts.
     bad("log group with a space", "period = 300", "period = 300\n[[logs]]\ngroups = [\"my group\"]", "26:11", &["not the name of a log group", "not an ARN"]),
     bad("no log group", "period = 300", "period = 300\n[[logs]]\ngroups = []", "26:10", &["no log group is named"]),
     bad("empty pattern", "period = 300", "period = 300\n[[logs]]\ngroups = [\"a\"]\nfilter_pattern = \" \"", "27:18", &["1 to 1024 characters", "leave it out"]),

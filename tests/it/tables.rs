@@ -1,4 +1,4 @@
-//! The tables beside metrics: what of AWS's answers arrives, what of its failures is told, and what a run leaves when it is run again.
+//! Instances, logs and spend: what of AWS's answers arrives, what of its failures is told, and what a run leaves when it is run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

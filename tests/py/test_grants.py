@@ -43,7 +43,7 @@ discover = "ec2"
 """
 
 
-# The tables beside metrics, alerts by every way, and budgets that differ.
+# Every dataset, alerts by every way, and budgets that differ.
 TABLES = """destination = { url = "s3://acme-lake/cloudwatch" }
 instances = {}
 spend = {}

@@ -1,4 +1,4 @@
-"""The tables beside metrics as one has them: joins in DuckDB, other readers, third-party services, and much text in little memory."""
+"""Instances, logs and spend as one has them: joins in DuckDB, other readers, third-party services, and much text in little memory."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def cwlake(folder, env, *words, code=0):
 
 
 def readme_queries():
-    """The SQL of the README's section on the tables beside metrics."""
+    """The SQL of the README's section on them."""
     text = (ROOT / "README.md").read_text()
     section = text.split("## Instances, logs, spend and alarms")[1].split("\n## ")[0]
     blocks = [block.split("```")[0] for block in section.split("```sql\n")[1:]]
