@@ -1,5 +1,6 @@
 //! Telling of breached budgets: what is said, to whom it was said already, and the ways to say it.
 
+pub(crate) mod breaches;
 mod html;
 mod message;
 mod record;

@@ -8,8 +8,9 @@ pub(crate) mod planning;
 mod publish;
 mod spend;
 
+pub use crate::alert::breaches::alert_as_file;
 pub use crate::given::choice::{ChoiceError, LaneChoice};
 pub use crate::given::context::RunContext;
 pub use crate::given::error::RunError;
 pub use pipeline::{Planned, export, plan};
-pub use spend::{alert_as_file, spend, spend_with_alerts};
+pub use spend::{spend, spend_with_alerts};

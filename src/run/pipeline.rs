@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::breaches::alert_after_export;
 use crate::commit::Lake;
 use crate::config::{AccountConfig, Range, RegionChoice, point};
 use crate::fetch::sweep_spool;
@@ -23,7 +24,6 @@ use crate::run::enter::accounts::entered_accounts_by;
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
 use crate::run::planning::{PlannedLane, Planning, lanes_of, wanted};
-use crate::run::spend::alert_after_export;
 use crate::sources::logs::unknown_streams;
 use crate::sources::registry::source;
 use crate::sources::source::Job;

@@ -1,28 +1,14 @@
 //! What accounts have spent, read from the lake; and the alerts about it.
 
-use std::collections::BTreeSet;
-
+use crate::alert::breaches::{alert, alert_of_days, read_rows, report_of};
 use crate::commit::Lake;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
-use crate::lake::table::SPEND;
+use crate::given::place::Place;
+use crate::model::Day;
 use crate::report::AlertReport;
 use crate::run::enter::accounts::with_accounts;
-use crate::sources::source::stage::each_batch;
-use crate::store::Store;
-
-use crate::lake::{UnitId, layout};
-use std::collections::btree_map::{BTreeMap, Entry};
-
-use crate::alert::{Message, SendError, Sent, mail, send};
-use crate::config::{AlertConfig, Channel};
-use crate::given::place::{Place, base_session};
-use crate::model::{AccountId, Cause, Day, Lane};
-use crate::normalize::{ChargeState, DayCharge, decode_spend};
-use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
-
-/// Months that are read: the day's, and one before it for means and charts.
-const MONTHS: i64 = 2;
+use crate::spend::SpendReport;
 
 /// Reads what is known of a day's charges.
 ///
@@ -36,82 +22,6 @@ pub async fn spend(context: &RunContext, day: Day) -> Result<SpendReport, RunErr
         .map_err(RunError::Unreadable)?;
     let report = report_of(&context, &*place.store, day, &read);
     Ok(report.about(|id| context.config.is_about(id)))
-}
-
-/// What the lake tells of a day's month and of those before it that count.
-struct LakeRows {
-    rows: BTreeMap<AccountId, AccountRows>,
-    /// Accounts that tell of others' charges.
-    payers: BTreeSet<AccountId>,
-}
-
-fn report_of(context: &RunContext, store: &dyn Store, day: Day, read: &LakeRows) -> SpendReport {
-    let config = &context.config;
-    let LakeRows { rows, payers } = read;
-    let mut wanted: BTreeMap<AccountId, Option<String>> = BTreeMap::new();
-    // Every account, whatever the flags leave of them: a budget of several is about all of its own.
-    for account in config.all_accounts() {
-        let is_read = config.spend.as_ref().is_some_and(|s| s.reads(&account.id));
-        // A payer without charges of its own is not expected to have any.
-        let pays_alone = payers.contains(&account.id) && !rows.contains_key(&account.id);
-        if is_read && !pays_alone || rows.contains_key(&account.id) {
-            wanted.insert(account.id.clone(), account.name.clone());
-        }
-    }
-    // Members that a payer tells of, and nobody has configured.
-    for id in rows.keys() {
-        if !wanted.contains_key(id) && is_alive(&rows[id], day) {
-            wanted.insert(id.clone(), None);
-        }
-    }
-    spend_report(
-        day,
-        context.now,
-        store.describe(),
-        &wanted,
-        rows,
-        &config.budgets,
-    )
-}
-
-/// An account that had charges in the month, and is not one that was closed in it or before.
-fn is_alive(rows: &AccountRows, day: Day) -> bool {
-    let month = || rows.days.range(day.month_start()..=day);
-    let is_closed = rows
-        .days
-        .get(&day)
-        .is_some_and(|r| r.state == ChargeState::Vanished);
-    !is_closed && month().any(|(_, row)| row.month_to_date.is_some())
-}
-
-/// The same for every day of a month.
-async fn read_rows(store: &dyn Store, day: Day) -> Result<LakeRows, Cause> {
-    let mut payers = BTreeSet::new();
-    let mut lanes: Vec<(Lane, Vec<DayCharge>)> = Vec::new();
-    let mut month = day.month_start();
-    for _ in 0..MONTHS {
-        let folder = format!("{SPEND}/month={}/", month.month());
-        for entry in store.list(&folder).await? {
-            let Some(UnitId { lane, .. }) = layout::parse_unit(&SPEND, &entry.key) else {
-                continue;
-            };
-            let hint =
-                format!("cwlake export --dataset spend --force --date {month} writes it anew");
-            let mut rows = Vec::new();
-            let read = each_batch(store, &entry.key, &hint, |batch| {
-                rows.extend(decode_spend(batch)?);
-                Ok(())
-            });
-            read.await?;
-            if rows.iter().any(|r| r.key.linked_account.is_some()) {
-                payers.insert(lane.account.clone());
-            }
-            lanes.push((lane, rows));
-        }
-        month = month.plus(-1).month_start();
-    }
-    let rows = account_rows(lanes);
-    Ok(LakeRows { rows, payers })
 }
 
 /// Reads a day's charges and tells every channel of the breaches it was not told of; with `looks_back` of the days before as well. Takes the lake's
@@ -143,136 +53,4 @@ pub async fn spend_with_alerts(
     let done = done.await;
     lake.close().await;
     done
-}
-
-/// Days before yesterday that alerts look at again: charges are published for a day after the day's end, and corrected later; and a channel may
-/// have failed.
-const ALERT_DAYS: i64 = 3;
-
-/// The same after an export, which holds the lock: whatever goes wrong is in the report.
-pub(crate) async fn alert_after_export(
-    context: &RunContext,
-    store: &dyn Store,
-) -> Option<AlertReport> {
-    context.config.alert.as_ref()?;
-    let yesterday = Day::containing(context.now).plus(-1);
-    Some(alert_of_days(context, store, yesterday).await)
-}
-
-/// Tells of the breaches of a day, and of those of the days before it that a run has looked at before.
-async fn alert_of_days(context: &RunContext, store: &dyn Store, last: Day) -> AlertReport {
-    let mut told = AlertReport::default();
-    let mut months: BTreeMap<Day, LakeRows> = BTreeMap::new();
-    for n in (0..=ALERT_DAYS).rev() {
-        let day = last.plus(-n);
-        let done = async {
-            // Of a day that nobody has looked at in its time, nobody is told now.
-            if n > 0 && !Sent::is_there(store, day).await? {
-                return Ok(AlertReport::default());
-            }
-            let read = match months.entry(day.month_start()) {
-                Entry::Occupied(read) => read.into_mut(),
-                Entry::Vacant(none) => none.insert(read_rows(store, day).await?),
-            };
-            let report = report_of(context, store, day, read);
-            Ok::<_, Cause>(alert(context, store, day, &report).await)
-        };
-        match done.await {
-            Ok(of_day) => told.add(of_day),
-            Err(cause) => told.cause = Some(cause),
-        }
-    }
-    told
-}
-
-async fn alert(
-    context: &RunContext,
-    store: &dyn Store,
-    day: Day,
-    report: &SpendReport,
-) -> AlertReport {
-    let mut told = AlertReport::default();
-    let Some(config) = &context.config.alert else {
-        return told;
-    };
-    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
-    told.breaches = breaches.len();
-    let mut sent = match Sent::read(store, day).await {
-        Ok(sent) => sent,
-        Err(error) => {
-            told.cause = Some(Cause::from(error));
-            return told;
-        }
-    };
-    // Looked at: later runs look again.
-    if let Err(error) = sent.write(store, day).await {
-        told.cause = Some(Cause::from(error));
-        return told;
-    }
-    for channel in &config.channels {
-        let news = sent.news(channel.name(), &breaches);
-        if news.is_empty() {
-            continue;
-        }
-        let message = Message::of(report, &news);
-        match send_by(context, config, channel, &message).await {
-            Ok(()) => {
-                told.sent.insert(channel.name(), news.len());
-                if let Err(error) = sent.note(store, day, channel.name(), &news).await {
-                    told.cause = Some(Cause::from(error));
-                }
-            }
-            Err(error) => {
-                told.failed.insert(channel.name(), error.to_string());
-            }
-        }
-    }
-    told
-}
-
-async fn send_by(
-    context: &RunContext,
-    config: &AlertConfig,
-    channel: &Channel,
-    message: &Message,
-) -> Result<(), SendError> {
-    let base = match channel {
-        Channel::Smtp { .. } => None,
-        _ => Some(
-            base_session(context)
-                .await
-                .map_err(|e| SendError(e.to_string()))?,
-        ),
-    };
-    let mail = config.mail.as_ref();
-    let limits = &context.config.limits;
-    let sending = send(message, channel, mail, base.as_ref(), limits);
-    // A server that falls silent keeps nobody waiting: what was not told of is told of by the next run.
-    let limit = limits.attempt_timeout;
-    tokio::select! {
-        sent = tokio::time::timeout(limit, sending) => sent.unwrap_or_else(|_| {
-            Err(SendError(format!("no answer within {} s", limit.as_secs())))
-        }),
-        () = context.stop.cancelled() => Err(SendError("stopped by a signal".to_owned())),
-    }
-}
-
-/// The e-mail that would be sent about all breaches of a report; of a configuration without addresses the text alone. `None` without a breach.
-///
-/// # Errors
-/// [`SendError`] when it cannot be made.
-pub fn alert_as_file(
-    context: &RunContext,
-    report: &SpendReport,
-) -> Result<Option<Vec<u8>>, SendError> {
-    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
-    if breaches.is_empty() {
-        return Ok(None);
-    }
-    let message = Message::of(report, &breaches);
-    let addresses = context.config.alert.as_ref().and_then(|a| a.mail.as_ref());
-    Ok(Some(match addresses {
-        Some(addresses) => mail(&message, addresses)?,
-        None => message.text.into_bytes(),
-    }))
 }
