@@ -1,6 +1,8 @@
 """Alarms and their history: against boto3, against an emulator we did not write, and as tables one has questions for."""
 
 import datetime
+import json
+import os
 import subprocess
 
 import duckdb
@@ -147,6 +149,37 @@ def test_minutes_in_alarm_add_up_and_alarms_join_the_points_they_watch(emulator,
     peak = "SELECT max(value) FROM cwlake.metrics WHERE stat = 'Maximum' AND dimensions['InstanceId'] = ?"
     assert near == [("busy", 70.0, lake.execute(peak, [instance]).fetchone()[0])]
     assert lake.execute("SELECT count(*), count(DISTINCT alarm_arn) FROM cwlake.alarms_latest").fetchone() == (4, 4)
+
+
+@pytest.mark.skipif(not os.environ.get("CWLAKE_TEST_SPARK"), reason="set CWLAKE_TEST_SPARK=1, with pyspark 4 and Java 17 at hand")
+def test_spark_counts_the_same_minutes(emulator, export, tmp_path):
+    from pyspark.sql import SparkSession
+
+    for day in (19, 20, 21):
+        now = f"2026-11-{day}T02:00:00Z"
+        running = emulator(world().replace(NOW, now))
+        export(CONFIG, running.env() | {"CWLAKE_NOW": now})
+        running.stop()
+    question = "SELECT CAST(dt AS VARCHAR(10)), alarm_name, round(minutes, 3) FROM {} ORDER BY 1, 2"
+    expected = views(tmp_path).execute(question.format("cwlake.alarm_minutes")).fetchall()
+    words = [PROGRAM, "ddl", "--engine", "spark", "--json", "--config", tmp_path / "cwlake.toml"]
+    statements = json.loads(subprocess.run(words, env=clean_env(), capture_output=True, text=True, check=True).stdout)
+    spark = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.warehouse.dir", str(tmp_path / "warehouse"))
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    try:
+        for statement in statements:
+            if statement["name"].removesuffix(" partitions") in ("cwlake", "alarms", "alarm_history", "alarm_minutes"):
+                # Permanent views need a Hive catalog; a temporary one is read the same.
+                spark.sql(statement["sql"].replace("CREATE OR REPLACE VIEW cwlake.", "CREATE OR REPLACE TEMPORARY VIEW "))
+        found = [(d, n, float(m)) for d, n, m in spark.sql(question.format("alarm_minutes")).collect()]
+        assert found == [(d, n, float(m)) for d, n, m in expected] and len(found) > 8
+    finally:
+        spark.stop()
 
 
 def test_alarms_of_another_emulator_arrive(server, export, tmp_path):
