@@ -1,9 +1,12 @@
 //! `ddl`.
 
+use std::path::Path;
+
 use cwlake::cli::{DdlArgs, EngineArg};
-use cwlake::config::ExportConfig;
+use cwlake::config::{Destination, ExportConfig};
 use cwlake::ddl::{Engine, Names, glue_tables, statements};
 use cwlake::exit::Usage;
+use cwlake::lake::table::{TABLES, Table};
 use cwlake::model::Day;
 use serde_json::json;
 
@@ -35,12 +38,36 @@ pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
         print_result(true, &inputs, String::new)?;
         return Ok(0);
     }
+    let names = Names {
+        without_files: without_files(&config, engine),
+        ..names
+    };
     let statements = statements(&config, engine, &names)?;
     print_result(args.json, &statements, || {
         let sql = statements.iter().map(|s| format!("{};\n", s.sql));
         sql.collect::<Vec<_>>().join("\n")
     })?;
     Ok(0)
+}
+
+/// Tables of a local lake of which there is no file.
+fn without_files(config: &ExportConfig, engine: Engine) -> Vec<&'static Table> {
+    let Destination::Local(root) = &config.destination else {
+        return Vec::new();
+    };
+    let tables = TABLES.into_iter().filter(|_| engine == Engine::Duckdb);
+    tables
+        .filter(|t| !has_file(&root.join(t.name), 2))
+        .collect()
+}
+
+fn has_file(folder: &Path, depth: usize) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths.any(|path| {
+        let is_file = path.extension().is_some_and(|e| e == "parquet");
+        is_file || depth > 1 && has_file(&path, depth - 1)
+    })
 }
 
 async fn register(

@@ -85,7 +85,7 @@ impl Engine {
     pub(super) fn seconds(self, instant: &str) -> String {
         match self {
             Self::Athena | Self::Trino | Self::Glue => format!("to_unixtime({instant})"),
-            Self::Spark => format!("unix_micros({instant}) / 1000000.0"),
+            Self::Spark => format!("CAST(unix_micros({instant}) AS DOUBLE) / 1000000"),
             Self::Duckdb => format!("epoch({instant})"),
         }
     }
@@ -98,6 +98,37 @@ impl Engine {
             }
             Self::Spark => format!("datediff(CAST({dt} AS DATE), DATE '1970-01-01')"),
             Self::Duckdb => format!("date_diff('day', DATE '1970-01-01', {dt})"),
+        }
+    }
+
+    /// The date of a number of days since the epoch.
+    pub(super) fn date_of(self, number: &str) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => {
+                format!("date_add('day', {number}, DATE '1970-01-01')")
+            }
+            Self::Spark => format!("date_add(DATE '1970-01-01', CAST({number} AS INT))"),
+            Self::Duckdb => format!("DATE '1970-01-01' + CAST({number} AS INTEGER)"),
+        }
+    }
+
+    /// A table of one column, `n`: the numbers of all UTC days that are over, as many as there are kept.
+    pub(super) fn days_over(self, kept: u32) -> String {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => {
+                let today = "CAST(floor(to_unixtime(now()) / 86400) AS bigint)";
+                format!(
+                    "SELECT n FROM UNNEST(sequence({today} - {kept}, {today} - 1)) AS over_days(n)"
+                )
+            }
+            Self::Spark => {
+                let today = "CAST(floor(unix_micros(now()) / 86400000000) AS BIGINT)";
+                format!("SELECT explode(sequence({today} - {kept}, {today} - 1)) AS n")
+            }
+            Self::Duckdb => {
+                let today = "CAST(floor(epoch(now()) / 86400) AS BIGINT)";
+                format!("SELECT unnest(range({today} - {kept}, {today})) AS n")
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod tables;
 mod views;
 
 use crate::config::{Destination, ExportConfig};
+use crate::lake::table::Table;
 use crate::model::Day;
 
 pub use engine::Engine;
@@ -21,6 +22,8 @@ pub struct Names {
     pub catalog: String,
     /// First day that a projected partition may have.
     pub first_day: Day,
+    /// Tables that are known to have no file yet: `DuckDB` makes no view over nothing.
+    pub without_files: Vec<&'static Table>,
 }
 
 /// One statement.
@@ -70,6 +73,7 @@ impl Names {
             database: database.to_owned(),
             catalog: catalog.to_owned(),
             first_day,
+            without_files: Vec::new(),
         })
     }
 }

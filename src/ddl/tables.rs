@@ -197,12 +197,34 @@ fn duckdb(table: &Table, names: &Names, root: &str) -> String {
     } else {
         "**/*"
     };
+    if names.without_files.contains(&table) {
+        return empty_view(table, names);
+    }
     format!(
         "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet('{}/{}/{below}.parquet', union_by_name = true{partitions})",
         Engine::Duckdb.qualified(names, table.name),
         columns.join(",\n"),
         quoted(&no_glob(root)),
         table.name
+    )
+}
+
+/// What a table without files holds.
+fn empty_view(table: &Table, names: &Names) -> String {
+    let mut columns: Vec<String> = Vec::new();
+    let mut column = |name: &str, kind: &str| columns.push(format!("  NULL::{kind} AS {name}"));
+    for c in table.columns {
+        column(c.name, Engine::Duckdb.type_of(c.kind));
+    }
+    match table.partition {
+        Partition::None => {}
+        Partition::Day => column("dt", "DATE"),
+        Partition::Month => column("month", "VARCHAR"),
+    }
+    format!(
+        "-- No file of it yet: run these statements again when there is one\nCREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nWHERE false",
+        Engine::Duckdb.qualified(names, table.name),
+        columns.join(",\n")
     )
 }
 

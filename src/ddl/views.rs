@@ -49,27 +49,37 @@ fn latest(table: &Table, id: &str, engine: Engine, names: &Names) -> Statement {
     view(engine, names, &format!("{}_latest", table.name), &body)
 }
 
-/// One row an alarm and day that is over: minutes in `ALARM`. Of a day with changes they are added up from one to the next; of a day without
-/// any the alarm was in one state, which the inventory tells.
+/// Days that [`alarm_minutes`] looks at.
+const MINUTES_DAYS: u32 = 455;
+
+/// One row an alarm and day that is over and known to its end: minutes in `ALARM`. A state lasts from its change to the next one, whether the
+/// history or an inventory tells of it; the last one as long as an inventory has seen it. Where a change says that another state was before it, one
+/// is missing in between: what lasted then is not known, nor are its days.
 fn alarm_minutes(engine: Engine, names: &Names) -> Statement {
     let history = engine.qualified(names, "alarm_history");
     let alarms = engine.qualified(names, "alarms");
-    let who = "dt, account_id, account_name, region, alarm_name, alarm_type";
-    let (second, since) = (engine.seconds("ts"), engine.seconds("state_changed_at"));
-    let (day, today) = (engine.day_number("dt"), engine.days_ago(0));
-    let window = "PARTITION BY dt, account_id, region, alarm_type, alarm_name ORDER BY began";
+    let (changed, since) = (engine.seconds("ts"), engine.seconds("state_changed_at"));
+    let (seen, date) = (engine.day_number("dt"), engine.date_of("n"));
+    let days = engine.days_over(MINUTES_DAYS);
+    let who = "account_id, region, alarm_type, alarm_name";
+    let window = format!("PARTITION BY {who} ORDER BY began, step");
     let body = format!(
-        "SELECT\n  {who},\n  sum(CASE WHEN new_state = 'ALARM' THEN ended - began ELSE 0 END\n    \
-         + CASE WHEN place = 1 AND old_state = 'ALARM' THEN began - day_start ELSE 0 END) / 60 AS minutes\nFROM (\n  \
-         SELECT\n    {who}, old_state, new_state, began, day_start,\n    \
-         coalesce(lead(began) OVER ({window}), day_start + 86400) AS ended,\n    \
-         row_number() OVER ({window}) AS place\n  FROM (\n    \
-         SELECT {who}, old_state, new_state, {second} AS began, {day} * 86400 AS day_start\n    FROM {history}\n    WHERE dt < {today}\n  ) AS changes\n\
-         ) AS states\nGROUP BY {who}\nUNION ALL\nSELECT\n  {who},\n  1440 AS minutes\nFROM {alarms} AS a\n\
-         WHERE state = 'ALARM' AND dt < {today} AND {since} < {day} * 86400\n  \
-         AND NOT EXISTS (\n    SELECT 1 FROM {history} AS h\n    \
-         WHERE h.dt = a.dt AND h.account_id = a.account_id AND h.region = a.region\n      \
-         AND h.alarm_type = a.alarm_type AND h.alarm_name = a.alarm_name\n  )"
+        "WITH changes AS (\n  \
+         SELECT {who}, account_name, {changed} AS began, old_state, new_state AS state, CASE WHEN old_state = 'ALARM' THEN 1 ELSE 0 END AS step\n  FROM {history}\n  \
+         UNION ALL\n  SELECT {who}, account_name, {since} AS began, NULL AS old_state, state, 2 AS step\n  FROM {alarms}\n  WHERE state_changed_at IS NOT NULL\n),\n\
+         seen AS (\n  SELECT {who}, max({seen}) * 86400 AS seen_until\n  FROM {alarms}\n  GROUP BY {who}\n),\n\
+         in_order AS (\n  SELECT {who}, account_name, began, old_state, state, lead(began) OVER ({window}) AS next_began, lead(old_state) OVER ({window}) AS next_old, \
+         row_number() OVER ({window}) AS place\n  FROM changes\n),\n\
+         states AS (\n  SELECT {who}, account_name, state, began, coalesce(next_began, seen_until, began) AS ended\n  \
+         FROM in_order LEFT JOIN seen USING ({who})\n  WHERE next_old IS NULL OR next_old = state\n  \
+         UNION ALL\n  SELECT {who}, account_name, old_state AS state, floor(began / 86400) * 86400 AS began, began AS ended\n  FROM in_order\n  \
+         WHERE place = 1 AND old_state IS NOT NULL\n),\n\
+         days AS (\n  {days}\n),\n\
+         parts AS (\n  SELECT {who}, account_name, n, state, least(ended, (n + 1) * 86400) - greatest(began, n * 86400) AS seconds\n  \
+         FROM states JOIN days ON began < (n + 1) * 86400 AND ended > n * 86400\n)\n\
+         SELECT\n  {date} AS day, account_id, max(account_name) AS account_name, region, alarm_type, alarm_name,\n  \
+         sum(CASE WHEN state = 'ALARM' THEN seconds ELSE 0 END) / 60 AS minutes\n\
+         FROM parts\nGROUP BY n, {who}\nHAVING sum(seconds) > 86399.99"
     );
     view(engine, names, "alarm_minutes", &body)
 }

@@ -1,6 +1,6 @@
 //! The destination of a configuration as a store, with the local folders beside it.
 
-use crate::lake::table::{INSTANCES, LOGS, METRICS};
+use crate::lake::table::unit_tables;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::config::Destination;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::lake::layout;
-use crate::model::Lane;
+use crate::model::{Dataset, Lane};
 
 use sha2::{Digest, Sha256};
 
@@ -101,7 +101,7 @@ fn folder_of(lake: &str) -> String {
 pub(crate) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, StoreError> {
     let mut lanes = BTreeSet::new();
     // Charges are in one region, which need not be one that is read.
-    for table in [&METRICS, &LOGS, &INSTANCES] {
+    for table in unit_tables().filter(|t| t.dataset != Dataset::Spend) {
         let entries = store.list(&layout::manifests(table)).await?;
         let of_table = entries
             .iter()

@@ -128,10 +128,10 @@ async fn verify_table(
             if !committed.complete {
                 report.incomplete.push(Fault {
                     file: layout::unit(&UnitId::new(table, day, &lane)),
-                    what: format!(
-                        "it is not complete: {} queries were refused when it was written",
-                        committed.refused_queries
-                    ),
+                    what: match committed.refused_queries {
+                        0 => "it is not complete: something of it was gone, or may have been left out, when it was written".to_owned(),
+                        n => format!("it is not complete: {n} queries were refused when it was written"),
+                    },
                 });
             }
             for file in &committed.files {

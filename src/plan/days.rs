@@ -65,23 +65,20 @@ impl Question<'_> {
             let there = known.get(&day).filter(|k| k.is_there && !self.force);
             there.is_some_and(|k| k.answers.holds(part, &asked.question))
         };
+        let is_whole = |day: Day| self.asked.iter().all(|part| is_held(day, part));
+        // The answers an interrupted run left are to the requests for the whole range: the same are planned again, and cost nothing.
+        let resumes = self.resuming && !range.touched_days().all(is_whole);
         let mut windows = Scope::new();
         for (part, asked) in self.asked {
             let days = range.touched_days();
             let held: Vec<Day> = days.filter(|day| is_held(*day, (part, asked))).collect();
-            let every_day = range.touched_days().count() == held.len();
-            // The answers an interrupted run left are to the requests for the whole range: the same are planned again.
-            let wanted = if self.resuming && !every_day {
-                range
-            } else {
-                wanted(range, &held)
-            };
+            let wanted = if resumes { range } else { wanted(range, &held) };
             if !wanted.is_empty() {
                 windows.insert(part.clone(), (wanted, asked.delay));
             }
         }
         let mode = |day: Day| {
-            if self.asked.iter().all(|part| is_held(day, part)) {
+            if is_whole(day) {
                 DayMode::Held
             } else {
                 self.mode(day, &windows, known)

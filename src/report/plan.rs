@@ -119,8 +119,17 @@ fn table_lines(out: &mut String, report: &RunReport, most: Option<usize>) {
                     grouped(sum(|c| c.calls))
                 );
             }
-            // Their lines are above; of changes nothing is known before they are asked for.
-            Dataset::Metrics | Dataset::AlarmHistory => {}
+            Dataset::AlarmHistory => {
+                let calls = own.iter().map(|t| t.forecast.planned.calls).sum();
+                let calls = grouped(calls);
+                let _ = writeln!(
+                    out,
+                    "changes of alarms in {} lanes, {calls} calls at least",
+                    own.len()
+                );
+            }
+            // Their lines are above.
+            Dataset::Metrics => {}
         }
     }
 }

@@ -327,7 +327,9 @@ impl RunReport {
         for table in &self.tables {
             totals.get_metric_data.add(table.get_metric_data);
             totals.discovery.add(table.discovery);
-            totals.log_events.add(table.calls);
+            if table.dataset == Dataset::Logs {
+                totals.log_events.add(table.calls);
+            }
         }
         totals.dollars =
             totals.get_metric_data.billed_metrics as f64 * crate::config::DOLLARS_PER_METRIC;

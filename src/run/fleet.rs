@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -12,7 +12,7 @@ use crate::aws::CallStats;
 use crate::commit::Lake;
 use crate::given::bounds::Bounds;
 use crate::given::context::RunContext;
-use crate::model::{Cause, CauseKind, Dataset, Lane, UnitOutcome};
+use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, UnitOutcome};
 use crate::plan::{Cost, OPEN_FILES};
 use crate::report::{LaneReport, UnitReport};
 use crate::run::planning::{PlannedLane, Planning};
@@ -31,6 +31,9 @@ const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
 
 /// Lanes whose rows are sorted on disk at once: each holds rows that wait to be sorted.
 const SORTING_LANES: usize = 6;
+
+/// What a job has beyond the time limit, at most, so that one that keeps to it by itself ends by itself: what it has read stays.
+const GRACE: Duration = Duration::from_mins(1);
 
 /// How one dataset ended in one lane.
 pub(crate) struct LaneDone {
@@ -83,12 +86,19 @@ impl<'a> Fleet<'a> {
         *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Exports every lane: those that are planned, and those of `late` as soon as they are.
+    /// Exports every lane: those that are planned, and those of `late` as soon as they are. Whether a region is left out is known when all of
+    /// its account is planned.
     pub(crate) async fn export(
         &self,
         planned: Vec<PlannedLane>,
         mut late: Planning,
     ) -> Vec<LaneDone> {
+        let of_late = late.late().into_iter().map(|(_, lane)| lane.account);
+        let of_late: BTreeSet<AccountId> = of_late.collect();
+        let is_held = |l: &PlannedLane| l.leave_out && of_late.contains(&l.lane.account);
+        let (mut held, planned): (Vec<_>, Vec<_>) = planned.into_iter().partition(is_held);
+        let open = planned.iter().filter(|l| l.is_open());
+        let mut open: BTreeSet<Lane> = open.map(|l| l.lane.clone()).collect();
         let mut under_way: FuturesUnordered<_> = planned
             .into_iter()
             .map(|lane| self.export_lane(lane))
@@ -98,8 +108,18 @@ impl<'a> Fleet<'a> {
         while more_may_come || !under_way.is_empty() {
             tokio::select! {
                 next = late.next(), if more_may_come => match next {
-                    Some(lane) => under_way.push(self.export_lane(self.counted(lane))),
-                    None => more_may_come = false,
+                    Some(lane) if lane.leave_out => held.push(lane),
+                    Some(lane) => {
+                        open.extend(lane.is_open().then(|| lane.lane.clone()));
+                        under_way.push(self.export_lane(self.counted(lane)));
+                    }
+                    None => {
+                        more_may_come = false;
+                        for mut lane in held.drain(..) {
+                            lane.leave_out = is_closed_alone(&lane.lane, &open);
+                            under_way.push(self.export_lane(lane));
+                        }
+                    }
                 },
                 Some(lane) = under_way.next() => {
                     self.context.progress.lane_done(&lane.report, &lane.units);
@@ -135,6 +155,16 @@ impl<'a> Fleet<'a> {
             lane.ready = Err(cause.with_hint("run again with a higher --max-spend"));
         } else {
             *cost = all;
+            let text = format!(
+                "{} ({}) is planned now: {} metrics billed, about ${:.4}; about ${:.2} in all",
+                lane.lane,
+                lane.dataset.name(),
+                own.sum.billed_metrics,
+                own.dollars,
+                all.dollars
+            );
+            drop(cost);
+            self.context.progress.stage(&text);
         }
         lane
     }
@@ -195,7 +225,7 @@ impl<'a> Fleet<'a> {
             .await;
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut *taken);
-        if broken.is_none() {
+        if broken.is_none() && publisher.is_recorded() {
             forget_kept(&taken, &publisher.units);
         }
         report.calls = taken.calls;
@@ -226,13 +256,14 @@ impl<'a> Fleet<'a> {
         publisher: &mut Publisher,
     ) -> Result<(), Cause> {
         let limit = self.context.config.limits.unit_timeout;
+        let with_grace = limit + GRACE.min(limit / 4);
         let mut task = tokio::spawn(job.read(reading));
         let ended = loop {
             tokio::select! {
                 biased;
                 Some(units) = given.recv() => publisher.publish(units).await,
                 ended = &mut task => break ended.unwrap_or_else(|_| Err(Cause::broke_down())),
-                () = tokio::time::sleep(limit) => {
+                () = tokio::time::sleep(with_grace) => {
                     task.abort();
                     let hint = "raise limits.unit_timeout_secs, or export less at once";
                     break Err(Cause::time_limit(limit, hint));
@@ -244,6 +275,11 @@ impl<'a> Fleet<'a> {
         }
         ended
     }
+}
+
+/// Whether a closed region is one of an account that has others: then it is left out, unless something else of it could be read.
+fn is_closed_alone(lane: &Lane, open: &BTreeSet<Lane>) -> bool {
+    !open.contains(lane) && open.iter().any(|o| o.account == lane.account)
 }
 
 /// Kept answers go when every unit is in its place. Where something was refused, the next run asks for all of the day again, and pays for what
@@ -285,8 +321,6 @@ pub(crate) async fn unread(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use async_trait::async_trait;
     use tokio_util::sync::CancellationToken;
 
@@ -513,5 +547,45 @@ mod tests {
         assert_eq!(outcomes(&done[2]), [UnitOutcome::Empty; 2]);
         let why = done[1].report.cause.as_ref().map(|c| &*c.message);
         assert_eq!(why, Some("a worker of this lane broke down"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_that_is_closed_everywhere_is_missed_although_one_lane_came_late() {
+        let lab = Lab::new().await;
+        let closed = |account: &str, region: &str| PlannedLane {
+            dataset: Dataset::Logs,
+            lane: Lane {
+                account: AccountId::parse(account).expect("id"),
+                ..Lab::lane(region)
+            },
+            account_name: None,
+            through: None,
+            discovery: CallStats::default(),
+            ready: Err(Cause::new(CauseKind::PolicyDenied, "no")),
+            leave_out: true,
+        };
+        for (other_is_open, wanted) in [
+            (false, UnitOutcome::Forbidden),
+            (true, UnitOutcome::Skipped),
+        ] {
+            let mut planning = Planning::new(&lab.place, &lab.context);
+            let late = closed("111122223333", "eu-west-1");
+            let of_late = (Dataset::Logs, late.lane.clone(), None);
+            planning.spawn(of_late, async move {
+                tokio::time::sleep(Duration::from_hours(1)).await;
+                late
+            });
+            let mut lanes = planning.wait(Some(Duration::from_mins(1))).await;
+            lanes.push(closed("111122223333", "eu-west-2"));
+            if other_is_open {
+                let mut open = lab.planned("us-east-1", Then::GivesTheRest).await;
+                open.discovery.calls = 1;
+                lanes.push(open);
+            }
+            let done = lab.export(lanes, planning).await;
+            let closed = done.iter().filter(|d| d.report.region != "us-east-1");
+            let ends: Vec<_> = closed.map(outcomes).collect();
+            assert_eq!(ends, [vec![wanted], vec![wanted]]);
+        }
     }
 }

@@ -17,9 +17,7 @@ use crate::given::place::Place;
 use crate::given::remarks::{remarks, unmatched};
 use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
-use crate::report::{
-    AccountReport, Detour, FleetReport, LaneReport, RunReport, Totals, close_accounts,
-};
+use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
 use crate::run::enter::accounts::entered_accounts_by;
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
@@ -69,19 +67,20 @@ async fn plan_with(
     let mut planning = Planning::new(place, &context);
     planning.begin_all(wanted(&entered, &context));
     let mut lanes = planning.wait(wait).await;
-    let mut late = planning.late();
+    let own = own_lanes(&lanes, &planning.late());
+    let links = follow_links(monitoring(&entered, &context), own, &context).await;
+    let through = links
+        .lanes
+        .iter()
+        .map(|l| (l.lane.clone(), l.through.clone()));
+    let through: BTreeMap<Lane, AccountId> = through.collect();
+    planning.begin_linked(links.lanes);
+    lanes.extend(planning.wait(wait).await);
+    let late = planning.late();
     let unmatched_names = check_names(&lanes, &late, &context).await?;
     keep_half_open(&mut lanes);
     close(&mut accounts, &mut lanes, &late);
-    let own = own_lanes(&lanes, &late);
-    let links = follow_links(monitoring(&entered, &context), own, &context).await;
-    planning.begin_linked(links.lanes);
-    let linked = planning.wait(wait).await;
-    let mut detours = detours(&mut lanes, &linked);
-    let of_account = |lane| account_detour(lane, &accounts);
-    detours.extend(linked.iter().filter_map(of_account));
-    lanes.extend(linked);
-    late = planning.late();
+    let detours = detours(&mut lanes, &through, &accounts);
     for (dataset, lane) in &late {
         tracing::warn!(%lane, dataset = dataset.name(), "what there is is not known yet: the run goes on, and reads it when it is");
     }
@@ -117,9 +116,12 @@ async fn check_names(
         let own = || lanes.iter().filter(|l| l.dataset == dataset);
         let ready = own().filter_map(|l| l.ready.as_deref().ok());
         let jobs: Vec<&dyn Job> = ready.collect();
+        // In a lane that is still looked at any name may be.
+        if late.iter().any(|(of, _)| *of == dataset) {
+            continue;
+        }
         // Where a lane could not be listed, a name may be there.
-        let all_listed = own().all(|l| l.ready.is_ok() || l.leave_out)
-            && late.iter().all(|(of, _)| *of != dataset);
+        let all_listed = own().all(|l| l.ready.is_ok() || l.leave_out);
         none.extend(source(dataset).check(&jobs, all_listed, context).await?);
     }
     Ok(none)
@@ -130,7 +132,7 @@ fn close(accounts: &mut [AccountReport], lanes: &mut [PlannedLane], late: &[(Dat
     let is_late = |account: &AccountId| late.iter().any(|(_, lane)| lane.account == *account);
     let ended = lanes
         .iter_mut()
-        .filter(|l| l.is_of_region() && !is_late(&l.lane.account));
+        .filter(|l| l.is_of_region() && l.through.is_none() && !is_late(&l.lane.account));
     let ended = ended.map(|l| {
         let account = l.lane.account.as_str();
         (account, &mut l.leave_out, l.ready.as_ref().err())
@@ -150,9 +152,8 @@ fn own_lanes(lanes: &[PlannedLane], late: &[(Dataset, Lane)]) -> BTreeMap<Lane, 
 
 /// A region of which something can be read is not closed: what cannot be read of it is missed.
 fn keep_half_open(lanes: &mut [PlannedLane]) {
-    let is_open = |l: &&PlannedLane| l.is_of_region() && l.ready.is_ok() && l.discovery.calls > 0;
-    let open = lanes.iter().filter(is_open).map(|l| l.lane.clone());
-    let open: BTreeSet<Lane> = open.collect();
+    let open = lanes.iter().filter(|l| l.is_open());
+    let open: BTreeSet<Lane> = open.map(|l| l.lane.clone()).collect();
     for lane in lanes {
         lane.leave_out &= !open.contains(&lane.lane);
     }
@@ -219,6 +220,7 @@ async fn export_into(
     let done = fleet.export(lanes, planned.late).await;
     context.progress.finish();
     report.planned = fleet.cost();
+    let names_unmatched = std::mem::take(&mut planned.fleet.unmatched);
     let mut names = BTreeSet::new();
     (report.lanes, report.tables) = (Vec::new(), Vec::new());
     for lane in done {
@@ -226,6 +228,9 @@ async fn export_into(
         report.units.extend(lane.units);
         names.extend(lane.names);
     }
+    // What came late may have what no other has.
+    report.fleet.unmatched = unmatched_selections(&report, context);
+    report.fleet.unmatched.extend(names_unmatched);
     let unknown = unknown_streams(&context.config, &report.units, &names);
     report.fleet.unmatched.extend(unknown);
     report.seconds = started.elapsed().as_secs_f64();
@@ -257,7 +262,7 @@ async fn note_unentered(
     planned: &Planned,
     report: &mut RunReport,
 ) {
-    let is_planned: BTreeSet<(Dataset, &Lane)> = planned.datasets().collect();
+    let is_planned = planned.datasets();
     for account in &report.fleet.accounts {
         let (Some(cause), Some(id)) = (&account.cause, AccountId::parse(&account.account_id))
         else {
@@ -268,9 +273,10 @@ async fn note_unentered(
         let lanes = |dataset| lanes_of(dataset, &id, &regions).into_iter();
         let datasets = Dataset::ALL.into_iter();
         for (dataset, lane) in datasets.flat_map(|d| lanes(d).map(move |l| (d, l))) {
-            if context.wants(dataset, &lane) && !is_planned.contains(&(dataset, &lane)) {
-                let of_lane = (dataset, &lane);
-                let outcome = cause.unit_outcome();
+            let is_wanted = context.wants(dataset, &lane);
+            let of_lane = (dataset, lane);
+            if is_wanted && !is_planned.contains(&of_lane) {
+                let (of_lane, outcome) = ((dataset, &of_lane.1), cause.unit_outcome());
                 let units = unread(lake, context, of_lane, outcome, cause).await;
                 report.units.extend(units);
             }
@@ -278,41 +284,41 @@ async fn note_unentered(
     }
 }
 
-/// Takes out the lanes that are read through a link because they cannot be read directly: a unit has one outcome.
-fn detours(lanes: &mut Vec<PlannedLane>, linked: &[PlannedLane]) -> Vec<Detour> {
-    let linked = linked.iter().map(|l| (&l.lane, &l.through));
-    let linked: BTreeMap<&Lane, &Option<AccountId>> = linked.collect();
+/// Takes out the lanes of metrics that are read through a link because they cannot be read directly: a unit has one outcome. `through` says by
+/// which account each is read.
+fn detours(
+    lanes: &mut Vec<PlannedLane>,
+    through: &BTreeMap<Lane, AccountId>,
+    accounts: &[AccountReport],
+) -> Vec<Detour> {
+    let detour = |lane: &Lane, through: &AccountId, cause: &Cause| Detour {
+        account_id: lane.account.to_string(),
+        region: lane.region.to_string(),
+        through: through.to_string(),
+        cause: cause.clone(),
+    };
     let mut detours = Vec::new();
-    lanes.retain(|lane| {
-        let Some(through) = linked.get(&lane.lane) else {
+    lanes.retain(|own| {
+        let is_direct = own.dataset == Dataset::Metrics && own.through.is_none();
+        let Some(by) = through.get(&own.lane).filter(|_| is_direct) else {
             return true;
         };
         // A region that is left out is nobody's fault.
-        if let (Err(cause), false) = (&lane.ready, lane.leave_out) {
-            let through = through.as_ref().map(ToString::to_string);
-            detours.push(Detour {
-                account_id: lane.lane.account.to_string(),
-                region: lane.lane.region.to_string(),
-                through: through.unwrap_or_default(),
-                cause: cause.clone(),
-            });
+        if let (Err(cause), false) = (&own.ready, own.leave_out) {
+            detours.push(detour(&own.lane, by, cause));
         }
         false
     });
+    // Accounts that could not be entered.
+    for (lane, by) in through {
+        let mut own = accounts
+            .iter()
+            .filter(|a| a.account_id == lane.account.as_str());
+        if let Some(cause) = own.find_map(|a| a.cause.as_ref()) {
+            detours.push(detour(lane, by, cause));
+        }
+    }
     detours
-}
-
-/// An account that could not be entered, and is read through a link all the same.
-fn account_detour(linked: &PlannedLane, accounts: &[AccountReport]) -> Option<Detour> {
-    let own = accounts
-        .iter()
-        .find(|a| a.account_id == linked.lane.account.as_str())?;
-    Some(Detour {
-        account_id: own.account_id.clone(),
-        region: linked.lane.region.to_string(),
-        through: linked.through.as_ref()?.to_string(),
-        cause: own.cause.clone()?,
-    })
 }
 
 /// Links that could not be listed lead to accounts the lake may know: their days are missed by name.
@@ -326,8 +332,9 @@ async fn note_unlisted(
     if report.fleet.unlisted_links.is_empty() {
         return;
     }
-    let metrics = planned.datasets().filter(|(of, _)| *of == Dataset::Metrics);
-    let is_planned: BTreeSet<&Lane> = metrics.map(|(_, lane)| lane).collect();
+    let metrics = planned.datasets().into_iter();
+    let metrics = metrics.filter(|(of, _)| *of == Dataset::Metrics);
+    let is_planned: BTreeSet<Lane> = metrics.map(|(_, lane)| lane).collect();
     let known = match place.known_lanes().await {
         Ok(known) => known,
         Err(error) => {
@@ -378,9 +385,10 @@ impl Planned {
         }
     }
 
-    /// What it is about.
-    fn datasets(&self) -> impl Iterator<Item = (Dataset, &Lane)> {
-        self.lanes.iter().map(|l| (l.dataset, &l.lane))
+    /// What it is about, planned already or not.
+    fn datasets(&self) -> BTreeSet<(Dataset, Lane)> {
+        let planned = self.lanes.iter().map(|l| (l.dataset, l.lane.clone()));
+        planned.chain(self.late.late()).collect()
     }
 
     /// # Errors
@@ -428,13 +436,17 @@ impl Planned {
         for lane in &self.lanes {
             report.add(lane.report(context));
         }
-        let lanes: Vec<&LaneReport> = report.lanes.iter().collect();
-        let matched = lanes.iter().flat_map(|l| &l.forecast.selections);
-        let mut none = unmatched(&context.config, matched.map(|(i, n)| (*i, *n)));
+        let mut none = unmatched_selections(&report, context);
         none.append(&mut report.fleet.unmatched);
         report.fleet.unmatched = none;
         report
     }
+}
+
+/// Selections of metrics that were looked for and have no series in any lane.
+fn unmatched_selections(report: &RunReport, context: &RunContext) -> Vec<String> {
+    let matched = report.lanes.iter().flat_map(|l| &l.forecast.selections);
+    unmatched(&context.config, matched.map(|(i, n)| (*i, *n)))
 }
 
 /// A moment after the signal, so that lanes under discovery can say that they were stopped.
@@ -450,4 +462,54 @@ fn run_id(now: i64) -> String {
         iso_seconds(now).replace(':', "-"),
         std::process::id()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::CallStats;
+    use crate::model::CauseKind;
+
+    #[test]
+    fn only_metrics_take_a_detour_and_only_where_a_link_leads() {
+        let lane = |region: &str| Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse(region).expect("region"),
+        };
+        let hub = AccountId::parse("222233334444").expect("id");
+        let planned = |dataset, region: &str, through: Option<&AccountId>| PlannedLane {
+            dataset,
+            lane: lane(region),
+            account_name: None,
+            through: through.cloned(),
+            discovery: CallStats::default(),
+            ready: Err(Cause::new(CauseKind::AccessDenied, "no")),
+            leave_out: false,
+        };
+        let mut lanes = vec![
+            planned(Dataset::Metrics, "us-east-1", None),
+            planned(Dataset::Metrics, "eu-west-1", None),
+            planned(Dataset::Instances, "us-east-1", None),
+            planned(Dataset::Logs, "us-east-1", None),
+            planned(Dataset::Metrics, "us-east-1", Some(&hub)),
+        ];
+        let through = BTreeMap::from([(lane("us-east-1"), hub.clone())]);
+        let told = detours(&mut lanes, &through, &[]);
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (&*told[0].region, &told[0].through),
+            ("us-east-1", &hub.to_string())
+        );
+        let left: Vec<_> = lanes
+            .iter()
+            .map(|l| (l.dataset, l.through.is_some()))
+            .collect();
+        let expected = [
+            (Dataset::Metrics, false),
+            (Dataset::Instances, false),
+            (Dataset::Logs, false),
+            (Dataset::Metrics, true),
+        ];
+        assert_eq!(left, expected);
+    }
 }

@@ -56,6 +56,14 @@ impl PlannedLane {
         source(self.dataset).is_regional()
     }
 
+    /// Whether it tells that its region is open: something was asked there and answered.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_of_region()
+            && self.through.is_none()
+            && self.ready.is_ok()
+            && self.discovery.calls > 0
+    }
+
     /// The report of a lane that has not been read: its plan, or why there is none.
     pub(crate) fn report(&self, context: &RunContext) -> LaneReport {
         let ready = self.ready.as_ref();

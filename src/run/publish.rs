@@ -66,6 +66,11 @@ impl Publisher {
         }
     }
 
+    /// Whether the manifests say what was published.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.cause.is_none() && !self.lake.lost().is_cancelled()
+    }
+
     async fn publish_one(&self, unit: NewUnit) -> (Day, UnitReport, Change) {
         let day = unit.day;
         let scope = self.scopes.iter().find(|s| *s.table == *unit.report.table);

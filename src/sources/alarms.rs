@@ -13,13 +13,12 @@ use crate::given::context::RunContext;
 use crate::lake::table::{ALARM_HISTORY, ALARMS};
 use crate::lake::{UnitId, layout};
 use crate::model::{
-    Alarm, AlarmChange, Cause, CauseKind, DAY_SECONDS, Dataset, Day, Spans, TimeWindow,
-    UnitOutcome, iso_seconds,
+    Alarm, AlarmChange, Cause, CauseKind, DAY_SECONDS, Dataset, Day, Spans, TimeWindow, iso_seconds,
 };
 use crate::normalize::{
     Owner, alarm_history_batch, alarms_batch, decode_alarm_history, decode_alarms,
 };
-use crate::plan::{DayMode, Scope};
+use crate::plan::{DayMode, LaneCost, Scope};
 use crate::report::{Forecast, RefusedQuery};
 use crate::sources::source::scope::{LaneScope, Subject, lane_scope};
 use crate::sources::source::stage::{each_batch, stage};
@@ -186,12 +185,21 @@ impl Source for AlarmHistory {
         BTreeMap::from([(PART.to_owned(), DELAY_SECONDS)])
     }
 
-    async fn plan(&self, looking: &Looking, _: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
+    async fn plan(&self, looking: &Looking, stats: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
         let (client, context) = (&looking.client, &looking.context);
         let parts = self.parts(&context.config);
         let subject = Subject::of_one_part(&ALARM_HISTORY, parts, PART.to_owned());
         let store = &*looking.place.store;
         let scope = lane_scope(context, store, client.lane(), &subject, false).await?;
+        if !scope.hull().is_empty() {
+            // A region that is closed says so now, as it does of everything else.
+            let now = context.now;
+            let last = TimeWindow {
+                start: now - 60,
+                end: now,
+            };
+            alarm_history(client, ALARM_KINDS[0], last, stats).await?;
+        }
         Ok(Box::new(HistoryJob {
             client: client.clone(),
             scope,
@@ -209,7 +217,12 @@ struct HistoryJob {
 #[async_trait]
 impl Job for HistoryJob {
     fn forecast(&self, _: &RunContext) -> Forecast {
+        let asked = self.scope.days.iter().filter(|(_, mode)| mode.is_asked());
         Forecast {
+            planned: LaneCost {
+                calls: (asked.count() * ALARM_KINDS.len()) as u64,
+                ..LaneCost::default()
+            },
             matched: true,
             ..Forecast::default()
         }
@@ -223,7 +236,14 @@ impl Job for HistoryJob {
     async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
         for (day, mode) in &self.scope.days {
             if mode.is_asked() {
-                let made = self.day(&reading, *day, *mode).await?;
+                let made = match self.day(&reading, *day, *mode).await {
+                    // What is wrong with the file of a day is wrong with that day.
+                    Err(cause) if cause.kind == CauseKind::Destination => {
+                        let (unit, now) = ((*day, &reading.lane), reading.context.now);
+                        NewUnit::failed(&ALARM_HISTORY, unit, *mode, cause, now)
+                    }
+                    made => made?,
+                };
                 reading.give(vec![made]).await;
             }
         }
@@ -240,9 +260,11 @@ impl HistoryJob {
         };
         let window = day.window().intersection(asked);
         let (mut changes, unseen) = self.changes(reading, window).await?;
-        // What is there stays: CloudWatch forgets after some weeks.
+        // What is there stays: CloudWatch forgets after some weeks. Forced, a whole day that is certainly kept is as it is now.
         let unit = (day, &reading.lane);
-        if !reading.context.force {
+        let is_kept = day.start() >= now - KEPT_SECONDS;
+        let stays = mode == DayMode::Merge || !reading.context.force || !is_kept;
+        if stays {
             let key = layout::unit(&UnitId::new(&ALARM_HISTORY, unit.0, unit.1));
             let store = &**reading.lake.store();
             each_batch(store, &key, BROKEN, |batch| {
@@ -262,30 +284,43 @@ impl HistoryJob {
         let mut report = read_unit(&ALARM_HISTORY, unit, staged.as_ref(), now);
         report.refused = refused(&unseen, "DescribeAlarmHistory");
         report.refused_queries = report.refused.len() as u64;
-        report.cause = self.gone(day, now, report.outcome);
+        let covered = self.covered((day, window), now, stays);
+        let is_whole = covered.covers(day.window().intersection(window));
+        report.cause = (!is_whole && !is_kept).then(|| gone(now));
         report.complete = report.cause.is_none() && report.refused.is_empty();
-        // What came after the newest change that can be expected is not known.
-        let known = TimeWindow {
-            start: i64::MIN,
-            end: now - DELAY_SECONDS,
-        };
-        let spans = |window: TimeWindow| BTreeMap::from([(PART.to_owned(), Spans::of(window))]);
         let refused = if unseen.is_empty() {
             BTreeMap::new()
         } else {
-            spans(window)
+            BTreeMap::from([(PART.to_owned(), Spans::of(window))])
         };
         Ok(NewUnit {
             day,
             mode,
             complete: report.complete,
             remarked: report.cause.is_some(),
-            covered: spans(window.intersection(known)),
+            covered: BTreeMap::from([(PART.to_owned(), covered)]),
             refused,
             read_at: now,
             report,
             staged,
         })
+    }
+
+    /// The time of a day that is known after a window of it was read: what CloudWatch certainly keeps, up to the newest change that can be
+    /// expected; and what was known before, whose rows stay.
+    fn covered(&self, (day, window): (Day, TimeWindow), now: i64, stays: bool) -> Spans {
+        let kept = TimeWindow {
+            start: now - KEPT_SECONDS,
+            end: now - DELAY_SECONDS,
+        };
+        let mut covered = Spans::of(window.intersection(kept));
+        let before = self.scope.records.committed(day);
+        if let (true, Some(before)) = (stays, before)
+            && let Some(spans) = before.answers.covered.get(PART)
+        {
+            covered.add_all(spans);
+        }
+        covered
     }
 
     /// The changes of a window, of every kind of alarms.
@@ -311,20 +346,13 @@ impl HistoryJob {
         }
         Ok((found.into_iter().collect(), unseen))
     }
+}
 
-    /// Why a day is not whole: CloudWatch may have forgotten some of it, and no run has read it before.
-    fn gone(&self, day: Day, now: i64, outcome: UnitOutcome) -> Option<Cause> {
-        let edge = now - KEPT_SECONDS;
-        let before = self.scope.records.committed(day);
-        let was_whole = before
-            .is_some_and(|c| c.complete && (outcome == UnitOutcome::Written || c.files.is_empty()));
-        if was_whole || day.start() >= edge {
-            return None;
-        }
-        let text = format!(
-            "CloudWatch keeps the history of alarms for two to four weeks: what was before {} may be gone",
-            iso_seconds(edge)
-        );
-        Some(Cause::new(CauseKind::Other, text).with_hint("read it more often (--since last)"))
-    }
+/// Why a day is not whole: CloudWatch may have forgotten some of it, and no run has read it before.
+fn gone(now: i64) -> Cause {
+    let text = format!(
+        "CloudWatch keeps the history of alarms for two to four weeks: what was before {} may be gone",
+        iso_seconds(now - KEPT_SECONDS)
+    );
+    Cause::new(CauseKind::Other, text).with_hint("read it more often (--since last)")
 }

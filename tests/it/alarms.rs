@@ -184,6 +184,28 @@ async fn what_cloudwatch_has_forgotten_stays_and_what_nobody_read_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_was_read_in_part_before_it_was_forgotten_is_not_whole() {
+    let lab = lab("", "").await;
+    let report = lab
+        .export_days("2026-11-20T08:00:00Z", "2026-11-20T10:00:00Z")
+        .await;
+    assert_eq!(report.exit_code(), 0, "{}", report.text());
+    let later = NOW + 40 * 86_400;
+    for force in [false, true] {
+        let mut context = lab.context_at(&day("2026-11-20"), later, &Overrides::default());
+        context.force = force;
+        let report = export(&context).await.expect("a report");
+        assert_eq!(report.exit_code(), 3, "{}", report.text());
+        assert!(
+            !texts(&rows(&lab, "alarm_history"), "alarm_name").is_empty(),
+            "nothing is lost"
+        );
+        let found = status(&context).await.expect("a status");
+        assert_eq!(found.exit_code(), 3, "{}", found.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn short_cadence_adds_up_to_the_day() {
     let whole = lab("", "").await;
     whole.export().await;
@@ -203,4 +225,40 @@ async fn short_cadence_adds_up_to_the_day() {
         files(&often, "alarm_history")[key],
         files(&whole, "alarm_history")[key]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_forced_leaves_the_rest_of_the_day_as_it_is() {
+    let mut lab = lab("", "").await;
+    assert_eq!(lab.export().await.exit_code(), 0);
+    let before = files(&lab, "alarm_history");
+    lab.force = true;
+    let report = lab
+        .export_days("2026-11-20T10:00:00Z", "2026-11-20T12:00:00Z")
+        .await;
+    assert_eq!(report.exit_code(), 0, "{}", report.text());
+    assert_eq!(files(&lab, "alarm_history"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_region_is_left_out_and_one_that_was_read_is_missed() {
+    let text = format!(
+        "now = \"{NOW_TEXT}\"\n[[account]]\nid = \"{CALLER}\"\n[[account]]\nid = \"{ACCOUNT}\"\n\
+         regions = [\"us-east-1\", \"eu-west-1\"]\nscp_denied_regions = [\"eu-west-1\"]\n[[account.alarm]]\nname = \"one\"\n\
+         [[account.role]]\nname = \"Reader\"\ntrust = [\"{CALLER}\"]\n"
+    );
+    let auto = CONFIG.replace("regions = [\"us-east-1\"]", "regions = \"auto\"");
+    let world = World::from_toml(&text).expect("a world");
+    let lab = Lab::new(world).await.with_config(&auto);
+    let report = lab.export().await;
+    assert_eq!(report.exit_code(), 0, "{}", report.text());
+    let skipped = report.units.iter().filter(|u| u.region == "eu-west-1");
+    assert!(
+        skipped.clone().count() == 2 && skipped.clone().all(|u| u.outcome == UnitOutcome::Skipped)
+    );
+    // The lake knows its lanes by alarms alone.
+    let status = status(&lab.context(&day("2026-11-20")))
+        .await
+        .expect("a status");
+    assert_eq!(status.exit_code(), 0, "{}", status.text());
 }

@@ -193,6 +193,7 @@ impl LogsJob {
         let before = self.scope.records.committed(day);
         let was_whole = before.is_some_and(|c| {
             c.complete
+                && c.answers.covers_day(day, self.scope.delays.keys())
                 && c.plan_hash == self.scope.plan_hash
                 && (outcome == UnitOutcome::Written || c.files.is_empty())
         });
@@ -282,14 +283,19 @@ impl Job for LogsJob {
         vec![&self.scope]
     }
 
-    /// Round by round: what is finished stays, however long the rest takes.
+    /// Round by round: what is finished stays, and a round that takes too long keeps no other from being read.
     async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
         for round in self.rounds() {
             let asked = self.scope.days.iter().filter(|(day, mode)| {
                 mode.is_asked() && !day.window().intersection(round).is_empty()
             });
             let days: Vec<(Day, DayMode)> = asked.copied().collect();
-            let read = self.round(&reading, round, &days).await;
+            let limit = reading.context.config.limits.unit_timeout;
+            let read = tokio::time::timeout(limit, self.round(&reading, round, &days));
+            let read = read.await.unwrap_or_else(|_| {
+                let hint = "raise limits.unit_timeout_secs, or select fewer groups";
+                Round::failed(&days, &Cause::time_limit(limit, hint))
+            });
             reading
                 .give(self.units_of(&reading, round, days, read))
                 .await;

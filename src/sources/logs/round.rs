@@ -228,6 +228,13 @@ pub(super) struct Round {
 }
 
 impl Round {
+    /// A round of which no day could be read.
+    pub(super) fn failed(days: &[(Day, DayMode)], cause: &Cause) -> Self {
+        let mut round = Self::default();
+        round.fail_all(days, cause);
+        round
+    }
+
     /// What the end of one chain of requests means for the others.
     fn take(&mut self, task: &Task<LogQuery>, ended: Result<(), Cause>) {
         let Err(cause) = ended else { return };
