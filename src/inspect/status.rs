@@ -100,7 +100,10 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
             tables: BTreeMap::new(),
             short: Vec::new(),
         };
-        for dataset in &context.config.datasets {
+        // Of an account that is read through another there are metrics alone.
+        let is_linked = !context.config.accounts.iter().any(|a| a.id == account.id);
+        let datasets = context.config.datasets.iter();
+        for dataset in datasets.filter(|d| !is_linked || **d == Dataset::Metrics) {
             let lanes = lanes_of(*dataset, &account.id, &regions);
             if lanes.is_empty() {
                 // Not even its regions are known: all of it is missing.
