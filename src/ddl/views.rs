@@ -52,9 +52,8 @@ fn latest(table: &Table, id: &str, engine: Engine, names: &Names) -> Statement {
 /// Days that [`alarm_minutes`] looks at.
 const MINUTES_DAYS: u32 = 455;
 
-/// One row an alarm and day that is over and known to its end: minutes in `ALARM`. A state lasts from its change to the next one, whether the
-/// history or an inventory tells of it; the last one as long as an inventory has seen it. Where a change says that another state was before it, one
-/// is missing in between: what lasted then is not known, nor are its days.
+/// One row an alarm and day that is over and known whole: minutes in `ALARM`. A state lasts from its change to the next one, when that says that this
+/// state was before it; and as long as an inventory has seen it. What lies between is not known, nor are its days.
 fn alarm_minutes(engine: Engine, names: &Names) -> Statement {
     let history = engine.qualified(names, "alarm_history");
     let alarms = engine.qualified(names, "alarms");
@@ -62,24 +61,25 @@ fn alarm_minutes(engine: Engine, names: &Names) -> Statement {
     let (seen, date) = (engine.day_number("dt"), engine.date_of("n"));
     let days = engine.days_over(MINUTES_DAYS);
     let who = "account_id, region, alarm_type, alarm_name";
-    let window = format!("PARTITION BY {who} ORDER BY began, step");
+    // Of two changes in one millisecond the one to ALARM comes first.
+    let window = format!(
+        "PARTITION BY {who} ORDER BY began, CASE WHEN old_state = 'ALARM' THEN 1 ELSE 0 END"
+    );
     let body = format!(
         "WITH changes AS (\n  \
-         SELECT {who}, account_name, {changed} AS began, old_state, new_state AS state, CASE WHEN old_state = 'ALARM' THEN 1 ELSE 0 END AS step\n  FROM {history}\n  \
-         UNION ALL\n  SELECT {who}, account_name, {since} AS began, NULL AS old_state, state, 2 AS step\n  FROM {alarms}\n  WHERE state_changed_at IS NOT NULL\n),\n\
-         seen AS (\n  SELECT {who}, max({seen}) * 86400 AS seen_until\n  FROM {alarms}\n  GROUP BY {who}\n),\n\
-         in_order AS (\n  SELECT {who}, account_name, began, old_state, state, lead(began) OVER ({window}) AS next_began, lead(old_state) OVER ({window}) AS next_old, \
-         row_number() OVER ({window}) AS place\n  FROM changes\n),\n\
-         states AS (\n  SELECT {who}, account_name, state, began, coalesce(next_began, seen_until, began) AS ended\n  \
-         FROM in_order LEFT JOIN seen USING ({who})\n  WHERE next_old IS NULL OR next_old = state\n  \
-         UNION ALL\n  SELECT {who}, account_name, old_state AS state, floor(began / 86400) * 86400 AS began, began AS ended\n  FROM in_order\n  \
-         WHERE place = 1 AND old_state IS NOT NULL\n),\n\
+         SELECT {who}, account_name, {changed} AS began, old_state, new_state\n  FROM {history}\n),\n\
+         in_order AS (\n  SELECT {who}, account_name, began, new_state AS state, lead(began) OVER ({window}) AS next_began, \
+         lead(old_state) OVER ({window}) AS next_old\n  FROM changes\n),\n\
+         told AS (\n  SELECT {who}, account_name, state, began, CASE WHEN next_old = state THEN next_began ELSE began END AS ended\n  \
+         FROM in_order\n  UNION ALL\n  SELECT {who}, account_name, state, {since} AS began, {seen} * 86400 AS ended\n  FROM {alarms}\n),\n\
+         states AS (\n  SELECT {who}, max(account_name) AS account_name, state, min(began) AS began, max(ended) AS ended\n  \
+         FROM told\n  WHERE state IS NOT NULL AND began IS NOT NULL\n  GROUP BY {who}, state, floor(began + 0.5)\n),\n\
          days AS (\n  {days}\n),\n\
          parts AS (\n  SELECT {who}, account_name, n, state, least(ended, (n + 1) * 86400) - greatest(began, n * 86400) AS seconds\n  \
          FROM states JOIN days ON began < (n + 1) * 86400 AND ended > n * 86400\n)\n\
          SELECT\n  {date} AS day, account_id, max(account_name) AS account_name, region, alarm_type, alarm_name,\n  \
          sum(CASE WHEN state = 'ALARM' THEN seconds ELSE 0 END) / 60 AS minutes\n\
-         FROM parts\nGROUP BY n, {who}\nHAVING sum(seconds) > 86399.99"
+         FROM parts\nGROUP BY n, {who}\nHAVING sum(seconds) BETWEEN 86399.9 AND 86400.1"
     );
     view(engine, names, "alarm_minutes", &body)
 }

@@ -14,6 +14,9 @@ const DAY_MS: i64 = 86_400_000;
 /// How long the history is kept.
 const KEPT_MS: i64 = 30 * DAY_MS;
 
+/// When alarms were made: 2025-10-01, ms.
+const MADE: i64 = 1_759_276_800_000;
+
 /// A change of state.
 #[derive(Clone, Debug)]
 struct Change {
@@ -177,11 +180,7 @@ fn described(alarm: &AlarmSpec, account: &AccountSpec, region: &str, now: i64) -
     let last = changes(alarm, now - KEPT_MS, now + 1).pop();
     let (state, reason, since) = match last {
         Some(change) => (change.to, change.reason, change.at),
-        None => (
-            alarm.state.clone(),
-            "as it was made".to_owned(),
-            now - 40 * DAY_MS,
-        ),
+        None => (alarm.state.clone(), "as it was made".to_owned(), MADE),
     };
     let arn = format!(
         "arn:aws:cloudwatch:{region}:{}:alarm:{}",
@@ -191,10 +190,7 @@ fn described(alarm: &AlarmSpec, account: &AccountSpec, region: &str, now: i64) -
     let mut pairs = vec![
         ("AlarmName", Value::text(&alarm.name)),
         ("AlarmArn", Value::text(arn)),
-        (
-            "AlarmConfigurationUpdatedTimestamp",
-            Value::Time(now - 40 * DAY_MS),
-        ),
+        ("AlarmConfigurationUpdatedTimestamp", Value::Time(MADE)),
         ("ActionsEnabled", Value::Bool(true)),
         ("OKActions", Value::List(Vec::new())),
         ("AlarmActions", Value::List(actions)),

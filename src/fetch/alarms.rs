@@ -2,8 +2,9 @@
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
-    AlarmHistoryItem, AlarmType, CompositeAlarm, Dimension as Described, HistoryItemType, LogAlarm,
-    MetricAlarm, MetricDataQuery, ScanBy,
+    AlarmHistoryItem, AlarmType, ComparisonOperator, CompositeAlarm, Dimension as Described,
+    HistoryItemType, LogAlarm, MetricAlarm, MetricDataQuery, ScanBy, StandardUnit, StateValue,
+    Statistic,
 };
 use serde::Deserialize;
 
@@ -143,55 +144,55 @@ fn metric_id(namespace: &str, name: &str, dimensions: &[Described]) -> MetricId 
     MetricId::new(namespace, name, dimensions.collect())
 }
 
+/// What all kinds of alarms are described by.
+macro_rules! described {
+    ($given:ident, $kind:literal) => {
+        Alarm {
+            arn: $given.alarm_arn()?.to_owned(),
+            name: $given.alarm_name()?.to_owned(),
+            kind: ALARM_KINDS[$kind].to_owned(),
+            description: own($given.alarm_description()),
+            state: own($given.state_value().map(StateValue::as_str)),
+            state_reason: own($given.state_reason()),
+            state_changed_at: micros(
+                $given
+                    .state_transitioned_timestamp()
+                    .or($given.state_updated_timestamp()),
+            ),
+            configured_at: micros($given.alarm_configuration_updated_timestamp()),
+            actions_enabled: $given.actions_enabled(),
+            alarm_actions: joined($given.alarm_actions()),
+            ok_actions: joined($given.ok_actions()),
+            insufficient_data_actions: joined($given.insufficient_data_actions()),
+            ..Alarm::default()
+        }
+    };
+}
+
 fn metric_alarm(given: &MetricAlarm) -> Option<Alarm> {
     let named = given.namespace().zip(given.metric_name());
     let statistic = given.extended_statistic();
-    let statistic = statistic.or_else(|| {
-        given
-            .statistic()
-            .map(aws_sdk_cloudwatch::types::Statistic::as_str)
-    });
+    let statistic = statistic.or_else(|| given.statistic().map(Statistic::as_str));
     let plain = named.map(|(namespace, name)| AlarmMetric {
         metric: metric_id(namespace, name, given.dimensions()),
         account: None,
         statistic: own(statistic),
         period: given.period().map(i64::from),
-        unit: own(given
-            .unit()
-            .map(aws_sdk_cloudwatch::types::StandardUnit::as_str)),
+        unit: own(given.unit().map(StandardUnit::as_str)),
     });
     let (metric, expression) = match plain {
         Some(metric) => (Some(metric), None),
         None => watched(given.metrics()),
     };
     Some(Alarm {
-        arn: given.alarm_arn()?.to_owned(),
-        name: given.alarm_name()?.to_owned(),
-        kind: "MetricAlarm".to_owned(),
-        description: own(given.alarm_description()),
-        state: own(given
-            .state_value()
-            .map(aws_sdk_cloudwatch::types::StateValue::as_str)),
-        state_reason: own(given.state_reason()),
-        state_changed_at: micros(
-            given
-                .state_transitioned_timestamp()
-                .or(given.state_updated_timestamp()),
-        ),
-        configured_at: micros(given.alarm_configuration_updated_timestamp()),
-        actions_enabled: given.actions_enabled(),
-        alarm_actions: joined(given.alarm_actions()),
-        ok_actions: joined(given.ok_actions()),
-        insufficient_data_actions: joined(given.insufficient_data_actions()),
         metric,
         expression,
-        comparison: own(given
-            .comparison_operator()
-            .map(aws_sdk_cloudwatch::types::ComparisonOperator::as_str)),
+        comparison: own(given.comparison_operator().map(ComparisonOperator::as_str)),
         threshold: given.threshold(),
         evaluation_periods: given.evaluation_periods().map(i64::from),
         datapoints_to_alarm: given.datapoints_to_alarm().map(i64::from),
         treat_missing_data: own(given.treat_missing_data()),
+        ..described!(given, 0)
     })
 }
 
@@ -215,9 +216,7 @@ fn watched(queries: &[MetricDataQuery]) -> (Option<AlarmMetric>, Option<String>)
             account: own(query.account_id()),
             statistic: own(stat.stat()),
             period: stat.period().map(i64::from),
-            unit: own(stat
-                .unit()
-                .map(aws_sdk_cloudwatch::types::StandardUnit::as_str)),
+            unit: own(stat.unit().map(StandardUnit::as_str)),
         })
     });
     (metric, None)
@@ -225,59 +224,21 @@ fn watched(queries: &[MetricDataQuery]) -> (Option<AlarmMetric>, Option<String>)
 
 fn composite_alarm(given: &CompositeAlarm) -> Option<Alarm> {
     Some(Alarm {
-        arn: given.alarm_arn()?.to_owned(),
-        name: given.alarm_name()?.to_owned(),
-        kind: "CompositeAlarm".to_owned(),
-        description: own(given.alarm_description()),
-        state: own(given
-            .state_value()
-            .map(aws_sdk_cloudwatch::types::StateValue::as_str)),
-        state_reason: own(given.state_reason()),
-        state_changed_at: micros(
-            given
-                .state_transitioned_timestamp()
-                .or(given.state_updated_timestamp()),
-        ),
-        configured_at: micros(given.alarm_configuration_updated_timestamp()),
-        actions_enabled: given.actions_enabled(),
-        alarm_actions: joined(given.alarm_actions()),
-        ok_actions: joined(given.ok_actions()),
-        insufficient_data_actions: joined(given.insufficient_data_actions()),
         expression: own(given.alarm_rule()),
-        ..Alarm::default()
+        ..described!(given, 1)
     })
 }
 
 fn log_alarm(given: &LogAlarm) -> Option<Alarm> {
     let query = given.scheduled_query_configuration();
     Some(Alarm {
-        arn: given.alarm_arn()?.to_owned(),
-        name: given.alarm_name()?.to_owned(),
-        kind: "LogAlarm".to_owned(),
-        description: own(given.alarm_description()),
-        state: own(given
-            .state_value()
-            .map(aws_sdk_cloudwatch::types::StateValue::as_str)),
-        state_reason: own(given.state_reason()),
-        state_changed_at: micros(
-            given
-                .state_transitioned_timestamp()
-                .or(given.state_updated_timestamp()),
-        ),
-        configured_at: micros(given.alarm_configuration_updated_timestamp()),
-        actions_enabled: given.actions_enabled(),
-        alarm_actions: joined(given.alarm_actions()),
-        ok_actions: joined(given.ok_actions()),
-        insufficient_data_actions: joined(given.insufficient_data_actions()),
         expression: own(query.and_then(|q| q.query_string())),
-        comparison: own(given
-            .comparison_operator()
-            .map(aws_sdk_cloudwatch::types::ComparisonOperator::as_str)),
+        comparison: own(given.comparison_operator().map(ComparisonOperator::as_str)),
         threshold: given.threshold(),
         evaluation_periods: given.query_results_to_evaluate().map(i64::from),
         datapoints_to_alarm: given.query_results_to_alarm().map(i64::from),
         treat_missing_data: own(given.treat_missing_data()),
-        ..Alarm::default()
+        ..described!(given, 2)
     })
 }
 

@@ -15,7 +15,7 @@ use crate::given::context::RunContext;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, UnitOutcome};
 use crate::plan::{Cost, OPEN_FILES};
 use crate::report::{LaneReport, UnitReport};
-use crate::run::planning::{PlannedLane, Planning};
+use crate::run::planning::{PlannedLane, Planning, Regions};
 use crate::run::publish::{Publisher, note_unread};
 use crate::sources::registry::source;
 use crate::sources::source::unit::NewUnit;
@@ -97,8 +97,8 @@ impl<'a> Fleet<'a> {
         let of_late: BTreeSet<AccountId> = of_late.collect();
         let is_held = |l: &PlannedLane| l.leave_out && of_late.contains(&l.lane.account);
         let (mut held, planned): (Vec<_>, Vec<_>) = planned.into_iter().partition(is_held);
-        let open = planned.iter().filter(|l| l.is_open());
-        let mut open: BTreeSet<Lane> = open.map(|l| l.lane.clone()).collect();
+        let mut regions = Regions::default();
+        planned.iter().for_each(|lane| regions.note(lane));
         let mut under_way: FuturesUnordered<_> = planned
             .into_iter()
             .map(|lane| self.export_lane(lane))
@@ -110,13 +110,13 @@ impl<'a> Fleet<'a> {
                 next = late.next(), if more_may_come => match next {
                     Some(lane) if lane.leave_out => held.push(lane),
                     Some(lane) => {
-                        open.extend(lane.is_open().then(|| lane.lane.clone()));
+                        regions.note(&lane);
                         under_way.push(self.export_lane(self.counted(lane)));
                     }
                     None => {
                         more_may_come = false;
                         for mut lane in held.drain(..) {
-                            lane.leave_out = is_closed_alone(&lane.lane, &open);
+                            lane.leave_out = regions.leave_out(&lane.lane);
                             under_way.push(self.export_lane(lane));
                         }
                     }
@@ -275,11 +275,6 @@ impl<'a> Fleet<'a> {
         }
         ended
     }
-}
-
-/// Whether a closed region is one of an account that has others: then it is left out, unless something else of it could be read.
-fn is_closed_alone(lane: &Lane, open: &BTreeSet<Lane>) -> bool {
-    !open.contains(lane) && open.iter().any(|o| o.account == lane.account)
 }
 
 /// Kept answers go when every unit is in its place. Where something was refused, the next run asks for all of the day again, and pays for what

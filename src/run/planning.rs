@@ -84,6 +84,31 @@ impl PlannedLane {
     }
 }
 
+/// What the lanes that are planned tell of regions.
+#[derive(Default)]
+pub(crate) struct Regions {
+    /// In which something was asked and answered.
+    open: BTreeSet<Lane>,
+    /// Accounts with a region that is not closed, whether it can be read or not.
+    accounts: BTreeSet<AccountId>,
+}
+
+impl Regions {
+    pub(crate) fn note(&mut self, lane: &PlannedLane) {
+        if lane.is_of_region() && lane.through.is_none() && !lane.leave_out {
+            self.accounts.insert(lane.lane.account.clone());
+        }
+        if lane.is_open() {
+            self.open.insert(lane.lane.clone());
+        }
+    }
+
+    /// Whether a closed region is one among others of its account, and nothing of it could be read.
+    pub(crate) fn leave_out(&self, lane: &Lane) -> bool {
+        !self.open.contains(lane) && self.accounts.contains(&lane.account)
+    }
+}
+
 /// Every dataset that is wanted, in each lane where it is read.
 pub(crate) fn wanted(
     lanes: &[UnplannedLane],
