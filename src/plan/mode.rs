@@ -1,5 +1,7 @@
 //! What becomes of a unit in a run.
 
+use crate::model::{Cause, CauseKind};
+
 /// What becomes of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DayMode {
@@ -24,5 +26,16 @@ impl DayMode {
     /// Whether the new file has the rows of the old one as well.
     pub fn adds(self) -> bool {
         matches!(self, Self::Merge | Self::Join)
+    }
+
+    /// Why a unit that stands in the range is not asked.
+    pub fn why_not_asked(self) -> Cause {
+        if self == Self::Held {
+            let text = "in the lake already, whole and settled: not asked again";
+            return Cause::new(CauseKind::Other, text).with_hint("--force reads it again");
+        }
+        let text =
+            "CloudWatch no longer has all of it, it has not begun, or nothing of it is asked";
+        Cause::new(CauseKind::Other, text)
     }
 }

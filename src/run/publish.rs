@@ -97,7 +97,7 @@ impl Publisher {
                 let cause = if mode.is_asked() {
                     cause.clone()
                 } else {
-                    not_asked(*mode)
+                    mode.why_not_asked()
                 };
                 let mut failed = NewUnit::failed(scope.table, unit, *mode, cause, now);
                 if !mode.is_asked() {
@@ -108,16 +108,6 @@ impl Publisher {
         }
         self.publish(left).await;
     }
-}
-
-/// Why a unit of the range is not asked.
-fn not_asked(mode: DayMode) -> Cause {
-    if mode == DayMode::Held {
-        let text = "in the lake already, whole and settled: not asked again";
-        return Cause::new(CauseKind::Other, text).with_hint("--force reads it again");
-    }
-    let text = "CloudWatch no longer has all of it, it has not begun, or nothing of it is asked";
-    Cause::new(CauseKind::Other, text)
 }
 
 /// Notes in the manifests why units were not read; what is in place stays.
