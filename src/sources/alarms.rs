@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 
 use crate::aws::{CallStats, LaneClient};
-use crate::commit::LaneRecords;
 use crate::config::ExportConfig;
 use crate::fetch::{ALARM_KINDS, alarm_history, alarms};
 use crate::given::bounds::stopped;
@@ -18,7 +17,7 @@ use crate::model::{
 use crate::normalize::{
     Owner, alarm_history_batch, alarms_batch, decode_alarm_history, decode_alarms,
 };
-use crate::plan::{DayMode, LaneCost, Scope};
+use crate::plan::{DayMode, LaneCost};
 use crate::report::{Forecast, RefusedQuery};
 use crate::sources::source::scope::{LaneScope, Subject, lane_scope};
 use crate::sources::source::stage::{each_batch, stage};
@@ -72,10 +71,8 @@ impl Source for Alarms {
     }
 
     async fn plan(&self, looking: &Looking, stats: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
-        let (lane, today) = (looking.client.lane(), Day::containing(looking.context.now));
-        let mut records = LaneRecords::new(&ALARMS, lane.clone());
-        let store = &*looking.place.store;
-        records.read(store, std::iter::once(today)).await?;
+        let (lane, store) = (looking.client.lane(), &*looking.place.store);
+        let scope = LaneScope::of_snapshot(&ALARMS, &looking.context, store, lane).await?;
         let (mut found, mut unseen) = (Vec::new(), Unseen::new());
         for kind in ALARM_KINDS {
             let answer = alarms(&looking.client, kind, stats).await;
@@ -84,15 +81,7 @@ impl Source for Alarms {
         Ok(Box::new(AlarmsJob {
             found,
             unseen,
-            scope: LaneScope {
-                table: &ALARMS,
-                delays: BTreeMap::new(),
-                windows: Scope::new(),
-                days: vec![(today, DayMode::Merge)],
-                records,
-                plan_hash: "alarms".to_owned(),
-                questions: BTreeMap::new(),
-            },
+            scope,
         }))
     }
 }

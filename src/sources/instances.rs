@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::aws::CallStats;
-use crate::commit::LaneRecords;
 use crate::given::context::RunContext;
 use crate::lake::table::INSTANCES;
 use crate::lake::{UnitId, layout};
 use crate::model::{Cause, Dataset, Day, Instance};
 use crate::normalize::{Owner, decode_instances, instances_batch};
-use crate::plan::{DayMode, Scope};
+use crate::plan::DayMode;
 use crate::report::Forecast;
 use crate::sources::source::scope::LaneScope;
 use crate::sources::source::stage::{each_batch, stage};
@@ -78,21 +77,11 @@ impl Source for Instances {
     }
 
     async fn plan(&self, looking: &Looking, stats: &mut CallStats) -> Result<Box<dyn Job>, Cause> {
-        let (lane, today) = (looking.client.lane(), Day::containing(looking.context.now));
-        let mut records = LaneRecords::new(&INSTANCES, lane.clone());
-        let store = &*looking.place.store;
-        records.read(store, std::iter::once(today)).await?;
+        let (lane, store) = (looking.client.lane(), &*looking.place.store);
+        let scope = LaneScope::of_snapshot(&INSTANCES, &looking.context, store, lane).await?;
         Ok(Box::new(InstancesJob {
             found: found(looking, stats).await?,
-            scope: LaneScope {
-                table: &INSTANCES,
-                delays: BTreeMap::new(),
-                windows: Scope::new(),
-                days: vec![(today, DayMode::Merge)],
-                records,
-                plan_hash: "instances".to_owned(),
-                questions: BTreeMap::new(),
-            },
+            scope,
         }))
     }
 }

@@ -95,6 +95,27 @@ pub(crate) struct LaneScope {
 }
 
 impl LaneScope {
+    /// Of a table whose unit is what is there on the day of the run: what any run of the day has seen stays.
+    pub(crate) async fn of_snapshot(
+        table: &'static Table,
+        context: &RunContext,
+        store: &dyn Store,
+        lane: &Lane,
+    ) -> Result<Self, StoreError> {
+        let today = Day::containing(context.now);
+        let mut records = LaneRecords::new(table, lane.clone());
+        records.read(store, std::iter::once(today)).await?;
+        Ok(Self {
+            table,
+            delays: BTreeMap::new(),
+            windows: Scope::new(),
+            days: vec![(today, DayMode::Merge)],
+            records,
+            plan_hash: table.name.to_owned(),
+            questions: BTreeMap::new(),
+        })
+    }
+
     /// Everything from the first second asked to the last.
     pub(crate) fn hull(&self) -> TimeWindow {
         hull(&self.windows)
