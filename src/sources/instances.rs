@@ -153,8 +153,8 @@ impl Job for InstancesJob {
     async fn read(self: Box<Self>, reading: Reading) -> Result<(), Cause> {
         let now = reading.context.now;
         let unit = (Day::containing(now), &reading.lane);
-        let mut all: BTreeMap<String, Instance> =
-            self.found.into_iter().map(|i| (i.id.clone(), i)).collect();
+        // What an earlier run of the day has seen was there on the day; what is found now is described anew.
+        let mut all: BTreeMap<String, Instance> = BTreeMap::new();
         if !reading.context.force {
             let key = layout::unit(&UnitId::new(&INSTANCES, unit.0, unit.1));
             each_batch(&**reading.lake.store(), &key, BROKEN, |batch| {
@@ -162,6 +162,7 @@ impl Job for InstancesJob {
             })
             .await?;
         }
+        all.extend(self.found.into_iter().map(|i| (i.id.clone(), i)));
         let (of_lane, name) = (reading.lane.clone(), reading.account_name.clone());
         let staged = stage(&reading, &self.scope, unit, move || {
             let instances: Vec<Instance> = all.into_values().collect();

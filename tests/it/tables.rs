@@ -722,3 +722,25 @@ async fn short_cadence_finishes_a_month_before_it_leaves_it() {
         (first..first + 31).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_as_a_run_of_the_day_has_described_it_last() {
+    let text = format!("instances = {{}}\n{}", config(""));
+    let with_owner = |owner: &str| {
+        let mut world = world("", "");
+        for account in &mut world.accounts {
+            let tag = ("Owner".to_owned(), owner.to_owned());
+            account.instance_tags.extend([tag]);
+        }
+        world
+    };
+    let first = Lab::new(with_owner("first")).await.with_config(&text);
+    assert_eq!(first.export().await.exit_code(), 0);
+    let mut second = Lab::new(with_owner("second")).await.with_config(&text);
+    second.dir = first.dir;
+    assert_eq!(second.export().await.exit_code(), 0);
+    for batch in rows(&second, "instances") {
+        let tags = format!("{:?}", batch.column_by_name("tags").expect("the column"));
+        assert!(tags.contains("second") && !tags.contains("first"), "{tags}");
+    }
+}
