@@ -84,7 +84,10 @@ impl Engine {
     /// Trino documentation, "Date and time functions"; Spark SQL reference, `unix_micros`; `DuckDB` documentation, `epoch`.
     pub(super) fn seconds(self, instant: &str) -> String {
         match self {
-            Self::Athena | Self::Trino | Self::Glue => format!("to_unixtime({instant})"),
+            // Without a zone an instant is taken to be in the session's.
+            Self::Athena | Self::Trino | Self::Glue => {
+                format!("to_unixtime(with_timezone({instant}, 'UTC'))")
+            }
             Self::Spark => format!("CAST(unix_micros({instant}) AS DOUBLE) / 1000000"),
             Self::Duckdb => format!("epoch({instant})"),
         }
@@ -132,14 +135,16 @@ impl Engine {
         }
     }
 
-    /// The day so many days ago, of the type that `dt` has.
+    /// The UTC day so many days ago, of the type that `dt` has: an engine's own current day is that of its session's zone.
     pub(super) fn days_ago(self, days: u32) -> String {
         match self {
-            Self::Athena | Self::Trino | Self::Glue => {
-                format!("CAST(current_date - INTERVAL '{days}' DAY AS varchar)")
-            }
-            Self::Spark => format!("CAST(date_sub(current_date(), {days}) AS STRING)"),
-            Self::Duckdb => format!("current_date - {days}"),
+            Self::Athena | Self::Trino | Self::Glue => format!(
+                "CAST(CAST(current_timestamp AT TIME ZONE 'UTC' AS date) - INTERVAL '{days}' DAY AS varchar)"
+            ),
+            Self::Spark => format!(
+                "CAST(date_sub(to_utc_timestamp(current_timestamp(), current_timezone()), {days}) AS STRING)"
+            ),
+            Self::Duckdb => format!("CAST(now() AT TIME ZONE 'UTC' AS DATE) - {days}"),
         }
     }
 }

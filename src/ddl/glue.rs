@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
-use super::tables::{key, projection, tables};
+use super::tables::{projection, tables};
 use super::{DdlError, Names, location};
 use crate::config::ExportConfig;
 use crate::lake::table::Table;
@@ -86,7 +86,7 @@ pub fn glue_tables(config: &ExportConfig, names: &Names) -> Result<Vec<GlueTable
             ("classification".to_owned(), "parquet".to_owned()),
         ]);
         let mut partition_keys = Vec::new();
-        if let Some((key, _)) = key(table.partition) {
+        if let Some(key) = table.partition.key() {
             partition_keys.push(column(key, "string"));
             parameters.extend(projection(table.partition, names, &location));
         }

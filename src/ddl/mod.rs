@@ -2,12 +2,15 @@
 
 mod engine;
 mod glue;
+mod reserved;
 mod tables;
 mod views;
 
 use crate::config::{Destination, ExportConfig};
 use crate::lake::table::Table;
 use crate::model::Day;
+
+use reserved::is_reserved;
 
 pub use engine::Engine;
 pub use glue::{GlueColumn, GlueTable, glue_tables};
@@ -22,7 +25,7 @@ pub struct Names {
     pub catalog: String,
     /// First day that a projected partition may have.
     pub first_day: Day,
-    /// Tables that are known to have no file yet: `DuckDB` makes no view over nothing.
+    /// Tables that are known to have no file yet: `DuckDB` makes no view over nothing, and Trino no table.
     pub without_files: Vec<&'static Table>,
 }
 
@@ -40,7 +43,7 @@ pub struct Statement {
 pub enum DdlError {
     /// A name that an engine would have to quote.
     #[error(
-        "--{flag}: '{name}' is no safe name: lower case letters, digits and '_', a letter first, 64 at most"
+        "--{flag}: '{name}' is no safe name: lower case letters, digits and '_', a letter first, 64 at most, and no word that an engine reserves"
     )]
     Name {
         /// The flag it came by.
@@ -56,6 +59,11 @@ pub enum DdlError {
 }
 
 impl Names {
+    /// Whether an engine gets no statement about a table, because it would refuse it.
+    fn leaves_out(&self, engine: Engine, table: &'static Table) -> bool {
+        engine == Engine::Trino && self.without_files.contains(&table)
+    }
+
     /// Names every engine takes without quotes.
     ///
     /// # Errors
@@ -81,6 +89,7 @@ impl Names {
 fn is_safe(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     (1..=64).contains(&name.len())
+        && !is_reserved(name)
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(plain)
 }

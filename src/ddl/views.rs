@@ -5,21 +5,37 @@ use std::collections::BTreeSet;
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
-use crate::lake::table::{ALARMS, INSTANCES, Table};
+use crate::lake::table::{ALARMS, INSTANCES, TABLES, Table};
 use crate::model::{Dataset, Statistic};
 
-/// What a series is told by, beside its dimensions.
-const SERIES: &str =
-    "account_id, account_name, region, namespace, metric_name, dimensions_key, series_id";
+/// What a series is told by, beside its dimensions. An account's name is not: it changes, and the series does not.
+const SERIES: &str = "account_id, region, namespace, metric_name, dimensions_key, series_id";
+
+/// The same with the account's name, whose expression is given, as it is told.
+fn told(account_name: &str) -> String {
+    SERIES.replacen(
+        "account_id",
+        &format!("account_id, {account_name} AS account_name"),
+        1,
+    )
+}
 
 pub(super) fn statements(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<Statement> {
     let mut all = Vec::new();
-    for dataset in Dataset::ALL.into_iter().filter(|d| config.configures(*d)) {
+    let is_there = |d: &Dataset| {
+        !TABLES
+            .iter()
+            .any(|t| t.dataset == *d && names.leaves_out(engine, t))
+    };
+    let datasets = Dataset::ALL.into_iter().filter(|d| config.configures(*d));
+    for dataset in datasets.filter(is_there) {
         match dataset {
             Dataset::Metrics => all.extend(of_metrics(config, engine, names)),
             Dataset::Instances => all.push(latest(&INSTANCES, "instance_id", engine, names)),
             Dataset::Spend => all.push(spend_accounts(engine, names)),
             Dataset::Alarms => all.push(latest(&ALARMS, "alarm_arn", engine, names)),
+            // It is about the inventory as well.
+            Dataset::AlarmHistory if !is_there(&Dataset::Alarms) => {}
             Dataset::AlarmHistory => all.push(alarm_minutes(engine, names)),
             Dataset::Logs => {}
         }
@@ -120,24 +136,27 @@ fn of_metrics(config: &ExportConfig, engine: Engine, names: &Names) -> Vec<State
         view(
             "metrics_wide",
             format!(
-                "SELECT\n  dt, ts, {SERIES},\n  {dimensions} AS dimensions,\n  period, unit,\n{}\nFROM {metrics}\n\
+                "SELECT\n  dt, ts, {},\n  {dimensions} AS dimensions,\n  period, unit,\n{}\nFROM {metrics}\n\
                  GROUP BY dt, ts, {SERIES}, period, unit",
+                told("max(account_name)"),
                 wide.join(",\n")
             ),
         ),
         view(
             "metrics_daily",
             format!(
-                "SELECT\n  dt, {SERIES},\n  {dimensions} AS dimensions,\n  stat, period, unit,\n  count(*) AS points,\n  \
+                "SELECT\n  dt, {},\n  {dimensions} AS dimensions,\n  stat, period, unit,\n  count(*) AS points,\n  \
                  min(value) AS min_value,\n  max(value) AS max_value,\n  avg(value) AS mean_value,\n  sum(value) AS sum_value\n\
-                 FROM {metrics}\nGROUP BY dt, {SERIES}, stat, period, unit"
+                 FROM {metrics}\nGROUP BY dt, {SERIES}, stat, period, unit",
+                told("max_by(account_name, ts)")
             ),
         ),
         view(
             "metrics_latest",
             format!(
-                "SELECT\n  {SERIES},\n  {dimensions} AS dimensions,\n  stat,\n  max(ts) AS ts,\n  max_by(value, ts) AS value,\n  \
+                "SELECT\n  {},\n  {dimensions} AS dimensions,\n  stat,\n  max(ts) AS ts,\n  max_by(value, ts) AS value,\n  \
                  max_by(period, ts) AS period,\n  max_by(unit, ts) AS unit\nFROM {metrics}\nWHERE dt >= {}\nGROUP BY {SERIES}, stat",
+                told("max_by(account_name, ts)"),
                 engine.days_ago(LATEST_DAYS)
             ),
         ),
