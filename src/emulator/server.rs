@@ -171,6 +171,10 @@ async fn answer(
         let json = serde_json::to_vec(&bill).unwrap_or_default();
         return plain(200, "application/json", json);
     }
+    if body.len() > MOST_BYTES {
+        let text = b"<html><h1>413 Request Entity Too Large</h1></html>".to_vec();
+        return plain(413, "text/html", text);
+    }
     let Some(call) = call_of(&uri, &headers, &body) else {
         return plain(
             400,
@@ -197,6 +201,10 @@ async fn answer(
         Err(_) => plain(500, "text/plain", b"the emulator broke down".to_vec()),
     }
 }
+
+/// # Source
+/// telegraf#10842: `CloudWatch` refuses a longer body.
+const MOST_BYTES: usize = 614_400;
 
 fn call_of(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Call> {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());

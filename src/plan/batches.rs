@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::load::{Load, query_bytes};
 use super::windows::{Window, kept, windows};
-use crate::config::{Asks, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, PeriodChoice};
+use crate::config::{Asks, PeriodChoice};
 use crate::model::{
     Lane, MAX_STATISTICS_PER_BILLED_METRIC, Period, Series, Spans, Statistic, TimeWindow,
 };
@@ -46,7 +47,7 @@ pub struct BatchQuery {
 pub struct Batch {
     /// `StartTime` and `EndTime`.
     pub span: TimeWindow,
-    /// At most 500, whole billing units, at most 100,800 points by CloudWatch's estimate.
+    /// At most 500, whole billing units, at most 100,800 points by CloudWatch's estimate, and no body that is too large.
     pub queries: Vec<BatchQuery>,
     /// Metrics the request is billed for.
     pub billed_metrics: u64,
@@ -181,7 +182,7 @@ pub fn plan_lane_as_of(
     };
     let mut start = 0;
     while start < profile_of.len() {
-        let end = group_end(start, &profile_of, &profiles);
+        let end = group_end(start, &plan.series, &profile_of, &profiles);
         push_group(&mut plan, start..end, &profile_of, &profiles);
         start = end;
     }
@@ -246,12 +247,12 @@ impl Profile {
         })
     }
 
-    /// Queries and points that one series adds to the request over `span`.
-    fn load(&self, span: TimeWindow) -> (usize, u64) {
-        self.units_in(span)
-            .fold((0, 0), |(queries, points), (unit, window)| {
-                (queries + unit.asks.len(), points + unit.points(window))
-            })
+    /// What one series adds to the request over `span`; `bytes` is the size of one of its queries.
+    fn load(&self, span: TimeWindow, bytes: usize) -> Load {
+        let units = self.units_in(span);
+        units.fold(Load::default(), |load, (unit, window)| {
+            load.plus(unit.load(window, bytes))
+        })
     }
 
     fn units_in(&self, span: TimeWindow) -> impl Iterator<Item = (&Unit, Window)> {
@@ -262,25 +263,33 @@ impl Profile {
 }
 
 impl Unit {
-    fn points(&self, window: Window) -> u64 {
-        window.span.points(window.period) * self.asks.len() as u64
+    fn load(&self, window: Window, bytes: usize) -> Load {
+        let queries = self.asks.len();
+        Load {
+            queries,
+            points: window.span.points(window.period) * queries as u64,
+            bytes: bytes * queries,
+        }
     }
 }
 
 /// As many series as fit one request in their widest window; at least one.
-fn group_end(start: usize, profile_of: &[usize], profiles: &[Profile]) -> usize {
+fn group_end(
+    start: usize,
+    series: &[PlannedSeries],
+    profile_of: &[usize],
+    profiles: &[Profile],
+) -> usize {
     let spans = &profiles[profile_of[start]].spans;
-    let mut loads = vec![(0_usize, 0_u64); spans.len()];
+    let mut loads = vec![Load::default(); spans.len()];
     for (index, &profile) in profile_of.iter().enumerate().skip(start) {
         if profiles[profile].spans != *spans {
             return index;
         }
+        let bytes = query_bytes(&series[index].series.metric);
         for (load, span) in loads.iter_mut().zip(spans) {
-            let (queries, points) = profiles[profile].load(*span);
-            *load = (load.0 + queries, load.1 + points);
-            if index > start
-                && (load.0 > MAX_QUERIES_PER_REQUEST || load.1 > MAX_POINTS_PER_REQUEST)
-            {
+            *load = load.plus(profiles[profile].load(*span, bytes));
+            if index > start && !load.fits() {
                 return index;
             }
         }
@@ -297,26 +306,24 @@ fn push_group(
 ) {
     let first = plan.batches.len();
     for &span in &profiles[profile_of[series.start]].spans {
-        let mut batch = Batch {
+        let empty = || Batch {
             span,
             queries: Vec::new(),
             billed_metrics: 0,
             points: 0,
         };
+        let mut batch = empty();
+        let mut load = Load::default();
         for index in series.clone() {
+            let bytes = query_bytes(&plan.series[index].series.metric);
             for (unit, window) in profiles[profile_of[index]].units_in(span) {
-                let points = unit.points(window);
-                let full = batch.queries.len() + unit.asks.len() > MAX_QUERIES_PER_REQUEST
-                    || batch.points + points > MAX_POINTS_PER_REQUEST;
-                if full && !batch.queries.is_empty() {
-                    let next = Batch {
-                        span,
-                        queries: Vec::new(),
-                        billed_metrics: 0,
-                        points: 0,
-                    };
-                    plan.batches.push(std::mem::replace(&mut batch, next));
+                let more = unit.load(window, bytes);
+                if !batch.queries.is_empty() && !load.plus(more).fits() {
+                    let full = std::mem::replace(&mut batch, empty());
+                    plan.batches.push(full);
+                    load = Load::default();
                 }
+                load = load.plus(more);
                 let position = u32::try_from(index)
                     .expect("a lane has fewer than four thousand million series");
                 batch
@@ -327,7 +334,7 @@ fn push_group(
                         period: window.period,
                     }));
                 batch.billed_metrics += 1;
-                batch.points += points;
+                batch.points += more.points;
             }
         }
         if !batch.queries.is_empty() {
@@ -345,6 +352,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::config::{MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST};
     use crate::model::{AccountId, DAY_SECONDS, Day, Dimension, MetricId, Region};
     use proptest::prelude::*;
 

@@ -10,7 +10,11 @@ use crate::model::{Day, TimeWindow};
 
 /// How far `--since last` reaches back behind what is covered: points that came a little late. It costs no dollars, since metrics are
 /// billed by request, and covers every period up to itself.
-const OVERLAP: i64 = 3_600;
+pub const OVERLAP_OF_POINTS: i64 = 3_600;
+
+/// The same of events, which cost time for every one that is read again: every five minutes, an hour was fourteen times what was new. What is
+/// covered ends a publication delay ago already; what comes later than that is found by the next run of the whole day.
+pub const OVERLAP_OF_EVENTS: i64 = 120;
 
 /// What is known of a day that is in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct KnownDay {
 pub struct AskedPart {
     /// How long after its time a point can be expected, seconds.
     pub delay: i64,
+    /// How far `--since last` reaches back behind what is covered, seconds.
+    pub overlap: i64,
     /// Periods of its points, seconds.
     pub periods: BTreeSet<i64>,
     /// A fingerprint of what is asked of it.
@@ -178,7 +184,7 @@ fn since_last(
     first: Day,
     now: i64,
 ) -> Option<TimeWindow> {
-    let since = since(part, known, first, now);
+    let since = since((part, asked.overlap), known, first, now);
     // Asked again, it would be billed again for what is there.
     let published = now - asked.delay;
     let has_news = |period: &i64| published.div_euclid(*period) * period > since.gap;
@@ -198,7 +204,12 @@ struct Since {
 }
 
 /// The first second from day `first` on that is not covered, or was refused and is due, less the overlap.
-fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> Since {
+fn since(
+    (part, overlap): (&str, i64),
+    known: &BTreeMap<Day, KnownDay>,
+    first: Day,
+    now: i64,
+) -> Since {
     let asks = |day: Day| {
         known
             .get(&day)
@@ -230,7 +241,7 @@ fn since(part: &str, known: &BTreeMap<Day, KnownDay>, first: Day, now: i64) -> S
         .find_map(|(gap, end)| (gap < end).then_some(gap))
         .unwrap_or(days.end);
     // Not into a day that no run has begun.
-    let back = gap - OVERLAP;
+    let back = gap - overlap;
     if asks(Day::containing(back)) {
         Since { gap, back }
     } else {
@@ -291,7 +302,7 @@ mod tests {
             // All of it.
             (vec![(-1, 0, 24), (0, 0, 12), (0, 12, 24)], now, at(0, 11)),
         ] {
-            let since = since("a", &known(&there), day(-1), now);
+            let since = since(("a", HOUR), &known(&there), day(-1), now);
             assert_eq!((since.gap, since.back), (gap, back), "{there:?}");
         }
     }
@@ -299,11 +310,14 @@ mod tests {
     #[test]
     fn what_no_run_has_asked_for_is_asked_from_today_on() {
         let there = known(&[(-1, 0, 24), (0, 0, 11)]);
-        let new = since("b", &there, day(-1), at(0, 12));
+        let new = since(("b", HOUR), &there, day(-1), at(0, 12));
         assert_eq!((new.gap, new.back), (at(0, 0), at(0, 0)));
         // A file that no record says anything of: nothing of it is known to be there.
         let unknown = BTreeMap::from([(day(-1), KnownDay::default())]);
-        assert_eq!(since("b", &unknown, day(-1), at(0, 12)).gap, at(-1, 0));
+        assert_eq!(
+            since(("b", HOUR), &unknown, day(-1), at(0, 12)).gap,
+            at(-1, 0)
+        );
     }
 
     #[test]
@@ -317,7 +331,8 @@ mod tests {
         let stamp = |seconds| jiff::Timestamp::from_second(seconds).ok();
         yesterday.answers.refused.insert("a".to_owned(), refused);
         yesterday.answers.refused_at = stamp(at(-1, 9));
-        let gap = |there: &BTreeMap<Day, KnownDay>, now| since("a", there, day(-1), now).gap;
+        let gap =
+            |there: &BTreeMap<Day, KnownDay>, now| since(("a", HOUR), there, day(-1), now).gap;
         assert_eq!(gap(&there, at(0, 8)), at(0, 11), "not yet");
         assert_eq!(gap(&there, at(0, 9)), at(-1, 7));
         let yesterday = there.get_mut(&day(-1)).expect("there");
@@ -331,6 +346,7 @@ mod tests {
         let asked = |period: i64, delay: i64, now: i64| {
             let part = AskedPart {
                 delay,
+                overlap: HOUR,
                 periods: BTreeSet::from([period]),
                 ..AskedPart::default()
             };

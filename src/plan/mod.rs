@@ -6,6 +6,7 @@
 mod batches;
 mod cost;
 mod days;
+mod load;
 mod log_windows;
 mod memory;
 mod mode;
@@ -18,7 +19,9 @@ pub use batches::{
     Ask, Batch, BatchQuery, Group, LanePlan, PlannedSeries, Scope, plan_lane, plan_lane_as_of,
 };
 pub use cost::{BYTES_PER_POINT, Cost, LaneCost, NamespaceCost};
-pub use days::{AskedDays, AskedPart, KnownDay, Question, hull};
+pub use days::{
+    AskedDays, AskedPart, KnownDay, OVERLAP_OF_EVENTS, OVERLAP_OF_POINTS, Question, hull,
+};
 pub use log_windows::{PlannedGroup, Task, bytes_a_day, rounds, tasks};
 pub use memory::{Holding, OPEN_FILES};
 pub use mode::DayMode;

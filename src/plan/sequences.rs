@@ -96,6 +96,7 @@ impl World {
         let asked = configured.filter_map(|((part, delay), version)| {
             let asked = AskedPart {
                 delay: *delay,
+                overlap: HOUR,
                 periods: [HOUR].into(),
                 question: format!("{part} {}", version?),
             };

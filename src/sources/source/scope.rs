@@ -8,7 +8,9 @@ use crate::given::context::RunContext;
 use crate::lake::table::{METRICS, SCHEMA_VERSION, Table};
 use crate::lake::{UnitId, layout};
 use crate::model::{DAY_SECONDS, Day, Lane, Period, TimeWindow};
-use crate::plan::{AskedPart, DayMode, KnownDay, Question, Scope, hull};
+use crate::plan::{
+    AskedPart, DayMode, KnownDay, OVERLAP_OF_EVENTS, OVERLAP_OF_POINTS, Question, Scope, hull,
+};
 use crate::store::{Store, StoreError};
 
 /// How far back `--since last` looks for days that are not whole.
@@ -28,7 +30,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Of a table whose units have one part.
+    /// Of a table of events, whose units have one part.
     pub(crate) fn of_one_part(
         table: &'static Table,
         delays: BTreeMap<String, i64>,
@@ -37,6 +39,7 @@ impl Subject {
         let asked = |(part, delay): (&String, &i64)| {
             let asked = AskedPart {
                 delay: *delay,
+                overlap: OVERLAP_OF_EVENTS,
                 periods: BTreeSet::from([60]),
                 question: question.clone(),
             };
@@ -61,6 +64,7 @@ impl Subject {
             let namespace = &selection.namespace;
             let part = asked.entry(namespace.clone()).or_insert_with(|| AskedPart {
                 delay: config.namespaces[namespace],
+                overlap: OVERLAP_OF_POINTS,
                 periods: BTreeSet::new(),
                 question: config.question(namespace, account_name, SCHEMA_VERSION),
             });
