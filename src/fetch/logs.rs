@@ -2,12 +2,13 @@
 //!
 //! # Source
 //! botocore `data/logs/2014-03-28/service-2.json`: a page holds up to 1 MB or 10,000 events, may be empty and still have a token;
-//! `FilterLogEvents` ends without a token and takes the events *at* its end time, `GetLogEvents` ends when its forward token repeats and
+//! `FilterLogEvents` ends without a token and may take the events *at* its end time, `GetLogEvents` ends when its forward token repeats and
 //! does not.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 use serde::de::{Deserializer, Visitor};
 
 use crate::aws::{Api, CallStats, LaneClient, Pages, filter_log_events, get_log_events, listed};
-use crate::model::{Cause, LogEvent, TimeWindow};
+use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
 
 /// A log group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,30 +127,124 @@ where
     T: Future<Output = Result<(), Cause>>,
 {
     let mut pages = Pages::of(api_of(query).name());
+    let mut turn = Turn::default();
     loop {
         client.pace(api_of(query), 0.0).await;
         let permit = bound
             .acquire()
             .await
             .expect("the run's bound is never closed");
-        let page = page(client, group, query, window, pages.token(), stats).await?;
+        let page = match page(client, group, query, window, pages.token(), stats).await {
+            Ok(page) => page,
+            Err(cause) if pages.restarts_after(&of_token(&cause)) => {
+                turn.begin_anew(query);
+                continue;
+            }
+            Err(cause) => return Err(cause),
+        };
         let next = page.next(query).map(str::to_owned);
         let inside = window.start * 1_000..window.end * 1_000;
         let events = page.events(group, query);
+        let is_empty = events.is_empty();
         let events: Vec<LogEvent> = events
             .into_iter()
             .filter(|e| inside.contains(&e.ts))
             .collect();
+        let events = turn.unread(events);
         if !events.is_empty() {
             take(events).await?;
         }
         drop(permit);
+        let repeats = next.is_some() && next == pages.token();
         // The end of a stream is told by the token that was given.
-        let is_last = matches!(query, LogQuery::Stream(_)) && next == pages.token();
-        if is_last || !pages.follow(next)? {
+        if repeats && matches!(query, LogQuery::Stream(_)) {
+            return Ok(());
+        }
+        turn.is_bounded(is_empty, query)
+            .map_err(|why| no_end(group, query, why))?;
+        if repeats && turn.may_repeat(is_empty) {
+            tokio::time::sleep(REPEAT_PAUSE).await;
+            continue;
+        }
+        if !pages.follow(next)? {
             return Ok(());
         }
     }
+}
+
+/// Pages of a stream in a row without an event.
+///
+/// # Source
+/// boto3#4591: on a stream whose events have expired `GetLogEvents` hands out tokens without an end.
+const MOST_EMPTY_PAGES: u32 = 300;
+
+/// How often the token that was given may come back with an empty page, in a row, and the pause before it is asked for again.
+const MOST_REPEATS: u32 = 5;
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How far the reading of a group has come.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Events of a stream that were taken; they have no ids to know them by.
+    taken: usize,
+    /// Events of a stream that come again after its reading began anew.
+    to_skip: usize,
+    /// Pages in a row without an event.
+    empty: u32,
+    /// Pages in a row whose token was the one that was given.
+    repeats: u32,
+}
+
+impl Turn {
+    /// A stream is read in its own order, so that what was taken comes first again; other events are told apart by their ids.
+    fn begin_anew(&mut self, query: &LogQuery) {
+        if matches!(query, LogQuery::Stream(_)) {
+            self.to_skip = self.taken;
+        }
+    }
+
+    fn unread(&mut self, mut events: Vec<LogEvent>) -> Vec<LogEvent> {
+        let again = self.to_skip.min(events.len());
+        self.to_skip -= again;
+        events.drain(..again);
+        self.taken += events.len();
+        events
+    }
+
+    fn is_bounded(&mut self, is_empty: bool, query: &LogQuery) -> Result<(), &'static str> {
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
+        if self.empty > MOST_EMPTY_PAGES && matches!(query, LogQuery::Stream(_)) {
+            return Err("three hundred pages in a row have no event");
+        }
+        Ok(())
+    }
+
+    /// Whether the page is to be asked for once more.
+    fn may_repeat(&mut self, is_empty: bool) -> bool {
+        self.repeats = if is_empty { self.repeats + 1 } else { 0 };
+        is_empty && self.repeats <= MOST_REPEATS
+    }
+}
+
+/// A refused token has no code of its own everywhere: what is wrong with a request that was good for the page before is its token.
+fn of_token(cause: &Cause) -> Cause {
+    match cause.kind {
+        CauseKind::Validation => Cause {
+            kind: CauseKind::InvalidToken,
+            ..cause.clone()
+        },
+        _ => cause.clone(),
+    }
+}
+
+fn no_end(group: &str, query: &LogQuery, why: &str) -> Cause {
+    let of = match query {
+        LogQuery::Stream(stream) => format!("stream {stream} of {group}"),
+        LogQuery::Filter { .. } => group.to_owned(),
+    };
+    let text = format!("{}: {why}: {of}", api_of(query).name());
+    Cause::new(CauseKind::Protocol, text)
+        .with_hint("leave the stream out of streams: its events may all have expired")
 }
 
 /// Whether `CloudWatch` takes a pattern: one event of one millisecond is asked for.
@@ -175,6 +270,34 @@ pub async fn try_pattern(
         filter_log_events(request, Page::decode)
     });
     call.await.map(|_| ())
+}
+
+/// Whether a stream of a group may be read: one event of one millisecond is asked for. A stream that is not there may be.
+///
+/// # Errors
+/// The cause of a refusal.
+pub async fn try_stream(
+    client: &LaneClient,
+    group: &str,
+    stream: &str,
+    now: i64,
+    stats: &mut CallStats,
+) -> Result<(), Cause> {
+    let call = client.call(Api::GetLogEvents, 0.0, false, stats, || {
+        let request = client
+            .logs()
+            .get_log_events()
+            .log_group_name(group)
+            .log_stream_name(stream)
+            .start_time((now - 1) * 1_000)
+            .end_time(now * 1_000 - 999)
+            .limit(1);
+        get_log_events(request, Page::decode)
+    });
+    match call.await {
+        Err(cause) if !cause.is("ResourceNotFoundException") => Err(cause),
+        _ => Ok(()),
+    }
 }
 
 fn api_of(query: &LogQuery) -> Api {
@@ -208,8 +331,8 @@ async fn page(
                     .set_log_stream_names((!streams.is_empty()).then(|| streams.clone()))
                     .set_filter_pattern(pattern.clone())
                     .start_time(window.start * 1_000)
-                    // Events at the end time are answered too.
-                    .end_time(window.end * 1_000 - 1)
+                    // Events at the end time are answered by some, and not by others (aws-cli#4262).
+                    .end_time(window.end * 1_000)
                     .set_next_token(token.clone());
                 filter_log_events(request, Page::decode)
             });

@@ -19,7 +19,7 @@ pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 #[cfg(feature = "ec2")]
 pub use instances::inventory;
-pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern};
+pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern, try_stream};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};
