@@ -37,6 +37,7 @@ pub mod discover;
 pub mod emulator;
 pub mod exit;
 pub mod fetch;
+mod files;
 mod given;
 pub mod iam;
 pub mod init;

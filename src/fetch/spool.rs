@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
@@ -13,6 +14,7 @@ use std::{fs, io};
 use sha2::{Digest, Sha256};
 
 use super::spool_file::{QueryKey, decode, encode, head_of};
+use crate::files::{create_folder, create_own};
 use crate::model::{DAY_SECONDS, Lane, QueryOutcome};
 use crate::plan::{Batch, BatchQuery, LanePlan};
 
@@ -149,10 +151,10 @@ impl Spool {
         if whole.is_empty() || self.folder.as_os_str().is_empty() {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder)?;
+        create_folder(&self.folder)?;
         let (bytes, checksum) = encode(&whole, planned_at, now)?;
         let path = self.folder.join(format!("{checksum:032x}.batch"));
-        fs::write(&path, bytes)?;
+        create_own(&path)?.write_all(&bytes)?;
         self.written().push(path);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! A file of kept answers, from bytes and to bytes.
 
-use std::fs::File;
 use std::path::Path;
 
 use std::io::{self, Read};
 use twox_hash::XxHash3_128;
 
+use crate::files::open_own;
 use crate::model::{QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
 
 /// Names a query: everything its answer depends on.
@@ -23,7 +23,7 @@ pub(super) struct Head {
 }
 
 pub(super) fn head_of(path: &Path) -> Option<Head> {
-    let mut file = File::open(path).ok()?;
+    let mut file = open_own(path).ok()?;
     let mut head = [0; 40];
     file.read_exact(&mut head).ok()?;
     let mut fields = Reader(head.strip_prefix(MAGIC)?);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::files::{create_file, create_folder};
 use crate::model::LogEvent;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
@@ -33,9 +34,9 @@ const END: u16 = u16::MAX - 1;
 impl RunWriter {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            create_folder(folder)?;
         }
-        let file = BufWriter::new(File::create(path)?);
+        let file = BufWriter::new(create_file(path)?);
         let mut out = zstd::stream::Encoder::new(file, 1)?;
         out.window_log(WINDOW_LOG)?;
         Ok(Self { written: 0, out })

@@ -18,6 +18,8 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use sha2::{Digest, Sha256};
 
+use crate::files::{create_file, create_folder};
+
 use super::error::{COMPLETE_KEY, PLAN_KEY, WriteError, refused};
 use super::read::{open, read_facts};
 
@@ -193,9 +195,9 @@ fn create(path: &Path) -> Result<Hashing<File>, WriteError> {
         source,
     };
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io)?;
+        create_folder(folder).map_err(io)?;
     }
-    Ok(Hashing::new(File::create(path).map_err(io)?))
+    Ok(Hashing::new(create_file(path).map_err(io)?))
 }
 
 fn completeness(complete: bool) -> KeyValue {
