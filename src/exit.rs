@@ -32,11 +32,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
             | RunError::Config(_)
             | RunError::Clock { .. },
         ) => 2,
-        Some(
-            RunError::Lake(LakeError::Unavailable { .. })
-            | RunError::Report(_)
-            | RunError::Unreadable(_),
-        ) => 5,
+        Some(RunError::Lake(LakeError::Unavailable { .. }) | RunError::Unreadable(_)) => 5,
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::Organization(cause)) => exit_code_of(cause),
@@ -49,8 +45,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
             }
         }
         Some(RunError::Store(error)) => match error.kind {
-            StoreErrorKind::Refused => 2,
-            StoreErrorKind::Temporary => 5,
+            StoreErrorKind::Refused | StoreErrorKind::NotAllowed => 2,
+            StoreErrorKind::Temporary | StoreErrorKind::Changed => 5,
         },
         None => 1,
     }
@@ -135,7 +131,6 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         RunError::Lake(LakeError::Locked(_)) => {
             Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
         }
-        RunError::Report(source) => own(source, "the data is in place, run again to get a report"),
         RunError::Stopped(_) | RunError::Config(_) => None,
         RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
     }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Parser;
 use cwlake::cli::{Cli, LogFormatArg};
 use cwlake::exit;
+use cwlake::report::printable_lines;
 use cwlake::telemetry::{LogFormat, start_logs};
 
 fn main() -> ExitCode {
@@ -20,9 +21,10 @@ fn main() -> ExitCode {
     match runtime().and_then(|runtime| runtime.block_on(commands::run(cli))) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let text = printable_lines(&format!("{error:#}"));
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             if let Some(hint) = exit::hint(&error) {
-                let _ = writeln!(std::io::stderr(), "  = {hint}");
+                let _ = writeln!(std::io::stderr(), "  = {}", printable_lines(&hint));
             }
             ExitCode::from(exit::code(&error))
         }

@@ -136,13 +136,16 @@ pub enum LogFormat {
 
 /// Starts logging to stderr at the level of `CWLAKE_LOG` (for example `debug` or `cwlake=trace`); warnings by default.
 ///
-/// The AWS SDK's own logs stay at warnings, unless one of its modules is asked for by name: its trace level prints whole requests.
+/// The AWS SDK's own logs stay at errors: what it warns of is its inner state, and what matters of that is told by us. Where a level is asked
+/// for they stay at warnings, since its trace level prints whole requests.
 pub fn start_logs(format: LogFormat) {
-    let asked = std::env::var("CWLAKE_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let asked = std::env::var("CWLAKE_LOG").ok();
+    let of_sdk = if asked.is_some() { "warn" } else { "error" };
+    let asked = asked.unwrap_or_else(|| "warn".to_owned());
     let filter = tracing_subscriber::EnvFilter::new(format!(
-        "{asked},aws_config=warn,aws_runtime=warn,aws_sdk_cloudwatch=warn,aws_sdk_ec2=warn,aws_sdk_s3=warn,aws_sdk_sts=warn,aws_sdk_sso=warn,\
-         aws_sdk_ssooidc=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,aws_smithy_http_client=warn,aws_sigv4=warn,\
-         hyper=warn,hyper_util=warn,h2=warn,rustls=warn"
+        "{asked},aws_config={of_sdk},aws_runtime={of_sdk},aws_sdk_cloudwatch={of_sdk},aws_sdk_ec2={of_sdk},aws_sdk_s3={of_sdk},aws_sdk_sts={of_sdk},aws_sdk_sso={of_sdk},\
+         aws_sdk_ssooidc={of_sdk},aws_sdk_signin={of_sdk},aws_smithy_runtime={of_sdk},aws_smithy_runtime_api={of_sdk},aws_smithy_http_client={of_sdk},aws_sigv4={of_sdk},\
+         hyper={of_sdk},hyper_util={of_sdk},h2={of_sdk},rustls={of_sdk}"
     ));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -204,10 +204,9 @@ async fn send_by(
         ),
     };
     let mail = config.mail.as_ref();
-    let limits = &context.config.limits;
-    let sending = send(message, channel, mail, base.as_ref(), limits);
+    let sending = send(message, channel, mail, base.as_ref(), &context.config);
     // A server that falls silent keeps nobody waiting: what was not told of is told of by the next run.
-    let limit = limits.attempt_timeout;
+    let limit = context.config.limits.attempt_timeout;
     tokio::select! {
         sent = tokio::time::timeout(limit, sending) => sent.unwrap_or_else(|_| {
             Err(SendError(format!("no answer within {} s", limit.as_secs())))

@@ -8,4 +8,4 @@ mod send;
 
 pub use message::Message;
 pub use record::Sent;
-pub use send::{SendError, mail, send};
+pub use send::{SendError, mail, send, try_channel};

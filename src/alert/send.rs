@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use crate::aws::BaseSession;
-use crate::config::{Channel, Limits, MailConfig};
+use crate::config::{Channel, ExportConfig, MailConfig};
 use crate::model::Cause;
 
 /// An alert could not be sent.
@@ -63,12 +63,16 @@ pub async fn send(
     channel: &Channel,
     addresses: Option<&MailConfig>,
     base: Option<&BaseSession>,
-    limits: &Limits,
+    config: &ExportConfig,
 ) -> Result<(), SendError> {
+    let limits = &config.limits;
     let no_base = || SendError("no base credentials".to_owned());
     let no_address = || SendError("no address".to_owned());
     match channel {
-        Channel::Smtp { .. } => smtp(message, channel, addresses.ok_or_else(no_address)?).await,
+        Channel::Smtp { .. } => {
+            let mail = built(message, addresses.ok_or_else(no_address)?)?;
+            smtp(mail, channel, &config.network).await
+        }
         Channel::Ses { .. } => {
             let raw = mail(message, addresses.ok_or_else(no_address)?)?;
             let base = base.ok_or_else(no_base)?;
@@ -93,15 +97,50 @@ const SMTP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[cfg(feature = "alerts")]
 async fn smtp(
-    message: &Message,
+    mail: lettre::Message,
     channel: &Channel,
-    addresses: &MailConfig,
+    network: &crate::config::Network,
 ) -> Result<(), SendError> {
+    use lettre::AsyncTransport;
+    let Some((transport, refused)) = smtp_transport(channel, network)? else {
+        return Ok(());
+    };
+    transport.send(mail).await.map(|_| ()).map_err(refused)
+}
+
+/// Finds out whether a channel would take a message, and sends none: the mail server is entered and left, AWS is given an empty message.
+///
+/// # Errors
+/// [`SendError`] with what the channel answered.
+#[cfg(feature = "alerts")]
+pub async fn try_channel(
+    channel: &Channel,
+    addresses: Option<&MailConfig>,
+    base: &BaseSession,
+    config: &ExportConfig,
+) -> Result<(), SendError> {
+    if let Some((transport, refused)) = smtp_transport(channel, &config.network)? {
+        let answers = transport.test_connection().await.map_err(refused)?;
+        let silent = || SendError("the server does not answer".to_owned());
+        return answers.then_some(()).ok_or_else(silent);
+    }
+    let from = addresses.map(|a| a.from.as_str());
+    Ok(crate::aws::try_channel(base, channel, from, &config.limits).await?)
+}
+
+#[cfg(feature = "alerts")]
+type Smtp = lettre::AsyncSmtpTransport<lettre::Tokio1Executor>;
+
+/// The way to a mail server, and what is said of its errors; none for a channel that is AWS's.
+#[cfg(feature = "alerts")]
+fn smtp_transport(
+    channel: &Channel,
+    network: &crate::config::Network,
+) -> Result<Option<(Smtp, impl Fn(lettre::transport::smtp::Error) -> SendError)>, SendError> {
     use crate::config::SmtpSecurity;
     use lettre::transport::smtp::authentication::Credentials;
-    use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+    use lettre::transport::smtp::client::Tls;
     use secrecy::ExposeSecret;
-    type Transport = AsyncSmtpTransport<Tokio1Executor>;
     let Channel::Smtp {
         host,
         port,
@@ -109,10 +148,11 @@ async fn smtp(
         login,
     } = channel
     else {
-        return Ok(());
+        return Ok(None);
     };
-    let refused = |e: lettre::transport::smtp::Error| {
-        let mut text = format!("{host}:{port}: {e}");
+    let place = format!("{host}:{port}");
+    let refused = move |e: lettre::transport::smtp::Error| {
+        let mut text = format!("{place}: {e}");
         let mut source = std::error::Error::source(&e);
         while let Some(below) = source {
             let below_text = below.to_string();
@@ -123,22 +163,35 @@ async fn smtp(
         }
         SendError(text)
     };
-    let builder = match security {
-        SmtpSecurity::StartTls => Transport::starttls_relay(host).map_err(refused)?,
-        SmtpSecurity::Tls => Transport::relay(host).map_err(refused)?,
-        SmtpSecurity::None => Transport::builder_dangerous(host),
+    let tls = || trust(host, network).map_err(&refused);
+    let tls = match security {
+        SmtpSecurity::StartTls => Tls::Required(tls()?),
+        SmtpSecurity::Tls => Tls::Wrapper(tls()?),
+        SmtpSecurity::None => Tls::None,
     };
+    let builder = Smtp::builder_dangerous(host).tls(tls);
     let mut builder = builder.port(*port).timeout(Some(SMTP_TIMEOUT));
     if let Some((user, password)) = login {
         let password = password.expose_secret().to_owned();
         builder = builder.credentials(Credentials::new(user.clone(), password));
     }
-    builder
-        .build()
-        .send(built(message, addresses)?)
-        .await
-        .map(|_| ())
-        .map_err(refused)
+    Ok(Some((builder.build(), refused)))
+}
+
+/// Whom a mail server's certificate must come from: the system's authorities, or those of `AWS_CA_BUNDLE` in their place.
+#[cfg(feature = "alerts")]
+fn trust(
+    host: &str,
+    network: &crate::config::Network,
+) -> Result<lettre::transport::smtp::client::TlsParameters, lettre::transport::smtp::Error> {
+    use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
+    let mut tls = TlsParameters::builder(host.to_owned());
+    if let Some(ca) = &network.ca {
+        tls = tls
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(Certificate::from_pem(&ca.pem)?);
+    }
+    tls.build()
 }
 
 /// This build sends nothing: a configuration that asks for it was refused.
@@ -160,7 +213,21 @@ pub async fn send(
     _: &Channel,
     _: Option<&MailConfig>,
     _: Option<&BaseSession>,
-    _: &Limits,
+    _: &ExportConfig,
+) -> Result<(), SendError> {
+    Err(without())
+}
+
+/// The same.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "alerts"))]
+pub async fn try_channel(
+    _: &Channel,
+    _: Option<&MailConfig>,
+    _: &BaseSession,
+    _: &ExportConfig,
 ) -> Result<(), SendError> {
     Err(without())
 }

@@ -146,3 +146,73 @@ pub async fn publish_message(
     let published = published.await.map(|_| ());
     published.map_err(|cause| hinted(cause, "sns:Publish", role.as_ref()))
 }
+
+/// Tries whether a channel of AWS's would take a message, without sending one: an empty one is refused for being empty by who would take it, and
+/// for want of a permission by who would not.
+///
+/// # Errors
+/// The cause of a refusal that is not about the message.
+pub async fn try_channel(
+    base: &BaseSession,
+    channel: &Channel,
+    from: Option<&str>,
+    limits: &Limits,
+) -> Result<(), Cause> {
+    let tried = match channel {
+        Channel::Smtp { .. } => Ok(()),
+        Channel::Ses { region, role, .. } => {
+            let client = aws_sdk_sesv2::Client::new(&sdk(base, region, role.as_ref()));
+            let raw = RawMessage::builder().data(Blob::new(Vec::new())).build();
+            let content = EmailContent::builder().set_raw(raw.ok()).build();
+            let sent = retried("SendEmail", tries(limits), || {
+                client
+                    .send_email()
+                    .set_from_email_address(from.map(str::to_owned))
+                    .content(content.clone())
+                    .send()
+            });
+            let sent = sent.await.map(|_| ());
+            sent.map_err(|cause| hinted(cause, "ses:SendEmail and ses:SendRawEmail", role.as_ref()))
+        }
+        Channel::EventBus { arn, region, role } => {
+            let client = aws_sdk_eventbridge::Client::new(&sdk(base, region, role.as_ref()));
+            // Without a detail no bus takes it.
+            let entry = PutEventsRequestEntry::builder()
+                .source("cwlake")
+                .event_bus_name(arn)
+                .build();
+            let put = retried("PutEvents", tries(limits), || {
+                client.put_events().entries(entry.clone()).send()
+            });
+            let put = put.await.map(|_| ());
+            put.map_err(|cause| hinted(cause, "events:PutEvents", role.as_ref()))
+        }
+        Channel::Sns { arn, region, role } => {
+            let client = aws_sdk_sns::Client::new(&sdk(base, region, role.as_ref()));
+            let published = retried("Publish", tries(limits), || {
+                client.publish().topic_arn(arn).message("").send()
+            });
+            let published = published.await.map(|_| ());
+            published.map_err(|cause| hinted(cause, "sns:Publish", role.as_ref()))
+        }
+    };
+    match tried {
+        Err(cause) if is_about_the_message(&cause) => Ok(()),
+        tried => tried,
+    }
+}
+
+/// What an empty message is refused with.
+///
+/// # Source
+/// API references of SES v2 `SendEmail`, EventBridge `PutEvents` and SNS `Publish`, errors.
+fn is_about_the_message(cause: &Cause) -> bool {
+    const CODES: [&str; 5] = [
+        "BadRequestException",
+        "InvalidParameter",
+        "InvalidParameterException",
+        "ValidationException",
+        "ValidationError",
+    ];
+    CODES.iter().any(|code| cause.is(code))
+}

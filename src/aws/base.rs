@@ -5,18 +5,22 @@ use std::sync::Arc;
 use aws_config::BehaviorVersion;
 use aws_config::SdkConfig;
 use aws_config::identity::IdentityCache;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::clock::{ServiceClock, ServiceTime};
 use super::credentials::{AccountCredentials, Handle, Source};
+use super::http::http_client;
+use super::signin;
 use super::whole::WholeXml;
-use crate::config::{Limits, RoleConfig};
-use crate::model::{Cause, CauseKind, Region};
+use crate::config::{ExportConfig, Limits, Network, RoleConfig};
+use crate::model::{AccountId, Cause, CauseKind, Region};
 
 /// Where the base credentials and the endpoints come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,9 @@ pub struct BaseSession {
     config: SdkConfig,
     credentials: Arc<AccountCredentials>,
     region: Option<Region>,
+    home: Region,
     clock: ServiceClock,
+    attempts: u32,
 }
 
 impl BaseSession {
@@ -46,35 +52,33 @@ impl BaseSession {
     ///
     /// # Errors
     /// [`CauseKind::NoCredentials`] when no provider of the chain has any.
-    pub async fn load(origin: &Origin, limits: &Limits) -> Result<Self, Cause> {
-        let config = match origin {
+    pub async fn load(origin: &Origin, config: &ExportConfig) -> Result<Self, Cause> {
+        let limits = &config.limits;
+        let sdk = match origin {
             Origin::Standard => {
                 aws_config::defaults(BehaviorVersion::v2026_01_12())
-                    .http_client(http_client())
+                    .http_client(http_client(&config.network))
                     .timeout_config(timeouts(limits))
                     .load()
                     .await
             }
             Origin::Emulator { url, access_key_id } => emulated(url, access_key_id, limits),
         };
-        let none = |detail: String| {
-            Cause::new(CauseKind::NoCredentials, format!("no usable base credentials: {detail}")).with_hint(
-                "set AWS_PROFILE, run where an instance or container role is attached, or export AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY",
-            )
+        let Some(provider) = sdk.credentials_provider() else {
+            return Err(without("the AWS chain has no provider").await);
         };
-        let provider = config
-            .credentials_provider()
-            .ok_or_else(|| none("the AWS chain has no provider".to_owned()))?;
         // Our cache, not one a client: a profile's own role is then assumed once as well.
         let credentials = Arc::new(AccountCredentials::new(Source::Base(provider)));
-        credentials
-            .get()
-            .await
-            .map_err(|cause| none(cause.message))?;
-        let region = config.region().and_then(|r| Region::parse(r.as_ref()));
+        if let Err(cause) = credentials.get().await {
+            return Err(without(&cause.message).await);
+        }
+        let region = sdk.region().and_then(|r| Region::parse(r.as_ref()));
         Ok(Self {
-            config,
+            home: region
+                .clone()
+                .unwrap_or_else(|| config.partition().main_region()),
+            attempts: limits.attempts,
+            config: sdk,
             credentials,
             region,
             clock: ServiceClock::default(),
@@ -115,12 +119,43 @@ impl BaseSession {
             return Arc::clone(&self.credentials);
         };
         let sts = self.sts(region);
-        Arc::new(AccountCredentials::new(Source::Role { account, sts, role }))
+        self.role_credentials(account, sts, role)
+    }
+
+    /// The session of a role of an account.
+    pub(super) fn role_credentials(
+        &self,
+        account: AccountId,
+        sts: aws_sdk_sts::Client,
+        role: RoleConfig,
+    ) -> Arc<AccountCredentials> {
+        Arc::new(AccountCredentials::new(Source::Role {
+            account,
+            sts,
+            role,
+            attempts: self.attempts,
+        }))
+    }
+
+    /// Tries of one call.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// The region the environment or profile names, if any.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
+    }
+
+    /// The same, or the main region of the accounts' partition.
+    pub(super) fn home_region(&self) -> &Region {
+        &self.home
+    }
+
+    /// Whether endpoints are those of FIPS, and those that answer over IPv6 as well.
+    pub fn endpoint_variants(&self) -> (bool, bool) {
+        let is = |set: Option<bool>| set.unwrap_or(false);
+        (is(self.config.use_fips()), is(self.config.use_dual_stack()))
     }
 
     /// A client for the STS endpoint of `region`, calling with the base credentials.
@@ -132,11 +167,30 @@ impl BaseSession {
     }
 }
 
+/// Nobody to call as.
+async fn without(detail: &str) -> Cause {
+    let text = format!("no usable base credentials: {detail}");
+    Cause::new(CauseKind::NoCredentials, text).with_hint(signin::remedy().await)
+}
+
+/// The region of the session where no variable names one: of the profile, else of the instance.
+pub async fn session_region(network: &Network) -> Option<Region> {
+    let http = http_client(network);
+    let how = ProviderConfig::without_region().with_http_client(http);
+    let of_profile = ProfileFileRegionProvider::builder().configure(&how).build();
+    let of_instance = ImdsRegionProvider::builder().configure(&how).build();
+    let region = match of_profile.region().await {
+        Some(region) => Some(region),
+        None => of_instance.region().await,
+    };
+    Region::parse(region?.as_ref())
+}
+
 fn emulated(url: &str, access_key_id: &str, limits: &Limits) -> SdkConfig {
     let credentials = Credentials::new(access_key_id, "emulated", None, None, "cwlake-emulator");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(http_client())
+        .http_client(http_client(&Network::default()))
         .timeout_config(timeouts(limits))
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
@@ -148,15 +202,6 @@ fn emulated(url: &str, access_key_id: &str, limits: &Limits) -> SdkConfig {
         .region(aws_config::Region::from_static("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
-}
-
-/// One connector: a pool a client would open sockets by the thousand for hundreds of accounts.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::AwsLc,
-        ))
-        .build_https()
 }
 
 fn timeouts(limits: &Limits) -> TimeoutConfig {

@@ -2,9 +2,8 @@
 
 use super::base::BaseSession;
 use super::clock::ServiceTime;
-use super::connect::main_region;
 use super::retry::retried;
-use crate::model::{Cause, CauseKind, Partition, Region};
+use crate::model::{Cause, CauseKind, Region};
 
 /// Who the base credentials belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +29,7 @@ pub async fn caller(
     sts_region: Option<&Region>,
     attempts: u32,
 ) -> CallerAnswer {
-    let region = sts_region.or(base.region()).cloned();
-    let region = region.unwrap_or_else(|| main_region(Partition::Aws));
+    let region = sts_region.unwrap_or(base.home_region()).clone();
     let sts = base.sts(&region);
     let answer = retried("GetCallerIdentity", attempts, || {
         sts.get_caller_identity().send()

@@ -143,8 +143,8 @@ impl LaneClient {
                 api.iam_action(),
                 self.lane().account
             )),
-            CauseKind::PolicyDenied if cause.hint.is_none() => cause.with_hint(format!(
-                "a policy of the organization denies it in region {}: leave the region out of account {}'s regions (regions = \"auto\" does so by itself)",
+            CauseKind::PolicyDenied => cause.with_hint(format!(
+                "a policy of the organization denies it in region {}, whatever the role may do: leave the region out of account {}'s regions (regions = \"auto\" does so by itself)",
                 self.lane().region,
                 self.lane().account
             )),

@@ -7,6 +7,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::chain::{all_below, below, innermost};
+use super::denials::refusal;
+use super::http::{NoAnswer, is_too_long};
 use crate::model::{Cause, CauseKind};
 
 /// # Source
@@ -69,6 +72,12 @@ const TRANSIENT: &[&str] = &[
     "RequestTimeoutException",
     "Unavailable",
     "IDPCommunicationError",
+    // S3: another write of the object is under way, or the body arrived broken.
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
 ];
 
 /// The secret does not belong to the key, or there is none.
@@ -108,14 +117,25 @@ where
                 {
                     CauseKind::Transient
                 }
-                CauseKind::AccessDenied if is_of_the_organization(message) => {
-                    CauseKind::PolicyDenied
-                }
                 kind => kind,
             };
             let name = name_of(code, status);
             let text = format!("{doing}: {name}: {}", one_line(message));
-            Cause::new(kind, text).with_code(name.rsplit('#').next().unwrap_or(&name))
+            let code = name.rsplit('#').next().unwrap_or(&name);
+            let cause = Cause::new(kind, text).with_code(code);
+            match refusal(code, message) {
+                Some(refusal) if !kind.is_retryable() => Cause {
+                    kind: refusal.kind,
+                    hint: refusal.hint,
+                    ..cause
+                },
+                _ => cause,
+            }
+        }
+        other if is_too_long(other) => {
+            let text = format!("{doing}: the answer is longer than 64 MiB");
+            Cause::new(CauseKind::Protocol, text)
+                .with_hint("what answers is not AWS, or not well: check endpoint and proxy")
         }
         SdkError::TimeoutError(_) => {
             Cause::new(CauseKind::Transient, format!("{doing}: no answer in time"))
@@ -134,22 +154,23 @@ where
                 let text = innermost(other);
                 let no_connection = matches!(other, SdkError::DispatchFailure(e)
                     if e.is_io() || e.is_timeout() && text.contains("HTTP connect"));
-                let kind = if no_connection {
+                let remedy = below::<NoAnswer>(other).and_then(|e| e.hint);
+                let kind = if remedy.is_some() {
+                    // It fails until somebody changes it.
+                    CauseKind::Other
+                } else if no_connection {
                     CauseKind::Unreachable
                 } else {
                     CauseKind::Transient
                 };
-                Cause::new(kind, format!("{doing}: {}", one_line(&text)))
+                let cause = Cause::new(kind, format!("{doing}: {}", one_line(&text)));
+                match remedy {
+                    Some(hint) => cause.with_hint(hint),
+                    None => cause,
+                }
             }
         },
     }
-}
-
-/// # Source
-/// IAM user guide, "Troubleshoot access denied error messages": the text names the type of policy that denied.
-fn is_of_the_organization(message: &str) -> bool {
-    let lower = message.to_ascii_lowercase();
-    lower.contains("service control policy") || lower.contains("resource control policy")
 }
 
 /// Credentials are resolved inside the SDK's call: a refused role arrives wrapped in a dispatch error.
@@ -176,10 +197,14 @@ pub(super) fn of_credentials(error: &CredentialsError) -> Cause {
         }
         _ => CauseKind::Transient,
     };
-    Cause::new(
-        kind,
-        format!("finding credentials: {}", one_line(&innermost(error))),
-    )
+    let text = match error {
+        // The chain's own text is a list of its providers' inner states.
+        CredentialsError::CredentialsNotLoaded(_) => {
+            "neither environment, profile, web identity, container nor instance has any".to_owned()
+        }
+        _ => one_line(&all_below(error)),
+    };
+    Cause::new(kind, format!("finding credentials: {text}"))
 }
 
 fn kind_of(code: &str, status: u16) -> CauseKind {
@@ -201,6 +226,8 @@ fn kind_of(code: &str, status: u16) -> CauseKind {
     } else if code.contains("NextToken") {
         CauseKind::InvalidToken
     } else if code.contains("Validation")
+        || status == 413
+        || code == "RequestEntityTooLarge"
         || code.contains("InvalidParameter")
         || code.contains("MissingParameter")
     {
@@ -219,15 +246,6 @@ fn name_of(code: &str, status: u16) -> String {
     } else {
         code.to_owned()
     }
-}
-
-/// The text of the last error in a chain: the SDK's outer layers only say "an error occurred".
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 /// At most 300 characters, no control character.
@@ -269,24 +287,14 @@ mod tests {
                 400,
                 CauseKind::Validation,
             ),
+            ("RequestEntityTooLarge", 413, CauseKind::Validation),
+            ("", 413, CauseKind::Validation),
             ("InvalidNextToken", 400, CauseKind::InvalidToken),
             ("SignatureDoesNotMatch", 403, CauseKind::NoCredentials),
             ("Surprise", 400, CauseKind::Other),
         ] {
             assert_eq!(kind_of(code, status), kind, "{code} {status}");
         }
-    }
-
-    #[test]
-    fn a_service_control_policy_is_told_from_a_role() {
-        let start = "User: x is not authorized to perform: cloudwatch:ListMetrics";
-        let scp = format!(
-            "{start} with an explicit deny in a service control policy: arn:aws:organizations::…"
-        );
-        assert!(is_of_the_organization(&scp));
-        assert!(!is_of_the_organization(&format!(
-            "{start} because no identity-based policy allows the cloudwatch:ListMetrics action"
-        )));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::base::BaseSession;
-use super::credentials::{AccountCredentials, Source, check_identity};
+use super::credentials::{AccountCredentials, check_identity};
 use super::lane::LaneClient;
 use crate::config::{AccountConfig, Limits, RegionChoice, RoleConfig};
-use crate::model::{Cause, Lane, Partition, Region};
+use crate::model::{Cause, Lane, Region};
 
 /// An account that can be read.
 #[derive(Clone, Debug)]
@@ -40,14 +40,13 @@ pub async fn enter(
     let (credentials, entered) = match &config.role {
         Some(role) => {
             let (account, role) = (config.id.clone(), role.clone());
-            let credentials =
-                Arc::new(AccountCredentials::new(Source::Role { account, sts, role }));
+            let credentials = base.role_credentials(account, sts, role);
             let entered = credentials.get().await.map(|_| ());
             (credentials, entered)
         }
         None => (
             Arc::clone(base.credentials()),
-            check_identity(&sts, &config.id).await,
+            check_identity(&sts, &config.id, base.attempts()).await,
         ),
     };
     let reader = entered.map(|()| Reader {
@@ -98,29 +97,14 @@ fn sts_region_for(base: &BaseSession, config: &AccountConfig, set: Option<&Regio
     }
     let (partition, first) = match &config.regions {
         RegionChoice::Named(regions) => (regions[0].partition(), Some(regions[0].clone())),
-        RegionChoice::Auto => (
-            config
-                .role
-                .as_ref()
-                .and_then(RoleConfig::partition)
-                .unwrap_or(Partition::Aws),
-            None,
-        ),
+        RegionChoice::Auto => {
+            let of_role = config.role.as_ref().and_then(RoleConfig::partition);
+            (of_role.unwrap_or(base.home_region().partition()), None)
+        }
     };
     base.region()
         .filter(|r| r.partition() == partition)
         .cloned()
         .or(first)
-        .unwrap_or_else(|| main_region(partition))
-}
-
-pub(super) fn main_region(partition: Partition) -> Region {
-    let code = match partition {
-        Partition::Aws => "us-east-1",
-        Partition::China => "cn-north-1",
-        Partition::UsGov => "us-gov-west-1",
-        Partition::EuSovereign => "eusc-de-east-1",
-        Partition::Iso => "us-iso-east-1",
-    };
-    Region::parse(code).expect("the codes above have the shape of a region")
+        .unwrap_or_else(|| partition.main_region())
 }

@@ -9,15 +9,15 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use secrecy::ExposeSecret;
 
 use super::classify::of_credentials;
-use super::retry::retried;
+use super::retry::{pause, retried};
 use crate::config::RoleConfig;
 use crate::model::{AccountId, Cause, CauseKind};
 
 /// Refresh this long before the end: a request signed now must still be valid when it arrives after a slow queue.
 const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_mins(2);
 
-/// Tries of `AssumeRole` or `GetCallerIdentity`; a denial is never tried again.
-const ATTEMPTS: u32 = 5;
+/// Tries of the base chain. The SDK gives the instance's metadata a second, once, and then says that there are none.
+const BASE_ATTEMPTS: u32 = 4;
 
 /// Where an account's credentials come from.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) enum Source {
         sts: aws_sdk_sts::Client,
         /// The role.
         role: RoleConfig,
+        /// Tries; a denial is never tried again.
+        attempts: u32,
     },
     /// A provider of the standard chain: the base credentials.
     Base(SharedCredentialsProvider),
@@ -91,11 +93,13 @@ impl AccountCredentials {
             return Ok(session.credentials.clone());
         }
         let credentials = match &self.source {
-            Source::Base(provider) => provider
-                .provide_credentials()
-                .await
-                .map_err(|e| of_credentials(&e))?,
-            Source::Role { account, sts, role } => assume(account, sts, role).await?,
+            Source::Base(provider) => of_base(provider).await?,
+            Source::Role {
+                account,
+                sts,
+                role,
+                attempts,
+            } => assume(account, sts, role, *attempts).await?,
         };
         *current = Some(Current {
             credentials: credentials.clone(),
@@ -105,14 +109,38 @@ impl AccountCredentials {
     }
 }
 
+/// Whether the chain ends with the instance's metadata, which may only have been slow.
+fn asks_the_instance() -> bool {
+    let disabled = std::env::var("AWS_EC2_METADATA_DISABLED");
+    !disabled.is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+async fn of_base(provider: &SharedCredentialsProvider) -> Result<Credentials, Cause> {
+    let mut attempt = 1;
+    loop {
+        let cause = match provider.provide_credentials().await {
+            Ok(credentials) => return Ok(credentials),
+            Err(error) => of_credentials(&error),
+        };
+        let may_come = cause.kind.is_retryable()
+            || cause.kind == CauseKind::NoCredentials && asks_the_instance();
+        if !may_come || attempt >= BASE_ATTEMPTS {
+            return Err(cause);
+        }
+        tokio::time::sleep(pause(cause.kind, attempt, fastrand::f64())).await;
+        attempt += 1;
+    }
+}
+
 async fn assume(
     account: &AccountId,
     sts: &aws_sdk_sts::Client,
     role: &RoleConfig,
+    attempts: u32,
 ) -> Result<Credentials, Cause> {
     let doing = format!("assuming role {}", role.arn);
     let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
-    let answer = retried(&doing, ATTEMPTS, || {
+    let answer = retried(&doing, attempts, || {
         sts.assume_role()
             .role_arn(&role.arn)
             .role_session_name(&role.session_name)
@@ -156,9 +184,10 @@ async fn assume(
 pub(super) async fn check_identity(
     sts: &aws_sdk_sts::Client,
     account: &AccountId,
+    attempts: u32,
 ) -> Result<(), Cause> {
     let doing = "asking who the base credentials are";
-    let answer = retried(doing, ATTEMPTS, || sts.get_caller_identity().send())
+    let answer = retried(doing, attempts, || sts.get_caller_identity().send())
         .await
         .map_err(|cause| match cause.kind {
             CauseKind::AccessDenied
@@ -196,14 +225,14 @@ fn account_of(arn: &str) -> Option<&str> {
 
 fn hint_for_role(cause: Cause, role: &RoleConfig) -> Cause {
     match cause.kind {
-        CauseKind::AccessDenied => {
+        CauseKind::AccessDenied if cause.hint.is_none() => {
             let external = if role.external_id.is_some() {
                 "its sts:ExternalId condition must equal external_id here"
             } else {
                 "if its trust policy asks for sts:ExternalId, set external_id here"
             };
             cause.with_hint(format!(
-                "the role must exist, its trust policy must name this caller as principal, {external}; \
+                "the role must exist (stack sets make none in an organization's management account), its trust policy must name this caller as principal, {external}; \
                  and the caller's own policy must allow sts:AssumeRole on it (cwlake iam prints both)"
             ))
         }

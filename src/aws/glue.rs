@@ -189,7 +189,7 @@ fn input(table: &GlueTable) -> Result<TableInput, Cause> {
 
 fn hinted(cause: Cause) -> Cause {
     match cause.kind {
-        CauseKind::AccessDenied => cause.with_hint(
+        CauseKind::AccessDenied if cause.hint.is_none() => cause.with_hint(
             "allow glue:GetDatabase, CreateDatabase, GetTable, CreateTable and UpdateTable on the catalog, the database and its tables",
         ),
         _ => cause,

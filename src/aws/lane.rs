@@ -10,7 +10,10 @@ use super::credentials::AccountCredentials;
 use super::limiter::Pacer;
 #[cfg(feature = "ec2")]
 use super::whole::WholeXml;
-use crate::config::{Limits, RECENT_SECONDS};
+use crate::config::{
+    DESCRIBE_LOG_GROUPS_CALLS_PER_SECOND, Limits, RECENT_SECONDS, filter_log_events_per_second,
+    get_log_events_per_second,
+};
 use crate::model::Lane;
 
 /// Everything needed to call AWS in one account and region. Cheap to clone.
@@ -28,6 +31,7 @@ struct Inner {
     sdk: SdkConfig,
     credentials: Arc<AccountCredentials>,
     attempts: u32,
+    most_series: usize,
     get_metric_data: Pacer,
     points: Pacer,
     recent_factor: f64,
@@ -60,14 +64,27 @@ impl LaneClient {
             sdk: sdk.clone(),
             credentials,
             attempts: limits.attempts,
+            most_series: limits.series_per_lane as usize,
             get_metric_data: Pacer::new(limits.calls_per_second),
             points: Pacer::new(limits.points_per_second),
             recent_factor: limits.points_per_second / limits.recent_points_per_second,
             list_metrics: Pacer::new(limits.list_metrics_per_second),
             ec2_calls: Pacer::new(limits.ec2_calls_per_second),
-            describe_log_groups: Pacer::new(limits.logs_calls_per_second),
-            filter_log_events: Pacer::new(limits.logs_calls_per_second),
-            get_log_events: Pacer::new(limits.log_stream_calls_per_second),
+            describe_log_groups: Pacer::new(
+                limits
+                    .logs_calls_per_second
+                    .unwrap_or(DESCRIBE_LOG_GROUPS_CALLS_PER_SECOND),
+            ),
+            filter_log_events: Pacer::new(
+                limits
+                    .logs_calls_per_second
+                    .unwrap_or_else(|| filter_log_events_per_second(&lane.region)),
+            ),
+            get_log_events: Pacer::new(
+                limits
+                    .log_stream_calls_per_second
+                    .unwrap_or_else(|| get_log_events_per_second(&lane.region)),
+            ),
             describe_alarms: Pacer::new(limits.alarm_calls_per_second),
             describe_alarm_history: Pacer::new(limits.alarm_calls_per_second),
             lane,
@@ -106,6 +123,11 @@ impl LaneClient {
     /// Tries of one call.
     pub(super) fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// Series that may be selected in the lane.
+    pub fn most_series(&self) -> usize {
+        self.0.most_series
     }
 
     /// What `points` estimated points cost of the quota: more when the window starts within the last three hours, whose quota

@@ -9,12 +9,15 @@ mod api;
 mod base;
 mod caller;
 mod calls;
+mod chain;
 mod classify;
 mod clock;
 mod connect;
 mod credentials;
+mod denials;
 #[cfg(feature = "glue")]
 mod glue;
+mod http;
 #[cfg(feature = "ec2")]
 mod instances;
 mod lane;
@@ -27,14 +30,15 @@ mod probes;
 #[cfg(feature = "ec2")]
 mod regions;
 mod retry;
+mod signin;
 mod storage;
 mod tap;
 mod whole;
 
 #[cfg(feature = "alerts")]
-pub use alerts::{publish_message, put_event, send_mail};
+pub use alerts::{publish_message, put_event, send_mail, try_channel};
 pub use api::{Api, CallStats};
-pub use base::{BaseSession, Origin};
+pub use base::{BaseSession, Origin, session_region};
 pub use caller::{Caller, CallerAnswer, caller};
 pub use calls::Toll;
 pub use classify::cause_of;

@@ -16,12 +16,13 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::base::BaseSession;
-use super::connect::main_region;
 use super::pages::Pages;
 use super::retry::retried;
 use super::whole::listed;
-use crate::config::{Limits, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
-use crate::model::{AccountId, Cause, CauseKind, Partition};
+use crate::config::{
+    Limits, OrganizationAccount, OrganizationConfig, RoleConfig, Rule, is_unit_id,
+};
+use crate::model::{AccountId, Cause, CauseKind};
 
 /// Calls side by side: the quotas of Organizations are a few calls a second.
 const CALLS_AT_ONCE: usize = 4;
@@ -71,12 +72,10 @@ pub async fn organization_accounts(
 }
 
 fn client(base: &BaseSession, organization: &OrganizationConfig) -> Client {
-    let partition = match &organization.role {
-        Some(role) => role.partition(),
-        None => base.region().map(crate::model::Region::partition),
-    };
+    let of_role = organization.role.as_ref().and_then(RoleConfig::partition);
+    let partition = of_role.unwrap_or(base.home_region().partition());
     // One endpoint a partition, in a region of its own.
-    let region = main_region(partition.unwrap_or(Partition::Aws));
+    let region = partition.main_region();
     let credentials = base.credentials_of(organization.role.as_ref(), &region);
     Client::new(&base.sdk(&region, &credentials))
 }

@@ -1,11 +1,12 @@
 //! One cheap call for each permission, to find out whether it is given. None of them is billed.
 
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{AlarmType, MetricDataQuery};
+use aws_sdk_cloudwatch::types::{AlarmType, MetricDataQuery, OTelEnrichmentStatus};
 
 use super::api::{Api, CallStats};
 use super::connect::Reader;
 use super::lane::LaneClient;
+use super::retry::retried;
 use crate::model::Cause;
 
 /// A permission of a reader.
@@ -70,6 +71,29 @@ impl Reader {
 }
 
 impl LaneClient {
+    /// Whether the account has `OpenTelemetry` metrics in the region, which `GetMetricData` does not answer; false also where it does not tell.
+    ///
+    /// # Source
+    /// CloudWatch API reference, `GetOTelEnrichment` and `GetDataset`; both are free.
+    pub async fn has_otel_metrics(&self) -> bool {
+        const TRIES: u32 = 2;
+        let enrichment = retried("GetOTelEnrichment", TRIES, || {
+            self.cloudwatch().get_o_tel_enrichment().send()
+        });
+        if let Ok(answer) = enrichment.await
+            && answer.status() == Some(&OTelEnrichmentStatus::Running)
+        {
+            return true;
+        }
+        let dataset = retried("GetDataset", TRIES, || {
+            let request = self.cloudwatch().get_dataset();
+            request.dataset_identifier("default").send()
+        });
+        dataset
+            .await
+            .is_ok_and(|answer| answer.dataset_id().is_some())
+    }
+
     /// Tries one permission.
     ///
     /// # Errors

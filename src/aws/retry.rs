@@ -112,7 +112,7 @@ where
 }
 
 /// Between 0 and 1 of the pause that `attempt` (1 for the first) allows.
-fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
+pub(super) fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
     let first = if kind == CauseKind::Throttled {
         FIRST_THROTTLE_PAUSE
     } else {

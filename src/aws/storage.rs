@@ -10,12 +10,11 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::base::BaseSession;
-use super::connect::main_region;
 use super::credentials::AccountCredentials;
 use super::retry::{Tries, retry};
 use super::whole::WholeXml;
 use crate::config::{Limits, S3Destination};
-use crate::model::{Cause, Partition};
+use crate::model::Cause;
 
 /// Everything needed to call S3 for one destination. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,8 +49,7 @@ impl StorageClient {
         let region = destination
             .region
             .clone()
-            .or_else(|| base.region().cloned())
-            .unwrap_or_else(|| main_region(Partition::Aws));
+            .unwrap_or_else(|| base.home_region().clone());
         let credentials = base.credentials_of(destination.role.as_ref(), &region);
         let checksums = destination.checksums;
         let mut config = Builder::from(&base.sdk(&region, &credentials))

@@ -10,7 +10,7 @@ use cwlake::lake::table::{TABLES, Table};
 use cwlake::model::Day;
 use serde_json::json;
 
-use super::{load_config, print_result};
+use super::{load_offline, print_result};
 
 pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
     let engine = match args.engine {
@@ -27,7 +27,7 @@ pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
         ))
     })?;
     let names = Names::new(&args.database, &args.catalog, first_day)?;
-    let config = load_config(&args.config, None)?;
+    let config = load_offline(&args.config)?;
     if args.register {
         return register(args, &config, engine, &names).await;
     }
@@ -55,7 +55,9 @@ fn without_files(config: &ExportConfig, engine: Engine) -> Vec<&'static Table> {
     let Destination::Local(root) = &config.destination else {
         return Vec::new();
     };
-    let tables = TABLES.into_iter().filter(|_| engine == Engine::Duckdb);
+    let tables = TABLES
+        .into_iter()
+        .filter(|_| matches!(engine, Engine::Duckdb | Engine::Trino));
     tables
         .filter(|t| !has_file(&root.join(t.name), 2))
         .collect()
@@ -100,8 +102,7 @@ async fn register_in_glue(
     names: &Names,
 ) -> anyhow::Result<u8> {
     let tables = glue_tables(config, names)?;
-    let base =
-        cwlake::aws::BaseSession::load(&cwlake::aws::Origin::Standard, &config.limits).await?;
+    let base = cwlake::aws::BaseSession::load(&cwlake::aws::Origin::Standard, config).await?;
     let of_bucket = match &config.destination {
         cwlake::config::Destination::S3(s3) => s3.region.clone(),
         cwlake::config::Destination::Local(_) => None,

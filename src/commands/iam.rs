@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::{load_config, print};
 
-pub(super) fn iam(args: &IamArgs) -> anyhow::Result<u8> {
+pub(super) async fn iam(args: &IamArgs) -> anyhow::Result<u8> {
     let organization = args.org_id.as_deref().map(OrgId::parse).transpose()?;
-    let config = load_config(&args.config, None)?;
+    let config = load_config(&args.config, None).await?;
     let alarm = match (args.with_billing_alarm, &args.event_bus) {
         (Some(usd), Some(bus)) => {
             let threshold = match usd {
@@ -26,7 +26,7 @@ pub(super) fn iam(args: &IamArgs) -> anyhow::Result<u8> {
     };
     let principal = args.principal.as_deref();
     let principal = principal
-        .map(|text| Principal::parse(text, config.partition))
+        .map(|text| Principal::parse(text, config.partition()))
         .transpose()?;
     let grants = Grants::of(&config);
     let organization = organization.as_ref();

@@ -2,14 +2,14 @@
 
 use anyhow::Context;
 use cwlake::cli::InitArgs;
-use cwlake::config::{Environment, Overrides, load, presets};
+use cwlake::config::{Overrides, presets};
 use cwlake::exit::Usage;
 use cwlake::init::{EXTERNAL_IDS, InitError, Start, add_missing_ids, write_config};
 use cwlake::model::AccountId;
 use cwlake::telemetry::Progress;
 use serde_json::json;
 
-use super::{context_of, print_result};
+use super::{context_of, load_with, print_result};
 
 pub(super) async fn init(args: &InitArgs, progress: Progress) -> anyhow::Result<u8> {
     let mut written = Vec::new();
@@ -107,7 +107,7 @@ async fn missing_ids(args: &InitArgs, progress: Progress) -> anyhow::Result<(Str
         external_ids_may_be_missing: true,
         ..Overrides::default()
     };
-    let config = load(&args.config, &overrides, &Environment::of_process())?;
+    let config = load_with(&args.config, &overrides).await?;
     let path = config.external_ids_file.clone().ok_or(InitError::NoFile)?;
     let context = context_of(config, progress);
     let list = cwlake::inspect::accounts(&context).await?;

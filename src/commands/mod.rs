@@ -6,6 +6,7 @@ mod init;
 mod spend;
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,7 +22,7 @@ use cwlake::config::{
 };
 use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
-use cwlake::report::plan_text;
+use cwlake::report::{plan_text, printable_lines};
 use cwlake::run::{LaneChoice, RunContext};
 use cwlake::telemetry::{Progress, stop_on_signals};
 use serde_json::json;
@@ -41,7 +42,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Accounts(args) => accounts(&args, progress).await,
         Command::Discover(args) => discover(&args, progress).await,
         Command::Spend(args) => Box::pin(spend::run(&args, progress)).await,
-        Command::Iam(args) => iam::iam(&args),
+        Command::Iam(args) => iam::iam(&args).await,
         Command::Ddl(args) => ddl::ddl(&args).await,
         Command::Presets(args) => list_presets(&args),
         Command::Schema => {
@@ -61,7 +62,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Export(args) => export(&args, progress).await,
         #[cfg(feature = "emulator")]
         Command::Demo(args) => {
-            let demo = cwlake::demo::demo(&args.folder, clock(), progress).await?;
+            let demo = Box::pin(cwlake::demo::demo(&args.folder, clock(), progress)).await?;
             print_result(args.json, &demo.report, || demo.text)?;
             Ok(demo.exit_code)
         }
@@ -71,7 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let config = load_config(&args.config, None)?;
+    let config = load_offline(&args.config)?;
     let organization = config.organization.is_some();
     let result = json!({
         "config": args.config.config.display().to_string(),
@@ -103,7 +104,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 
 async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let context = context(config, run, range, args.force, progress)?;
+    let context = context(config, run, range, args.force, progress).await?;
     let (context, planned) = cwlake::run::plan(&context).await?;
     context.progress.finish();
     let report = planned.report(&context);
@@ -113,7 +114,7 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
 
 async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let context = context(config, run, range, args.force, progress)?;
+    let context = context(config, run, range, args.force, progress).await?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let report = cwlake::run::export(&context).await?;
     print_result(args.json, &report, || report.text())?;
@@ -122,7 +123,7 @@ async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
 
 /// Without dates, the last 30 days.
 async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
-    let mut context = context(&args.config, None, &args.range, false, progress)?;
+    let mut context = context(&args.config, None, &args.range, false, progress).await?;
     if args.range.date.is_none() && args.range.from.is_none() {
         let today = Day::containing(context.now);
         context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
@@ -135,7 +136,7 @@ async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
 
 /// Without dates, the whole lake.
 async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
-    let context = context(&args.config, None, &args.range, false, progress)?;
+    let context = context(&args.config, None, &args.range, false, progress).await?;
     let dated = args.range.date.is_some() || args.range.from.is_some();
     let range = dated.then(|| context.range.window());
     let report = cwlake::inspect::verify(&context, range).await?;
@@ -159,9 +160,13 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
         .accounts
         .first()
         .map_or_else(|| "111122223333".to_owned(), |a| a.id.clone());
-    let emulator = Emulator::start(world, args.listen)
-        .await
-        .with_context(|| format!("listening on {}", args.listen))?;
+    let emulator = Emulator::start(world, args.listen).await.map_err(|e| {
+        let remedy = "give another address, or port 0 for any that is free";
+        Usage(format!(
+            "--listen: {} cannot be listened on: {e}: {remedy}",
+            args.listen
+        ))
+    })?;
     if let Some(dir) = &args.load {
         let points = emulator.load(dir)?;
         let _ = writeln!(
@@ -187,15 +192,20 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
 }
 
 async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
-    let context = context_of(load_config(&args.config, None)?, progress);
+    let context = context_of(load_config(&args.config, None).await?, progress);
     let report = cwlake::inspect::doctor(&context).await?;
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    print_result(args.json, &report, || report.text(colour))?;
+    if args.json {
+        print_result(true, &report, String::new)?;
+    } else {
+        // Its own texts are made printable one by one: the colours are ours.
+        print(&report.text(colour))?;
+    }
     Ok(report.exit_code())
 }
 
 async fn accounts(args: &AccountsArgs, progress: Progress) -> anyhow::Result<u8> {
-    let context = context_of(load_config(&args.config, None)?, progress);
+    let context = context_of(load_config(&args.config, None).await?, progress);
     let list = cwlake::inspect::accounts(&context).await?;
     context.progress.finish();
     print_result(args.json, &list, || list.text())?;
@@ -207,7 +217,7 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
         namespaces: args.namespace.clone(),
         ..overrides(&args.config, None)
     };
-    let config = load(&args.config.config, &overrides, &Environment::of_process())?;
+    let config = load_with(&args.config.config, &overrides).await?;
     let context = context_of(config, progress);
     let report = cwlake::inspect::discover(&context, args.series).await?;
     context.progress.finish();
@@ -275,22 +285,41 @@ fn overrides(args: &ConfigArgs, run: Option<&RunArgs>) -> Overrides {
     }
 }
 
-fn load_config(args: &ConfigArgs, run: Option<&RunArgs>) -> Result<ExportConfig, ConfigError> {
-    load(
-        &args.config,
-        &overrides(args, run),
-        &Environment::of_process(),
-    )
+/// The configuration for a command that neither calls AWS nor names anything of it.
+fn load_offline(args: &ConfigArgs) -> Result<ExportConfig, ConfigError> {
+    let overrides = overrides(args, None);
+    load(&args.config, &overrides, &Environment::of_process())
 }
 
-fn context(
+async fn load_config(
+    args: &ConfigArgs,
+    run: Option<&RunArgs>,
+) -> Result<ExportConfig, ConfigError> {
+    load_with(&args.config, &overrides(args, run)).await
+}
+
+/// The configuration. Where no variable and no list names a region, the session's decides on the partition: what is wrong with the file is
+/// said before it is looked for.
+async fn load_with(file: &Path, overrides: &Overrides) -> Result<ExportConfig, ConfigError> {
+    let environment = Environment::of_process();
+    let config = load(file, overrides, &environment)?;
+    if !config.partition_is_guessed() {
+        return Ok(config);
+    }
+    match cwlake::aws::session_region(&config.network).await {
+        Some(region) => load(file, overrides, &environment.with_region(&region)),
+        None => Ok(config),
+    }
+}
+
+async fn context(
     config: &ConfigArgs,
     run: Option<(&RunArgs, &AskArgs)>,
     range: &RangeArgs,
     force: bool,
     progress: Progress,
 ) -> anyhow::Result<RunContext> {
-    let config = load_config(config, run.map(|(run, _)| run))?;
+    let config = load_config(config, run.map(|(run, _)| run)).await?;
     let now = clock_of(range.now.as_deref())?;
     let ask = run.map(|(_, ask)| ask);
     let request = RangeRequest {
@@ -322,7 +351,7 @@ fn context(
     })
 }
 
-fn failed_in(report: &std::path::Path, now: i64) -> Result<LaneChoice, RangeError> {
+fn failed_in(report: &Path, now: i64) -> Result<LaneChoice, RangeError> {
     let refuse = |message: String| RangeError {
         flag: "--only-failed",
         message: format!("{}: {message}", report.display()),
@@ -380,7 +409,7 @@ fn print_result(
     print(&if json {
         serde_json::to_string_pretty(result)? + "\n"
     } else {
-        text()
+        printable_lines(&text())
     })
 }
 

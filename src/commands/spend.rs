@@ -13,7 +13,7 @@ use super::{clock_of, context_of, load_config, print_result};
 pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<u8> {
     let now = clock_of(args.now.as_deref())?;
     let day = day_of(args, now)?;
-    let config = load_config(&args.config, None)?;
+    let config = load_config(&args.config, None).await?;
     if config.spend.is_none() {
         let text = "spend: the configuration exports no charges: add spend = {} to it";
         return Err(Usage(text.to_owned()).into());

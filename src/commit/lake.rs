@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::lake::table::METRICS;
+use crate::files::{create_folder, private_folder};
+use crate::lake::table::Table;
 use crate::lake::{format, layout};
 
+use super::manifest::LaneRecords;
+use crate::model::Cause;
 use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
 
 /// The destination cannot be used.
@@ -46,27 +48,59 @@ pub enum LakeError {
 
 /// Local folders for files on their way and for answers that are not yet written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    base: PathBuf,
+    /// What nobody else may enter.
+    private: Vec<PathBuf>,
+}
 
 impl Scratch {
-    /// Everything below `base`.
+    /// Everything below `base`, as open as that is.
     pub fn new(base: &Path) -> Self {
-        Self(base.to_owned())
+        Self {
+            base: base.to_owned(),
+            private: Vec::new(),
+        }
+    }
+
+    /// Everything in a folder of a lake's own below `base`: nobody else may enter either of them.
+    pub fn private(base: &Path, name: &str) -> Self {
+        let own = base.join(name);
+        Self {
+            private: vec![base.to_owned(), own.clone()],
+            base: own,
+        }
+    }
+
+    /// Makes the folders that are to be private, or makes sure that they are: answers found there are published as `CloudWatch`'s.
+    ///
+    /// # Errors
+    /// A folder of somebody else's, or one that others may write to.
+    pub fn secure(&self) -> Result<(), StoreError> {
+        for folder in &self.private {
+            private_folder(folder).map_err(|e| StoreError {
+                hint: Some(
+                    "run.spool_dir names a folder of this user's own (chmod 700)".to_owned(),
+                ),
+                ..StoreError::io("using", folder, &e)
+            })?;
+        }
+        Ok(())
     }
 
     /// Files on their way, of all runs.
     fn staging(&self) -> PathBuf {
-        self.0.join("staging")
+        self.base.join("staging")
     }
 
     /// Copies of files that are only looked at.
     pub fn verify_folder(&self) -> PathBuf {
-        self.0.join(format!("verify-{}", std::process::id()))
+        self.base.join(format!("verify-{}", std::process::id()))
     }
 
     /// Answers of CloudWatch that are not yet in the lake.
     pub fn spool(&self) -> PathBuf {
-        self.0.join("spool")
+        self.base.join("spool")
     }
 }
 
@@ -101,7 +135,8 @@ async fn acquire(store: &dyn Store, run_id: &str) -> Result<Box<dyn Held>, Acqui
 }
 
 impl Lake {
-    /// Takes the lock, removes what dead runs left on their way, and proves the destination and the scratch folder writable.
+    /// Takes the lock, removes what dead runs left on their way, and proves the destination writable for every one of `tables`, and the scratch
+    /// folder.
     ///
     /// # Errors
     /// [`LakeError`]; nothing was written but below `_cwlake/`.
@@ -109,17 +144,22 @@ impl Lake {
         store: Arc<dyn Store>,
         scratch: Scratch,
         run_id: &str,
+        tables: &[&'static Table],
     ) -> Result<Self, LakeError> {
         let root = store.describe();
         let refused = |source: StoreError| {
             let root = root.clone();
             match source.kind {
-                StoreErrorKind::Refused => LakeError::NotWritable { root, source },
+                StoreErrorKind::Refused | StoreErrorKind::NotAllowed => {
+                    LakeError::NotWritable { root, source }
+                }
                 // A full disk at the start is for whoever set the destination.
                 StoreErrorKind::Temporary if source.hint.is_some() => {
                     LakeError::NotWritable { root, source }
                 }
-                StoreErrorKind::Temporary => LakeError::Unavailable { root, source },
+                StoreErrorKind::Temporary | StoreErrorKind::Changed => {
+                    LakeError::Unavailable { root, source }
+                }
             }
         };
         let lock = match acquire(&*store, run_id).await {
@@ -146,7 +186,7 @@ impl Lake {
             Err(source) => Err(refused(source)),
         };
         let prepared = match known {
-            Ok(is_new) => lake.prepare(is_new).await.map_err(refused),
+            Ok(is_new) => lake.prepare(is_new, tables).await.map_err(refused),
             Err(error) => Err(error),
         };
         match prepared {
@@ -159,17 +199,21 @@ impl Lake {
     }
 
     /// `is_new` says that the lake has no marker yet.
-    async fn prepare(&self, is_new: bool) -> Result<(), StoreError> {
+    async fn prepare(&self, is_new: bool, tables: &[&Table]) -> Result<(), StoreError> {
+        self.scratch.secure()?;
         self.store.sweep().await?;
         self.empty_staging()?;
         let staging = self.staging();
         let probe = staging.join("probe");
-        std::fs::create_dir_all(&staging)
-            .and_then(|()| std::fs::create_dir_all(self.scratch.spool()))
+        create_folder(&staging)
+            .and_then(|()| create_folder(&self.scratch.spool()))
             .and_then(|()| std::fs::write(&probe, b"cwlake"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|e| StoreError::io("writing to", &staging, &e))?;
-        self.store.prove_writable(METRICS.name).await?;
+        let proofs = tables
+            .iter()
+            .map(|table| self.store.prove_writable(table.name));
+        futures_util::future::try_join_all(proofs).await?;
         if is_new {
             self.store
                 .put(layout::FORMAT, format::marker().into())
@@ -208,19 +252,39 @@ impl Lake {
         &self.lost
     }
 
-    /// Writes the run's report, whole or not at all.
+    /// Whether the lock is still ours; `doubted` where something speaks against it. Asked before anything is published.
+    pub async fn is_ours(&self, doubted: bool) -> bool {
+        self.lock.is_held(doubted).await
+    }
+
+    /// Writes the records that changed. Where somebody else wrote them since they were read, and the lock is still ours, that was a request of the
+    /// lock's last holder that came late: ours are put over what is there now.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn write_report(&self, json: String) -> Result<(), StoreError> {
-        let key = layout::report(&self.run_id);
-        self.store.put(&key, Bytes::from(json)).await
+    /// The store's, or that the lock is lost.
+    pub async fn record(&self, records: &mut LaneRecords) -> Result<(), Cause> {
+        const TRIES: u32 = 3;
+        let mut doubted = false;
+        for _ in 0..TRIES {
+            if !self.is_ours(doubted).await {
+                return Err(Cause::lock_lost());
+            }
+            match records.write(&*self.store).await {
+                Err(error) if error.kind == StoreErrorKind::Changed => {
+                    doubted = true;
+                    records.read_again(&*self.store).await?;
+                }
+                written => return Ok(written?),
+            }
+        }
+        Err(Cause::lock_lost())
     }
 
     /// Removes what is left on its way, and gives the lock back.
     pub async fn close(self) {
         // What is left belongs to units that were not finished; the next run would remove it as well.
-        let _ = self.empty_staging();
+        let _ = std::fs::remove_dir_all(self.staging());
+        let _ = std::fs::remove_dir(self.scratch.staging());
         // An empty spool says nothing; one with answers is kept for the run that resumes.
         let _ = std::fs::remove_dir(self.scratch.spool());
         self.lock.release().await;
@@ -230,11 +294,18 @@ impl Lake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::table::METRICS;
     use crate::store::LocalStore;
 
     async fn open(root: &Path, run_id: &str) -> Result<Lake, LakeError> {
         let scratch = Scratch::new(&layout::local_scratch(root));
-        Lake::open(Arc::new(LocalStore::new(root)), scratch, run_id).await
+        Lake::open(
+            Arc::new(LocalStore::new(root)),
+            scratch,
+            run_id,
+            &[&METRICS],
+        )
+        .await
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! A manifest holds nothing that the data could contradict for long: whether a file may be replaced is decided by the file's own footer,
 //! and a unit without a record is asked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ pub struct LaneRecords {
     table: &'static Table,
     lane: Lane,
     months: BTreeMap<String, BTreeMap<Day, UnitRecord>>,
-    changed: std::collections::BTreeSet<String>,
+    changed: BTreeSet<Day>,
 }
 
 impl LaneRecords {
@@ -119,7 +119,7 @@ impl LaneRecords {
             table,
             lane,
             months: BTreeMap::new(),
-            changed: std::collections::BTreeSet::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -184,12 +184,9 @@ impl LaneRecords {
         if self.get(day) == Some(&record) {
             return;
         }
-        let month = day.month();
-        self.months
-            .entry(month.clone())
-            .or_default()
-            .insert(day, record);
-        self.changed.insert(month);
+        let month = self.months.entry(day.month()).or_default();
+        month.insert(day, record);
+        self.changed.insert(day);
     }
 
     /// Writes the months that changed.
@@ -197,7 +194,7 @@ impl LaneRecords {
     /// # Errors
     /// The store's; what was not written is written by the next run.
     pub async fn write(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        while let Some(month) = self.changed.first().cloned() {
+        while let Some(month) = self.changed.first().map(|day| day.month()) {
             let units = self.months.get(&month).into_iter().flatten();
             let file = MonthFile {
                 manifest_version: VERSION,
@@ -210,7 +207,31 @@ impl LaneRecords {
             let key = layout::manifest(self.table, &month, &self.lane);
             let json = serde_json::to_vec_pretty(&file).unwrap_or_default();
             store.put(&key, Bytes::from(json)).await?;
-            self.changed.remove(&month);
+            self.changed.retain(|day| day.month() != month);
+        }
+        Ok(())
+    }
+
+    /// Reads the months again that are to be written, and puts the changes over what is there now.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_again(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let ours: Vec<(Day, UnitRecord)> = self
+            .changed
+            .iter()
+            .filter_map(|day| Some((*day, self.get(*day)?.clone())))
+            .collect();
+        for day in &self.changed {
+            self.months.remove(&day.month());
+        }
+        let days = ours.iter().map(|(day, _)| *day);
+        self.read(store, days).await?;
+        for (day, record) in ours {
+            self.months
+                .entry(day.month())
+                .or_default()
+                .insert(day, record);
         }
         Ok(())
     }

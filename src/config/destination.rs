@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::file;
 use super::given::{Environment, Overrides};
+use super::network::check_endpoint;
 use super::problem::{Problem, printable};
 use super::regions::known_region;
 use super::roles::{RoleConfig, named_role};
@@ -272,18 +273,13 @@ impl Resolver<'_> {
 
     fn endpoint(&mut self) -> Option<String> {
         let url = self.file.endpoint_url.as_ref()?;
-        let ok = url.get_ref().parse::<http::Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|h| !h.is_empty())
-        });
-        if !ok {
-            self.refuse(
-                url.span(),
-                "endpoint_url is not a URL",
-                "write http://host:port or https://host",
-            );
+        match check_endpoint(url.get_ref()) {
+            Ok(()) => Some(url.get_ref().clone()),
+            Err((why, remedy)) => {
+                self.refuse(url.span(), format!("endpoint_url {why}"), remedy);
+                None
+            }
         }
-        ok.then(|| url.get_ref().clone())
     }
 
     fn owner(&mut self) -> Option<AccountId> {

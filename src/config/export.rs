@@ -13,11 +13,13 @@ use super::destination::Destination;
 use super::external_ids::ExternalIds;
 use super::limits::Limits;
 use super::logs::{LogSelection, SpendConfig};
+use super::network::Network;
 use super::organization::OrganizationConfig;
 use super::problem::ConfigSource;
 use super::regions::RegionChoice;
 use super::run_options::RunOptions;
 use super::selection::Selection;
+use crate::lake::table::{TABLES, Table};
 use crate::model::{AccountId, Dataset, Lane, Partition, Region};
 
 /// What is meant: validated and immutable.
@@ -52,14 +54,16 @@ pub struct ExportConfig {
     pub run: RunOptions,
     /// Speeds and time limits.
     pub limits: Limits,
+    /// How AWS is reached.
+    pub network: Network,
     /// Every namespace of the file with its publication delay in seconds, also those left out by `--namespace`.
     pub namespaces: BTreeMap<String, i64>,
     /// Only these regions, by `--region`; all when empty.
     pub only_regions: Vec<Region>,
     /// Only these accounts, by `--account`; all when empty.
     pub(super) only_accounts: Vec<String>,
-    /// The partition of the accounts: that of the first region that is listed, else of the region the environment names.
-    pub partition: Partition,
+    /// That of the first region that is listed, else of the session's region; none when neither is known.
+    pub(super) known_partition: Option<Partition>,
     /// What the file of external ids says.
     pub(super) external_ids: ExternalIds,
     /// The accounts as they are configured, whatever the flags leave of them.
@@ -75,6 +79,16 @@ pub struct ExportConfig {
 }
 
 impl ExportConfig {
+    /// The partition of the accounts; the commercial one where nothing tells.
+    pub fn partition(&self) -> Partition {
+        self.known_partition.unwrap_or(Partition::Aws)
+    }
+
+    /// Whether that is a guess: no region is listed, and none of the session known.
+    pub fn partition_is_guessed(&self) -> bool {
+        self.known_partition.is_none()
+    }
+
     /// Whether a lake of it has a dataset, whatever the flags ask for.
     pub fn configures(&self, dataset: Dataset) -> bool {
         match dataset {
@@ -122,6 +136,12 @@ impl ExportConfig {
     /// Whether a run is asked for this table.
     pub fn exports(&self, dataset: Dataset) -> bool {
         self.datasets.contains(&dataset)
+    }
+
+    /// The tables that a run writes.
+    pub fn tables_to_write(&self) -> Vec<&'static Table> {
+        let tables = TABLES.into_iter();
+        tables.filter(|t| self.exports(t.dataset)).collect()
     }
 
     /// Names what a unit of logs is meant to hold: it changes with the selections, the account's alias and the schema.

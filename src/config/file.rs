@@ -130,7 +130,7 @@ pub struct Run {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOverrides {
-    /// `GetMetricData` (50).
+    /// `GetMetricData` (500).
     pub calls_per_second: Option<Spanned<f64>>,
     /// Estimated points, windows that start more than three hours ago (396000).
     pub points_per_second: Option<Spanned<f64>>,
@@ -140,12 +140,14 @@ pub struct LimitOverrides {
     pub list_metrics_per_second: Option<Spanned<f64>>,
     /// `DescribeInstances` and `DescribeRegions` (10).
     pub ec2_calls_per_second: Option<Spanned<f64>>,
-    /// `FilterLogEvents`, and as many of `DescribeLogGroups` (5).
+    /// `FilterLogEvents`, and as many of `DescribeLogGroups` (the region's quotas).
     pub logs_calls_per_second: Option<Spanned<f64>>,
-    /// `GetLogEvents` (10).
+    /// `GetLogEvents` (the region's quota).
     pub log_stream_calls_per_second: Option<Spanned<f64>>,
     /// `DescribeAlarms` and `DescribeAlarmHistory` (9).
     pub alarm_calls_per_second: Option<Spanned<f64>>,
+    /// Series that may be selected (1000000): memory grows with them.
+    pub series_per_lane: Option<Spanned<i64>>,
     /// Tries of one call, with jittered back-off (10).
     pub attempts: Option<Spanned<i64>>,
     /// Seconds to open a connection (5).

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Region;
+
 /// The environment variables a configuration may name, as a value so that tests need no process state.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -24,6 +26,24 @@ impl Environment {
         self.0
             .iter()
             .filter(move |(name, _)| name.starts_with(prefix))
+    }
+
+    /// The region of the session: of a variable, else the one it was [told of](Self::with_region).
+    ///
+    /// # Source
+    /// AWS SDKs reference guide, "AWS Region".
+    pub fn region(&self) -> Option<Region> {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .iter()
+            .find_map(|name| Region::parse(&self.get(name)?))
+    }
+
+    /// The same with the region of a profile or an instance, which no variable names.
+    #[must_use]
+    pub fn with_region(mut self, region: &Region) -> Self {
+        self.0
+            .insert("AWS_REGION".to_owned(), region.as_str().to_owned());
+        self
     }
 
     /// A variable's value.

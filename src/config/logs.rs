@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::file::FileConfig;
 use super::problem::{Problem, line_of, printable};
-use super::rules::{NameRule, name_rule};
+use super::rules::{LONGEST_GROUP_NAME, NameRule, name_rule};
 use super::spanned::Spanned;
 use super::tables::Logs;
 use crate::model::AccountId;
@@ -175,7 +175,7 @@ fn one(entry: &Spanned<Logs>, line: usize, problems: &mut Vec<Problem>) -> Optio
         );
     }
     let rule = |list: &[Spanned<String>], problems: &mut Vec<Problem>| {
-        name_rule(list, &entry.span(), problems)
+        name_rule(list, LONGEST_GROUP_NAME, &entry.span(), problems)
     };
     let wanted = rule(groups, problems);
     let excluded = if table.exclude.is_empty() {

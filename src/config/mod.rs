@@ -15,6 +15,7 @@ mod given;
 mod joined;
 mod limits;
 mod logs;
+mod network;
 mod organization;
 mod presets;
 mod problem;
@@ -40,10 +41,12 @@ pub use external_ids::{ExternalIds, external_ids_in};
 pub use file::FileConfig;
 pub use given::{Environment, Overrides};
 pub use limits::{
-    DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS,
-    RECENT_SECONDS,
+    DESCRIBE_LOG_GROUPS_CALLS_PER_SECOND, DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST,
+    MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS, RECENT_SECONDS, filter_log_events_per_second,
+    get_log_events_per_second,
 };
 pub use logs::{LogSelection, SpendConfig};
+pub use network::{CaBundle, Network, Proxy};
 pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
 pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};

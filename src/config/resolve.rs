@@ -14,6 +14,7 @@ use super::file::FileConfig;
 use super::given::{Environment, Overrides};
 use super::joined::{all_are_known, only_accounts};
 use super::logs;
+use super::network;
 use super::organization;
 use super::problem::{ConfigError, ConfigSource, Problem, printable};
 use super::regions::known_region;
@@ -42,7 +43,7 @@ pub fn load(
     let file = FileConfig::parse(body).map_err(|problem| refuse(vec![problem]))?;
     check_version(&file, &mut problems);
     check_secrets(path, &file, body, &mut problems);
-    check_endpoints(env, &mut problems);
+    let network = network::resolve(env, &mut problems);
     let extra = extra_regions(&file.run, &mut problems);
     let url = &file.destination;
     let destination = destination::resolve(path, url, overrides, &extra, env, &mut problems);
@@ -89,10 +90,11 @@ pub fn load(
             has_dataset_flag: !overrides.datasets.is_empty(),
             run,
             limits,
+            network,
             namespaces,
             only_regions,
             only_accounts: overrides.accounts.clone(),
-            partition: template.partition(),
+            known_partition: template.known_partition(),
             external_ids: template.external_ids.clone(),
             configured,
             excluded_accounts: BTreeSet::new(),
@@ -198,22 +200,6 @@ fn find_access_key(text: &str) -> Option<usize> {
             let run = bytes[at..].iter().take_while(|b| alnum(b)).count();
             run == 20 && (at == 0 || !bytes[at - 1].is_ascii_alphanumeric())
         })
-}
-
-/// The SDK only logs a wrong endpoint and then calls AWS; a typo here must not reach the real service.
-fn check_endpoints(env: &Environment, problems: &mut Vec<Problem>) {
-    for (name, value) in env.beginning_with("AWS_ENDPOINT_URL") {
-        let ok = value.parse::<http::Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|h| !h.is_empty())
-        });
-        if !ok {
-            problems.push(
-                Problem::whole(format!("environment variable {name} is not a URL"))
-                    .remedy("write http://host:port or https://host, or unset it"),
-            );
-        }
-    }
 }
 
 /// In file order: where two tables match one series, the first decides.

@@ -76,15 +76,29 @@ fn glob(text: &str) -> Result<Glob, globset::Error> {
         .build()
 }
 
-/// Names and globs of one list.
+/// Characters of a metric's name, at most.
+///
+/// # Source
+/// `CloudWatch` API reference, `Metric`.
+pub(super) const LONGEST_METRIC_NAME: usize = 255;
+
+/// Characters of a log group's name, at most.
+///
+/// # Source
+/// `CloudWatch` Logs API reference, `CreateLogGroup`.
+pub(super) const LONGEST_GROUP_NAME: usize = 512;
+
+/// Names and globs of one list, each of `longest` characters at most.
 pub(super) fn name_rule(
     list: &[Spanned<String>],
+    longest: usize,
     place: &Range<usize>,
     problems: &mut Vec<Problem>,
 ) -> Option<NameRule> {
     for name in list {
-        if name.get_ref().is_empty() || name.get_ref().len() > 255 {
-            problems.push(Problem::at(name.span(), "a name has 1 to 255 characters"));
+        if name.get_ref().is_empty() || name.get_ref().chars().count() > longest {
+            let text = format!("a name has 1 to {longest} characters");
+            problems.push(Problem::at(name.span(), text));
             return None;
         }
     }

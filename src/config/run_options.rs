@@ -204,9 +204,22 @@ pub(super) fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Lim
         recent_points_per_second from 1_000.0,
         list_metrics_per_second from 0.1,
         ec2_calls_per_second from 0.1,
-        logs_calls_per_second from 0.1,
-        log_stream_calls_per_second from 0.1,
         alarm_calls_per_second from 0.1
+    );
+    let mut of_region = |value: &Option<Spanned<f64>>, key: &str, target: &mut Option<f64>| {
+        if value.is_some() {
+            speed(value, key, 0.1, target.insert(1.0));
+        }
+    };
+    of_region(
+        &given.logs_calls_per_second,
+        "logs_calls_per_second",
+        &mut limits.logs_calls_per_second,
+    );
+    of_region(
+        &given.log_stream_calls_per_second,
+        "log_stream_calls_per_second",
+        &mut limits.log_stream_calls_per_second,
     );
     let mut timeout = |value: &Option<Spanned<f64>>, key: &str, target: &mut Duration| {
         let mut seconds = target.as_secs_f64();
@@ -233,6 +246,10 @@ pub(super) fn limits(given: &LimitOverrides, problems: &mut Vec<Problem>) -> Lim
         "unit_timeout_secs",
         &mut limits.unit_timeout,
     );
+    let most = given.series_per_lane.as_ref();
+    if let Some(most) = whole(most, "series_per_lane", 1..=1_000_000_000, problems) {
+        limits.series_per_lane = most;
+    }
     if let Some(attempts) = whole(given.attempts.as_ref(), "attempts", 1..=100, problems) {
         limits.attempts = attempts;
     }

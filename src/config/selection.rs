@@ -8,7 +8,7 @@ use super::presets::expand;
 use super::problem::printable;
 use super::problem::{Problem, line_of};
 use super::publication::publication_delay;
-use super::rules::{NameRule, ValueRule, name_rule, value_rules};
+use super::rules::{LONGEST_METRIC_NAME, NameRule, ValueRule, name_rule, value_rules};
 use super::spanned::Spanned;
 use crate::model::{Dataset, Period, Statistic};
 
@@ -290,7 +290,7 @@ fn one(
         None
     } else {
         let place = entry.exclude[0].span();
-        name_rule(&entry.exclude, &place, problems)
+        name_rule(&entry.exclude, LONGEST_METRIC_NAME, &place, problems)
     };
     let excluded_values = value_rules(&entry.exclude_dimensions, "dimension", problems);
     let asks = asks(&table, problems);
@@ -383,7 +383,7 @@ fn names(list: &Spanned<Vec<Spanned<String>>>, problems: &mut Vec<Problem>) -> O
         );
         return None;
     }
-    name_rule(list.get_ref(), &list.span(), problems)
+    name_rule(list.get_ref(), LONGEST_METRIC_NAME, &list.span(), problems)
 }
 
 fn asks(entry: &Table<'_>, problems: &mut Vec<Problem>) -> Option<Asks> {

@@ -59,19 +59,17 @@ impl AccountTemplate {
         )
     }
 
-    /// The partition of accounts whose regions are found later: that of the region the environment names.
+    /// The partition of accounts whose regions are found later: that of the session's region.
     pub(super) fn usual_partition(&self) -> Partition {
-        ["AWS_REGION", "AWS_DEFAULT_REGION"]
-            .iter()
-            .find_map(|name| Region::parse(&self.env.get(name)?))
-            .map_or(Partition::Aws, |region| region.partition())
+        let region = self.env.region();
+        region.map_or(Partition::Aws, |region| region.partition())
     }
 
-    /// The partition of the default regions, else of the region the environment names.
-    pub(super) fn partition(&self) -> Partition {
+    /// The partition of the default regions, else of the session's region, as far as either is known.
+    pub(super) fn known_partition(&self) -> Option<Partition> {
         match self.regions() {
-            Some(RegionChoice::Named(list)) => list[0].partition(),
-            _ => self.usual_partition(),
+            Some(RegionChoice::Named(list)) => Some(list[0].partition()),
+            _ => self.env.region().map(|region| region.partition()),
         }
     }
 
@@ -83,7 +81,7 @@ impl AccountTemplate {
             .replace("{name}", name);
         format!(
             "arn:{}:iam::{account}:role/{role}",
-            self.partition().as_str()
+            self.known_partition().unwrap_or(Partition::Aws).as_str()
         )
     }
 

@@ -36,6 +36,7 @@ pub async fn discover(
             if !by.is_empty() {
                 wanted.insert(metric, by);
             }
+            bounded(wanted.len(), client)
         })
         .await?;
     }
@@ -59,6 +60,7 @@ pub async fn discover_linked(
 ) -> Result<BTreeMap<AccountId, Vec<MetricId>>, Cause> {
     let own = &client.lane().account;
     let mut linked: BTreeMap<AccountId, Vec<MetricId>> = BTreeMap::new();
+    let mut count = 0;
     for mut request in list_requests(&as_listed(selections)) {
         // The windows of the linked accounts are their own, and not known here.
         request.recently_active = false;
@@ -67,7 +69,9 @@ pub async fn discover_linked(
                 && !matching_known(selections, &metric).is_empty()
             {
                 linked.entry(owner).or_default().push(metric);
+                count += 1;
             }
+            bounded(count, client)
         })
         .await
         .map_err(|cause| match cause.kind {
@@ -99,6 +103,18 @@ fn as_listed(selections: &[Selection]) -> Vec<Selection> {
     let mut selections = selections.to_vec();
     selections.iter_mut().for_each(|s| s.source = Source::List);
     selections
+}
+
+/// Memory grows with the series of a lane: more than is allowed are refused by name rather than by the system.
+fn bounded(series: usize, client: &LaneClient) -> Result<(), Cause> {
+    let most = client.most_series();
+    if series <= most {
+        return Ok(());
+    }
+    let text = format!("ListMetrics: more than {most} series are selected");
+    Err(Cause::new(CauseKind::Protocol, text).with_hint(
+        "select fewer, or raise limits.series_per_lane (about half a KiB of memory each)",
+    ))
 }
 
 type Wanted = BTreeMap<MetricId, Vec<usize>>;

@@ -26,13 +26,13 @@ pub(super) enum Reach {
 /// twice.
 ///
 /// # Errors
-/// The cause of the page that failed, a token that repeats, or a token refused twice: what was taken is then incomplete.
+/// The cause of the page that failed, a token that repeats, a token refused twice, or what `take` refuses: what was taken is then incomplete.
 pub(super) async fn list(
     client: &LaneClient,
     request: &ListRequest,
     reach: Reach,
     stats: &mut CallStats,
-    mut take: impl FnMut(MetricId, Option<AccountId>),
+    mut take: impl FnMut(MetricId, Option<AccountId>) -> Result<(), Cause>,
 ) -> Result<(), Cause> {
     let filters: Vec<DimensionFilter> = request
         .dimensions
@@ -45,6 +45,7 @@ pub(super) async fn list(
         })
         .collect();
     let mut pages = Pages::at_most(MAX_PAGES, "ListMetrics");
+    let mut is_told = false;
     loop {
         let page = client
             .call(Api::ListMetrics, 0.0, false, stats, async || {
@@ -76,7 +77,11 @@ pub(super) async fn list(
         }
         for (n, metric) in page.metrics().iter().enumerate() {
             let owner = owners.get(n).and_then(|id| AccountId::parse(id));
-            take(metric_id(metric)?, owner);
+            let (metric, repeated) = metric_id(metric)?;
+            if let Some(name) = repeated.filter(|_| !std::mem::replace(&mut is_told, true)) {
+                tracing::warn!(lane = %client.lane(), %metric, dimension = name, "a metric names a dimension twice: the first value is kept");
+            }
+            take(metric, owner)?;
         }
         if !pages.follow(page.next_token)? {
             return Ok(());
@@ -84,17 +89,23 @@ pub(super) async fn list(
     }
 }
 
-fn metric_id(metric: &Metric) -> Result<MetricId, Cause> {
+/// The metric, and the name of a dimension that it has twice: a map has room for one.
+fn metric_id(metric: &Metric) -> Result<(MetricId, Option<String>), Cause> {
     let (Some(namespace), Some(name)) = (metric.namespace(), metric.metric_name()) else {
         return Err(Cause::new(
             CauseKind::Protocol,
             "ListMetrics: an entry has no namespace or name",
         ));
     };
-    let dimensions = metric
-        .dimensions()
-        .iter()
-        .map(|d| Dimension::new(d.name().unwrap_or_default(), d.value().unwrap_or_default()))
-        .collect();
-    Ok(MetricId::new(namespace, name, dimensions))
+    let mut dimensions: Vec<Dimension> = Vec::new();
+    let mut repeated = None;
+    for given in metric.dimensions() {
+        let name = given.name().unwrap_or_default();
+        if dimensions.iter().any(|d| &*d.name == name) {
+            repeated = Some(name.to_owned());
+        } else {
+            dimensions.push(Dimension::new(name, given.value().unwrap_or_default()));
+        }
+    }
+    Ok((MetricId::new(namespace, name, dimensions), repeated))
 }

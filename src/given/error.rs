@@ -28,9 +28,6 @@ pub enum RunError {
         /// What is allowed.
         cap: f64,
     },
-    /// The report could not be written; the data is in place.
-    #[error("writing the run report: {0}")]
-    Report(StoreError),
     /// A signal came before the destination was ours.
     #[error("stopped by {0} before anything was asked")]
     Stopped(&'static str),

@@ -18,7 +18,7 @@ use crate::model::{Dataset, Lane};
 use sha2::{Digest, Sha256};
 
 use crate::aws::{BaseSession, StorageClient};
-use crate::store::{LocalStore, S3Store, Store, StoreError};
+use crate::store::{LocalStore, S3Store, Store, StoreError, StoreErrorKind};
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -49,7 +49,11 @@ impl Place {
                 let store = S3Store::new(client, (**settings).clone());
                 let own = config.run.spool_dir.clone();
                 let name = folder_of(&format!("{} {:?}", store.describe(), settings.endpoint_url));
-                let scratch = Scratch::new(&own.unwrap_or_else(cache_folder).join(name));
+                let base = match own {
+                    Some(own) => own,
+                    None => cache_folder()?,
+                };
+                let scratch = Scratch::private(&base, &name);
                 Ok(Self {
                     store: Arc::new(store),
                     scratch,
@@ -76,17 +80,22 @@ impl Place {
     }
 }
 
-/// `$XDG_CACHE_HOME`, `~/.cache` or the folder for temporary files.
+/// `$XDG_CACHE_HOME/cwlake` or `~/.cache/cwlake`. A folder for temporary files is anybody's: it is not guessed.
 ///
 /// # Source
 /// XDG Base Directory Specification.
-fn cache_folder() -> PathBuf {
+fn cache_folder() -> Result<PathBuf, StoreError> {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let variable = |name| std::env::var_os(name).map(PathBuf::from).and_then(absolute);
-    let base = variable("XDG_CACHE_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir);
-    base.join("cwlake")
+    let base =
+        variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    base.map(|base| base.join("cwlake"))
+        .ok_or_else(|| StoreError {
+            kind: StoreErrorKind::Refused,
+            doing: "finding a folder for files on their way".to_owned(),
+            message: "neither run.spool_dir, nor XDG_CACHE_HOME, nor HOME is set".to_owned(),
+            hint: Some("set run.spool_dir to a folder of this user's own".to_owned()),
+        })
 }
 
 /// A name of the lake's own: lakes share no file on its way.
@@ -112,7 +121,7 @@ pub(crate) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, Sto
 }
 
 pub(crate) async fn base_session(context: &RunContext) -> Result<BaseSession, RunError> {
-    BaseSession::load(&context.origin, &context.config.limits)
+    BaseSession::load(&context.origin, &context.config)
         .await
         .map_err(RunError::Credentials)
 }

@@ -119,7 +119,7 @@ impl<'a> Grants<'a> {
         if actions.is_empty() {
             return None;
         }
-        let partition = self.config.partition.as_str();
+        let partition = self.config.partition().as_str();
         let groups = logs.iter().flat_map(|s| s.groups.texts());
         let groups: BTreeSet<String> = groups.map(|g| wildcard(g)).collect();
         let resource = |group: &String| format!("arn:{partition}:logs:*:*:log-group:{group}:*");
@@ -270,7 +270,7 @@ impl<'a> Grants<'a> {
                 let written = unit_tables().filter(|t| self.config.configures(t.dataset));
                 let mut tables: Vec<&str> = written.map(|t| t.name).collect();
                 tables.sort_unstable();
-                writer_statements(s3, self.config.partition, &tables)
+                writer_statements(s3, self.config.partition(), &tables)
             }
         }
     }

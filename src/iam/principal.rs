@@ -14,6 +14,19 @@ pub struct PrincipalError {
     message: String,
 }
 
+/// How the roles that SSO makes are called; they lie below a path that a session does not tell.
+///
+/// # Source
+/// IAM Identity Center user guide, "Referencing permission sets in resource policies".
+const SSO_ROLE: &str = "AWSReservedSSO_";
+
+fn of_sso(partition: &str, account: &str, role: &str) -> String {
+    format!(
+        "this is a role of SSO, whose ARN has a path: write arn:{partition}:iam::{account}:role/aws-reserved/sso.amazonaws.com/REGION/{role}, as \
+         aws iam list-roles --path-prefix /aws-reserved/sso.amazonaws.com/ shows it"
+    )
+}
+
 impl Principal {
     /// Reads the ARN of a role, a user or an account's root; twelve digits stand for an account of `partition`.
     ///
@@ -43,9 +56,19 @@ impl Principal {
         }
         if let (&"sts", Some(session)) = (service, resource.strip_prefix("assumed-role/")) {
             let role = session.split('/').next().unwrap_or_default();
+            if role.starts_with(SSO_ROLE) {
+                return Err(refuse(of_sso(partition, account, role)));
+            }
             return Err(refuse(format!(
                 "this is a session, which ends: write its role, arn:{partition}:iam::{account}:role/{role} (with the role's path, if it has one)"
             )));
+        }
+        if resource
+            .strip_prefix("role/")
+            .is_some_and(|role| role.starts_with(SSO_ROLE))
+        {
+            let role = resource.trim_start_matches("role/");
+            return Err(refuse(of_sso(partition, account, role)));
         }
         let named = |kind: &str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "_+=,.@/-".contains(c);

@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::commit::{Attempt, LaneRecords};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
-use crate::model::{AccountId, Dataset, Day, Lane, Region, TimeWindow};
+use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 use crate::report::{grouped, printable};
 use crate::run::planning::lanes_of;
 use crate::sources::registry::source;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// How whole the days of every account are.
 #[derive(Clone, Debug, Serialize)]
@@ -161,13 +161,22 @@ async fn add_lane(
         .next()
         .expect("every dataset has a table");
     let mut records = LaneRecords::new(table, lane.clone());
-    records.read(store, range.touched_days()).await?;
+    // A manifest that cannot be read keeps nobody from the others: what it speaks of counts as missing, with the reason.
+    let unreadable = match records.read(store, range.touched_days()).await {
+        Ok(()) => None,
+        Err(error) if error.kind == StoreErrorKind::Refused => Some(Attempt {
+            outcome: UnitOutcome::Failed,
+            cause: Cause::from(error),
+        }),
+        Err(error) => return Err(error),
+    };
     let delays = source(dataset).parts(&context.config);
     for day in range.touched_days() {
         // A month's charges are one unit.
         let unit = table.partition.unit_of(day);
         // No run can have what was there on another day.
-        if source(dataset).is_snapshot() && records.get(unit).is_none() {
+        let is_known = records.get(unit).is_some() || unreadable.is_some();
+        if source(dataset).is_snapshot() && !is_known {
             continue;
         }
         let state = records
@@ -184,7 +193,10 @@ async fn add_lane(
                 region: lane.region.to_string(),
                 state,
                 refused_queries: records.committed(unit).map_or(0, |c| c.refused_queries),
-                attempt: records.get(unit).and_then(|r| r.attempt.clone()),
+                attempt: records
+                    .get(unit)
+                    .and_then(|r| r.attempt.clone())
+                    .or_else(|| unreadable.clone()),
             });
         }
     }

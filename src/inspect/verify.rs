@@ -10,9 +10,10 @@ use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
+use crate::sources::metrics::catalog::read_catalog;
 use crate::sources::metrics::old::OldRuns;
 
-use crate::lake::table::{LOGS, METRICS, Table};
+use crate::lake::table::{LOGS, METRICS, SERIES, Table};
 use crate::lake::{UnitId, layout};
 use crate::sources::metrics::old::{OldError, RunKey, key_of};
 
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::commit::{Committed, LaneRecords};
 use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
 use crate::report::{grouped, printable};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::write::{checksum, read_rows};
 
 /// What `verify` found.
@@ -93,10 +94,12 @@ pub async fn verify(
         incomplete: Vec::new(),
         gaps: Vec::new(),
     };
+    place.scratch.secure()?;
     let scratch = place.scratch.verify_folder();
     for table in unit_tables() {
         verify_table(context, store, table, range, &scratch, &mut report).await?;
     }
+    verify_series(context, store, &mut report).await?;
     let _ = std::fs::remove_dir_all(&scratch);
     Ok(report)
 }
@@ -117,7 +120,8 @@ async fn verify_table(
     let of_unit = |day: Day| table.partition.window(day);
     let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
     let mut expected = BTreeSet::new();
-    for (lane, records) in all_records(context, store, table).await? {
+    let (records, unreadable) = all_records(context, store, table, report).await?;
+    for (lane, records) in records {
         let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
         for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
             let Some(committed) = &record.committed else {
@@ -152,9 +156,11 @@ async fn verify_table(
     }
     for entry in store.list(&format!("{table}/")).await? {
         let unit = layout::parse_unit(table, &entry.key);
+        // What a broken manifest says of it is not known.
+        let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
         let ours = unit
             .as_ref()
-            .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane));
+            .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane) && !is_told(id));
         if ours && !expected.contains(&entry.key) {
             let what = "no manifest speaks of it: the next run of its day records or replaces it";
             report.faults.push(Fault {
@@ -176,13 +182,18 @@ fn wanted(context: &RunContext, lane: &Lane) -> bool {
     config.is_about(&lane.account) && config.reads(&lane.region)
 }
 
-/// Every record of the lanes asked for.
+/// The records of a table by lane, and month and lane of manifests that cannot be read.
+type Records = (Vec<(Lane, LaneRecords)>, BTreeSet<(String, Lane)>);
+
+/// Every record of the lanes asked for. A manifest that cannot be read is a fault, and keeps nobody from the others.
 async fn all_records(
     context: &RunContext,
     store: &dyn Store,
     table: &'static Table,
-) -> Result<Vec<(Lane, LaneRecords)>, StoreError> {
+    report: &mut VerifyReport,
+) -> Result<Records, StoreError> {
     let mut lanes: BTreeMap<Lane, LaneRecords> = BTreeMap::new();
+    let mut unreadable = BTreeSet::new();
     for entry in store.list(&layout::manifests(table)).await? {
         let Some((month, lane)) = layout::parse_manifest(table, &entry.key) else {
             continue;
@@ -192,11 +203,100 @@ async fn all_records(
         }
         let records = lanes
             .entry(lane.clone())
-            .or_insert_with(|| LaneRecords::new(table, lane));
+            .or_insert_with(|| LaneRecords::new(table, lane.clone()));
         let first = Day::parse(&format!("{month}-01"));
-        records.read(store, first.into_iter()).await?;
+        if let Err(error) = records.read(store, first.into_iter()).await {
+            report.faults.push(Fault {
+                file: entry.key,
+                what: unreadable_for_good(error)?,
+            });
+            unreadable.insert((month, lane));
+        }
     }
-    Ok(lanes.into_iter().collect())
+    Ok((lanes.into_iter().collect(), unreadable))
+}
+
+/// What is to be said of an object that cannot be read, whoever asks again.
+///
+/// # Errors
+/// The store's own trouble, which says nothing of the object.
+fn unreadable_for_good(error: StoreError) -> Result<String, StoreError> {
+    match error.kind {
+        StoreErrorKind::Refused => Ok(match error.hint {
+            Some(hint) => format!("{} ({hint})", error.message),
+            None => error.message,
+        }),
+        _ => Err(error),
+    }
+}
+
+/// The catalog of series has no units: every file of it must be one, and every lane with metrics must have one.
+async fn verify_series(
+    context: &RunContext,
+    store: &dyn Store,
+    report: &mut VerifyReport,
+) -> Result<(), StoreError> {
+    let config = &context.config;
+    if config.has_dataset_flag() && !config.datasets.contains(&SERIES.dataset) {
+        return Ok(());
+    }
+    let mut found = BTreeSet::new();
+    for entry in store.list(&format!("{SERIES}/")).await? {
+        let lane = layout::parse_lane_file(&SERIES, &entry.key);
+        if lane.as_ref().is_some_and(|lane| !wanted(context, lane)) {
+            continue;
+        }
+        let what = match &lane {
+            None => {
+                Some("it is not cwlake's: readers will take it for a part of the table".to_owned())
+            }
+            Some(lane) => match read_catalog(store, lane).await {
+                Ok((catalog, _)) => {
+                    report.files += 1;
+                    report.rows += catalog.len() as u64;
+                    report.bytes += entry.bytes;
+                    None
+                }
+                Err(cause) => Some(cause.message),
+            },
+        };
+        let fault = |what| Fault {
+            file: entry.key.clone(),
+            what,
+        };
+        report.faults.extend(what.map(fault));
+        found.extend(lane);
+    }
+    for entry in store.list(&layout::manifests(&METRICS)).await? {
+        let lane = layout::parse_manifest(&METRICS, &entry.key).map(|(_, lane)| lane);
+        let Some(lane) = lane.filter(|lane| wanted(context, lane) && !found.contains(lane)) else {
+            continue;
+        };
+        if has_rows(store, &entry.key, &lane).await? {
+            report.faults.push(Fault {
+                file: layout::unit(&UnitId::new(&SERIES, Day::containing(0), &lane)),
+                what: "it is missing: the next export of metrics writes it".to_owned(),
+            });
+            found.insert(lane);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a manifest of metrics speaks of rows.
+async fn has_rows(store: &dyn Store, key: &str, lane: &Lane) -> Result<bool, StoreError> {
+    let month = layout::parse_manifest(&METRICS, key).map(|(month, _)| month);
+    let first = month.and_then(|month| Day::parse(&format!("{month}-01")));
+    let mut records = LaneRecords::new(&METRICS, lane.clone());
+    if let Err(error) = records.read(store, first.into_iter()).await {
+        // It was told of with its table.
+        unreadable_for_good(error)?;
+    }
+    let has_files = records
+        .all()
+        .filter_map(|(_, record)| record.committed.as_ref())
+        .any(|committed| !committed.files.is_empty());
+    Ok(has_files)
 }
 
 async fn verify_file(
@@ -206,8 +306,10 @@ async fn verify_file(
     file: &crate::commit::FileRecord,
     report: &mut VerifyReport,
 ) -> Result<Vec<String>, StoreError> {
-    let Some(path) = store.open(&file.name, scratch).await? else {
-        return Ok(vec!["it is missing".to_owned()]);
+    let path = match store.open(&file.name, scratch).await {
+        Ok(Some(path)) => path,
+        Ok(None) => return Ok(vec!["it is missing".to_owned()]),
+        Err(error) => return Ok(vec![unreadable_for_good(error)?]),
     };
     report.files += 1;
     let (file, lane) = (file.clone(), lane.clone());

@@ -64,6 +64,21 @@ impl Partition {
             _ => None,
         }
     }
+
+    /// The region that answers where none is named.
+    ///
+    /// # Panics
+    /// Never: the codes have the shape of a region.
+    pub fn main_region(self) -> Region {
+        let code = match self {
+            Self::Aws => "us-east-1",
+            Self::China => "cn-north-1",
+            Self::UsGov => "us-gov-west-1",
+            Self::EuSovereign => "eusc-de-east-1",
+            Self::Iso => "us-iso-east-1",
+        };
+        Region::parse(code).expect("the codes above have the shape of a region")
+    }
 }
 
 /// An AWS region code such as `eu-west-1`. Safe as part of a file name.

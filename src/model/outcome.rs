@@ -47,6 +47,9 @@ pub enum CauseKind {
     AccessDenied,
     /// A policy of the organization says no, whatever the role may do.
     PolicyDenied,
+    /// Something says no that no Allow in the caller's own policy helps against: a Deny, a boundary, a session's or an endpoint's policy, a key,
+    /// the state of the account.
+    Barred,
     /// The region is not enabled for the account.
     RegionDisabled,
     /// No connection to the service came about.
@@ -80,6 +83,11 @@ impl CauseKind {
             self,
             Self::RegionDisabled | Self::PolicyDenied | Self::Unreachable
         )
+    }
+
+    /// Whether somebody says no to who asks.
+    pub fn is_denial(self) -> bool {
+        matches!(self, Self::AccessDenied | Self::PolicyDenied | Self::Barred)
     }
 
     /// Whether asking again, unchanged, can help.
@@ -183,9 +191,10 @@ impl Cause {
 
     /// The outcome of a unit that ends with this cause.
     pub fn unit_outcome(&self) -> UnitOutcome {
-        match self.kind {
-            CauseKind::AccessDenied | CauseKind::PolicyDenied => UnitOutcome::Forbidden,
-            _ => UnitOutcome::Failed,
+        if self.kind.is_denial() {
+            UnitOutcome::Forbidden
+        } else {
+            UnitOutcome::Failed
         }
     }
 }

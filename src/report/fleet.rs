@@ -327,7 +327,7 @@ pub(crate) fn lane_notes<'a>(out: &mut String, lanes: impl Iterator<Item = Unrea
 impl Cause {
     /// How a thing ended that this is the cause of.
     pub(crate) fn kind_word(&self) -> &'static str {
-        if matches!(self.kind, CauseKind::AccessDenied | CauseKind::PolicyDenied) {
+        if self.kind.is_denial() {
             "forbidden"
         } else {
             "failed"

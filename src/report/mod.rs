@@ -1,6 +1,7 @@
 //! What a command leaves to read: as JSON and as text.
 
 mod alert;
+mod ending;
 mod fleet;
 mod plan;
 mod run;
@@ -15,4 +16,4 @@ pub use run::{
     Forecast, LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, Totals,
     UnitReport,
 };
-pub use words::{counted, grouped, printable, size};
+pub use words::{counted, grouped, printable, printable_lines, size};

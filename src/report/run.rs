@@ -54,6 +54,9 @@ pub struct RunReport {
     /// What became of the alerts about its charges; they never change how the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertReport>,
+    /// Why the report is not kept beside the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_stored: Option<Cause>,
     /// Every unit of the run.
     pub units: Vec<UnitReport>,
 }
@@ -336,40 +339,6 @@ impl RunReport {
         self.totals = totals;
     }
 
-    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when no lane's part of the lake
-    /// could be read, 8 when the budget ended it,
-    /// 130 or 143 when a signal did.
-    pub fn exit_code(&self) -> u8 {
-        // What the lake holds could not be read for any lane.
-        let unreachable = |l: &LaneReport| {
-            let kind = l.cause.as_ref().map(|c| c.kind);
-            kind == Some(CauseKind::Destination) && self.totals.written == 0
-        };
-        // Everything is there: nothing was even listed.
-        let nothing_to_look_for =
-            !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
-        let has_tables = self.tables.iter().any(|t| t.forecast.matched);
-        let over_budget = |u: &UnitReport| {
-            let kind = u.cause.as_ref().map(|c| c.kind);
-            kind == Some(CauseKind::Budget)
-        };
-        match self.stopped_by {
-            Some("SIGTERM") => 143,
-            Some(_) => 130,
-            None if self.units.iter().any(over_budget) => 8,
-            None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
-            None if self.units.iter().any(UnitReport::is_short)
-                || self.fleet.is_short()
-                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
-                || self.tables.iter().any(|t| t.cause.is_some() && !t.skipped) =>
-            {
-                3
-            }
-            None if self.planned.sum.series == 0 && !nothing_to_look_for && !has_tables => 4,
-            None => 0,
-        }
-    }
-
     /// The report as text: sums first, then whatever is not plainly well, each with its cause and remedy.
     pub fn text(&self) -> String {
         let t = &self.totals;
@@ -413,6 +382,9 @@ impl RunReport {
         }
         self.notes(&mut out);
         self.unit_notes(&mut out);
+        if let Some(cause) = &self.not_stored {
+            note(&mut out, "this report", "not kept in the lake:", cause);
+        }
         if let Some(alerts) = &self.alerts {
             out += &alerts.text();
         }
@@ -439,7 +411,11 @@ impl RunReport {
                 .chain(units.filter_map(|u| u.cause.as_ref()))
         };
         let any = |kinds: &[CauseKind]| causes().any(|c| kinds.contains(&c.kind));
-        let denied = [CauseKind::AccessDenied, CauseKind::WrongAccount];
+        let denied = [
+            CauseKind::AccessDenied,
+            CauseKind::Barred,
+            CauseKind::WrongAccount,
+        ];
         if any(&denied) {
             hints.push("cwlake doctor tries every role and permission, and prints the statement that is missing; cwlake iam prints all of them".to_owned());
         }

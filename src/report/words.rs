@@ -7,6 +7,20 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same of a text of several lines. Every text goes through here on its way to a terminal: whatever a lake or an answer holds, it drives
+/// nothing.
+pub fn printable_lines(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if drives(c) && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
 /// Control characters, and marks that turn the direction of what follows or hide in it.
 fn drives(c: char) -> bool {
     c.is_control()

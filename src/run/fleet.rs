@@ -422,7 +422,7 @@ mod tests {
             };
             let place = Arc::new(Place::of(&context).await.expect("a place"));
             let scratch = Scratch::new(dir.path());
-            let lake = Lake::open(Arc::new(MemoryStore::new()), scratch, "run").await;
+            let lake = Lake::open(Arc::new(MemoryStore::new()), scratch, "run", &[]).await;
             Self {
                 context,
                 place,

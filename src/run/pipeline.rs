@@ -15,6 +15,7 @@ use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::given::remarks::{remarks, unmatched};
+use crate::lake::layout;
 use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
 use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
@@ -26,6 +27,7 @@ use crate::sources::logs::unknown_streams;
 use crate::sources::registry::source;
 use crate::sources::source::Job;
 use crate::sources::source::scope::LaneScope;
+use crate::store::Store;
 
 /// Everything that is known before the first paid call.
 #[derive(Debug)]
@@ -172,7 +174,13 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
     let place = Arc::new(Place::of(context).await?);
-    let opening = Lake::open(Arc::clone(&place.store), place.scratch.clone(), &run_id);
+    let tables = context.config.tables_to_write();
+    let opening = Lake::open(
+        Arc::clone(&place.store),
+        place.scratch.clone(),
+        &run_id,
+        &tables,
+    );
     let lake = tokio::select! {
         lake = opening => Arc::new(lake?),
         // A lease that was just taken is free for whoever comes: this process ends.
@@ -183,7 +191,15 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     if let Some(lake) = Arc::into_inner(lake) {
         lake.close().await;
     }
-    result
+    let (context, mut report) = result?;
+    // After the report and the lock: an alert that hangs keeps neither from anybody.
+    if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
+        report.alerts = Box::pin(alert_after_export(&context, &*place.store)).await;
+        if report.alerts.is_some() {
+            store(&*place.store, &mut report).await;
+        }
+    }
+    Ok(report)
 }
 
 async fn export_into(
@@ -192,7 +208,7 @@ async fn export_into(
     lake: &Arc<Lake>,
     started: Instant,
     run_id: String,
-) -> Result<RunReport, RunError> {
+) -> Result<(RunContext, RunReport), RunError> {
     let (context, mut planned) = tokio::select! {
         planned = Box::pin(plan_with(context, place, Some(WAIT_FOR_PLANS))) => planned?,
         // Discovery reports its own end; what comes before it has nothing to report but that.
@@ -239,20 +255,16 @@ async fn export_into(
         .is_cancelled()
         .then(crate::telemetry::stop_signal);
     report.total();
-    write_report(lake, &report).await?;
-    // After the report: an alert that does not go out costs nobody the word of what was done.
-    if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
-        report.alerts = alert_after_export(context, &*place.store).await;
-        if report.alerts.is_some() {
-            write_report(lake, &report).await?;
-        }
-    }
-    Ok(report)
+    store(&*place.store, &mut report).await;
+    Ok((context.clone(), report))
 }
 
-async fn write_report(lake: &Lake, report: &RunReport) -> Result<(), RunError> {
+/// Keeps the report beside the data. Where that fails it is told all the same, with the reason: who is at the terminal needs it most.
+async fn store(store: &dyn Store, report: &mut RunReport) {
     let json = serde_json::to_string_pretty(report).unwrap_or_default();
-    lake.write_report(json).await.map_err(RunError::Report)
+    let key = layout::report(&report.run_id);
+    let stored = store.put(&key, json.into()).await;
+    report.not_stored = stored.err().map(Cause::from);
 }
 
 /// The units of accounts that could not be entered, and are not read through a link all the same.
@@ -431,6 +443,7 @@ impl Planned {
             lanes: Vec::new(),
             tables: Vec::new(),
             alerts: None,
+            not_stored: None,
             units: Vec::new(),
         };
         for lane in &self.lanes {
@@ -455,13 +468,10 @@ async fn stopped_for_good(stop: &CancellationToken) {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
 }
 
-/// Start of the run and process: two runs never share a name.
+/// Start of the run and a number that no other run has: in containers every run is process 1.
 fn run_id(now: i64) -> String {
-    format!(
-        "{}-{}",
-        iso_seconds(now).replace(':', "-"),
-        std::process::id()
-    )
+    let start = iso_seconds(now).replace(':', "-");
+    format!("{start}-{:016x}", fastrand::u64(..))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub async fn spend_with_alerts(
     let (context, _) = with_accounts(context, &place).await?;
     let run_id = format!("alert-{}", std::process::id());
     let scratch = place.scratch.clone();
-    let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id).await?;
+    let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id, &[]).await?;
     let done = async {
         let store = &**lake.store();
         let read = read_rows(store, day).await.map_err(RunError::Unreadable)?;

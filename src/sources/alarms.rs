@@ -39,7 +39,7 @@ fn take<T>(
 ) -> Result<(), Cause> {
     match answer {
         Ok(of_kind) => found.extend(of_kind),
-        Err(cause) if kind != ALARM_KINDS[0] && cause.kind == CauseKind::AccessDenied => {
+        Err(cause) if kind != ALARM_KINDS[0] && cause.kind.is_denial() => {
             unseen.push((kind, cause));
         }
         Err(cause) => return Err(cause),

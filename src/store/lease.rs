@@ -108,6 +108,18 @@ impl LeaseTimes {
     }
 }
 
+/// Seconds since the machine was started, the time it slept included: a process or machine that was suspended finds that time passed.
+///
+/// # Source
+/// Linux `proc_uptime(5)`. Elsewhere the clock of the process, which some systems stop meanwhile.
+pub(super) fn boot_seconds() -> f64 {
+    static STARTED: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let uptime = std::fs::read_to_string("/proc/uptime").ok();
+    let uptime = uptime.and_then(|text| text.split(' ').next()?.parse().ok());
+    let started = STARTED.get_or_init(std::time::Instant::now);
+    uptime.unwrap_or_else(|| started.elapsed().as_secs_f64())
+}
+
 /// What to do about a lease that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {

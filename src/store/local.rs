@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::files::{check_ordinary, open_ordinary};
 use crate::lake::layout;
 use crate::write::Staged;
 
@@ -132,7 +133,12 @@ impl Store for LocalStore {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let path = self.path(key);
-        blocking(move || match fs::read(&path) {
+        let read = |path: &Path| {
+            let mut body = Vec::new();
+            open_ordinary(path)?.read_to_end(&mut body)?;
+            Ok::<_, io::Error>(body)
+        };
+        blocking(move || match read(&path) {
             Ok(body) => Ok(Some(body.into())),
             Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(StoreError::io("reading", &path, &e)),
@@ -144,7 +150,7 @@ impl Store for LocalStore {
         let path = self.path(key);
         blocking(move || {
             let read = || {
-                let mut file = File::open(&path)?;
+                let mut file = open_ordinary(&path)?;
                 let size = file.metadata()?.len();
                 file.seek(SeekFrom::Start(size.saturating_sub(bytes)))?;
                 let mut end = Vec::new();
@@ -165,8 +171,9 @@ impl Store for LocalStore {
 
     async fn open(&self, key: &str, _: &Path) -> Result<Option<PathBuf>, StoreError> {
         let path = self.path(key);
-        match path.try_exists() {
-            Ok(there) => Ok(there.then_some(path)),
+        match check_ordinary(&path) {
+            Ok(()) => Ok(Some(path)),
+            Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(StoreError::io("reading", &path, &e)),
         }
     }
@@ -221,6 +228,10 @@ impl Store for LocalStore {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|e| StoreError::io("creating", folder, &e))?;
         }
+        match check_ordinary(&path) {
+            Err(e) if !is_missing(&e) => return Err(refused(e).into()),
+            _ => {}
+        }
         let mut lock = File::options()
             .create(true)
             .read(true)
@@ -266,6 +277,10 @@ struct FileLock {
 impl Held for FileLock {
     fn lost(&self) -> CancellationToken {
         CancellationToken::new()
+    }
+
+    async fn is_held(&self, _: bool) -> bool {
+        true
     }
 
     async fn release(self: Box<Self>) {}

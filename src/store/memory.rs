@@ -122,6 +122,10 @@ impl Held for MemoryLock {
         CancellationToken::new()
     }
 
+    async fn is_held(&self, _: bool) -> bool {
+        true
+    }
+
     async fn release(self: Box<Self>) {}
 }
 

@@ -8,6 +8,7 @@ mod local;
 mod memory;
 mod s3;
 mod s3_lock;
+mod s3_seen;
 mod s3_upload;
 
 use std::fmt;
@@ -32,6 +33,8 @@ use crate::model::{Cause, CauseKind};
 /// - A reader sees an object whole, old or new, never a mixture and never half of one.
 /// - What was put is durable when the call returns.
 /// - A missing object is `None` or no error, never a failure; a failure is never "missing".
+/// - A bucket, whose lock may change hands unseen, writes and removes an object only as this process saw it last: as
+///   [`StoreErrorKind::Changed`] it refuses what somebody else wrote since. An object that was never looked at is written whatever is there.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The root as a person would write it.
@@ -73,6 +76,10 @@ pub trait Store: fmt::Debug + Send + Sync {
 pub trait Held: fmt::Debug + Send + Sync {
     /// Cancelled when the lock was lost: nothing may be published any more.
     fn lost(&self) -> CancellationToken;
+
+    /// Whether the lock is still ours. It is looked at where that was last certain a while ago, by a clock that goes on while the machine sleeps, or
+    /// always when it is `doubted`.
+    async fn is_held(&self, doubted: bool) -> bool;
 
     /// Gives the lock back.
     async fn release(self: Box<Self>);
@@ -117,6 +124,10 @@ pub enum AcquireError {
 pub enum StoreErrorKind {
     /// The destination says no and will go on saying it: permissions, a missing bucket, a read-only folder.
     Refused,
+    /// The same, for want of a permission that an Allow gives.
+    NotAllowed,
+    /// Somebody else wrote the object since it was looked at.
+    Changed,
     /// Full, out of reach or overloaded: later may be better.
     Temporary,
 }
@@ -144,6 +155,10 @@ impl StoreError {
                 StoreErrorKind::Temporary,
                 Some("make room and run again: what is finished stays".to_owned()),
             ),
+            ErrorKind::InvalidInput => (
+                StoreErrorKind::Refused,
+                Some("move it away: a lake has ordinary files alone".to_owned()),
+            ),
             ErrorKind::PermissionDenied
             | ErrorKind::ReadOnlyFilesystem
             | ErrorKind::NotADirectory
@@ -162,9 +177,18 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// The code of a cause that is [`StoreErrorKind::Changed`].
+    pub const CHANGED: &str = "Changed";
+}
+
 impl From<StoreError> for Cause {
     fn from(error: StoreError) -> Self {
         let cause = Self::new(CauseKind::Destination, error.to_string());
+        let cause = match error.kind {
+            StoreErrorKind::Changed => cause.with_code(StoreError::CHANGED),
+            _ => cause,
+        };
         match error.hint {
             Some(hint) => cause.with_hint(hint),
             None => cause,

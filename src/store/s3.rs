@@ -24,6 +24,7 @@ use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::s3_seen::{SeenObjects, changed, is_changed};
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 use crate::aws::{Pages, StorageClient};
 use crate::config::{Encryption, S3Destination};
@@ -41,6 +42,7 @@ pub struct S3Store {
     pub(super) client: StorageClient,
     pub(super) settings: Arc<S3Destination>,
     pieces: Arc<Semaphore>,
+    pub(super) seen: Arc<SeenObjects>,
 }
 
 /// Passes on a PUT that made an object: something between us and S3 may say yes by itself.
@@ -70,6 +72,7 @@ impl S3Store {
             client,
             settings: Arc::new(settings),
             pieces: Arc::new(Semaphore::new(PIECES_IN_MEMORY)),
+            seen: Arc::default(),
         }
     }
 
@@ -121,6 +124,13 @@ impl S3Store {
             .body(ByteStream::from(body))
     }
 
+    /// A PUT that replaces what was seen of the object, and nothing newer.
+    pub(super) fn as_seen(&self, key: &str, put: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
+        let conditions = self.seen.conditions(key);
+        put.set_if_match(conditions.if_match)
+            .set_if_none_match(conditions.if_none_match)
+    }
+
     /// With KMS and no key named, the bucket's default key is meant: no key id is sent.
     pub(super) fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
         match &self.settings.encryption {
@@ -159,10 +169,16 @@ impl S3Store {
             })
             .await;
         match answer {
-            Ok(answer) => Ok(Some(Head {
-                sha256: answer.metadata.and_then(|m| m.get(SHA256).cloned()),
-            })),
-            Err((_, error)) if is_missing(&error) => Ok(None),
+            Ok(answer) => {
+                self.seen.saw(key, Some(answer.e_tag().unwrap_or_default()));
+                Ok(Some(Head {
+                    sha256: answer.metadata.and_then(|m| m.get(SHA256).cloned()),
+                }))
+            }
+            Err((_, error)) if is_missing(&error) => {
+                self.seen.saw(key, None);
+                Ok(None)
+            }
             Err((cause, _)) => Err(self.error(&doing, cause)),
         }
     }
@@ -191,9 +207,13 @@ impl S3Store {
                 .await;
             let answer = match answer {
                 Ok(answer) => answer,
-                Err((_, error)) if is_missing(&error) => return Ok(None),
+                Err((_, error)) if is_missing(&error) => {
+                    self.seen.saw(key, None);
+                    return Ok(None);
+                }
                 Err((cause, _)) => return Err(self.error(&doing, cause)),
             };
+            self.seen.saw(key, Some(answer.e_tag().unwrap_or_default()));
             let version = Version {
                 etag: answer.e_tag.clone().unwrap_or_default(),
                 modified: answer
@@ -227,9 +247,10 @@ impl S3Store {
             .unwrap_or(&cause.message)
             .to_owned();
         let kind = match cause.kind {
-            CauseKind::Throttled | CauseKind::Transient | CauseKind::Protocol => {
-                StoreErrorKind::Temporary
-            }
+            CauseKind::Protocol => StoreErrorKind::Temporary,
+            kind if kind.is_retryable() => StoreErrorKind::Temporary,
+            // A key or the bucket's own policy has a remedy of its own.
+            CauseKind::AccessDenied if cause.hint.is_none() => StoreErrorKind::NotAllowed,
             _ => StoreErrorKind::Refused,
         };
         let bucket = &self.settings.bucket;
@@ -247,9 +268,8 @@ impl S3Store {
                 "S3 does not accept these credentials: renew them, or set destination.role_arn"
                     .to_owned(),
             )
-        } else if message.to_ascii_lowercase().contains("kms") {
-            // S3 has one code for its own refusals and the key's.
-            Some("the writer needs kms:GenerateDataKey and kms:Decrypt on the bucket's key; see destination.kms_key_id".to_owned())
+        } else if cause.hint.is_some() {
+            cause.hint
         } else if cause.kind == CauseKind::AccessDenied {
             Some(format!(
                 "the writer needs s3:PutObject, s3:GetObject, s3:AbortMultipartUpload on arn:aws:s3:::{bucket}/… and s3:ListBucket on the bucket{}",
@@ -260,7 +280,7 @@ impl S3Store {
                 }
             ))
         } else {
-            cause.hint
+            None
         };
         StoreError {
             kind,
@@ -284,12 +304,21 @@ impl Store for S3Store {
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         let doing = self.doing("writing", key);
-        self.client
+        let answer = self
+            .client
             .call(&doing, async || {
-                stored(self.put_request(key, body.clone()).send().await?)
+                let put = self.put_request(key, body.clone());
+                stored(self.as_seen(key, put).send().await?)
             })
-            .await
-            .map_err(|(cause, _)| self.error(&doing, cause))?;
+            .await;
+        match answer {
+            Ok(answer) => self.seen.saw(key, answer.e_tag()),
+            Err((_, error)) if is_changed(&error) => match self.read(key, None).await? {
+                Some((there, _)) if there == body => {}
+                _ => return Err(changed(&doing)),
+            },
+            Err((cause, _)) => return Err(self.error(&doing, cause)),
+        }
         Ok(())
     }
 
@@ -322,8 +351,9 @@ impl Store for S3Store {
     async fn open(&self, key: &str, scratch: &Path) -> Result<Option<PathBuf>, StoreError> {
         let path = scratch.join(format!("read-{}", key.replace('/', "_")));
         let io = |e: std::io::Error| StoreError::io("writing", &path, &e);
-        tokio::fs::create_dir_all(scratch).await.map_err(io)?;
-        let mut file = tokio::fs::File::create(&path).await.map_err(io)?;
+        crate::files::create_folder(scratch).map_err(io)?;
+        let file = crate::files::create_file(&path).map_err(io)?;
+        let mut file = tokio::fs::File::from_std(file);
         let (mut at, mut whole) = (0_u64, None);
         // In pieces, so that memory does not follow the object's size.
         while whole.is_none_or(|size| at < size) {
@@ -402,12 +432,17 @@ impl Store for S3Store {
                     .bucket(&self.settings.bucket)
                     .key(self.key(key))
                     .set_expected_bucket_owner(self.owner())
+                    .set_if_match(self.seen.conditions(key).if_match)
                     .send()
             })
             .await;
         match answer {
+            Err((_, error)) if !is_missing(&error) && is_changed(&error) => Err(changed(&doing)),
             Err((cause, error)) if !is_missing(&error) => Err(self.error(&doing, cause)),
-            _ => Ok(()),
+            _ => {
+                self.seen.saw(key, None);
+                Ok(())
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The lock of a lake in a bucket: a lease that is written conditionally, renewed by a task, and given back or lost.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake::layout;
 
-use super::lease::{Finding, Lease, judge};
+use super::lease::{Finding, Lease, boot_seconds, judge};
 use super::s3::{S3Store, Version};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
 
@@ -129,16 +130,72 @@ impl S3Store {
 /// A held lease: renewed by a task until it is given back or lost.
 #[derive(Debug)]
 struct S3Lock {
+    store: S3Store,
+    holder: Holder,
+    times: LeaseTimes,
+    certain: Certain,
     stop: CancellationToken,
     lost: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
+/// When the lease was last certainly ours, in [`boot_seconds`].
+#[derive(Clone, Debug)]
+struct Certain(Arc<Mutex<f64>>);
+
+impl Certain {
+    fn now() -> Self {
+        Self(Arc::new(Mutex::new(boot_seconds())))
+    }
+
+    fn since(&self) -> f64 {
+        boot_seconds() - *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was when the answer that says so was asked for.
+    fn at(&self, boot_seconds: f64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = boot_seconds;
+    }
+}
+
 impl S3Lock {
     fn start(store: S3Store, lease: Lease, etag: String, times: LeaseTimes) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(keep(store, lease, etag, times, stop.clone(), lost.clone()));
-        Self { stop, lost, task }
+        let (holder, certain) = (lease.holder.clone(), Certain::now());
+        let keeping = Keeping {
+            store: store.clone(),
+            lease,
+            etag,
+            times,
+            certain: certain.clone(),
+            lost: lost.clone(),
+        };
+        let task = tokio::spawn(keeping.keep(stop.clone()));
+        Self {
+            store,
+            holder,
+            times,
+            certain,
+            stop,
+            lost,
+            task,
+        }
+    }
+
+    /// What stands in the bucket decides. One that cannot be read is ours for as long as nobody else may take it.
+    async fn look(&self) -> bool {
+        let asked = boot_seconds();
+        let is_ours = match self.store.read_lease().await {
+            Ok(there) => there.is_some_and(|(l, _)| l.holder == self.holder && !l.released),
+            Err(_) => self.certain.since() < self.times.life.as_secs_f64() * 4.0 / 5.0,
+        };
+        if is_ours {
+            self.certain.at(asked);
+        } else {
+            tracing::error!("another run took the lock: nothing more is published");
+            self.lost.cancel();
+        }
+        is_ours
     }
 }
 
@@ -146,6 +203,14 @@ impl S3Lock {
 impl Held for S3Lock {
     fn lost(&self) -> CancellationToken {
         self.lost.clone()
+    }
+
+    async fn is_held(&self, doubted: bool) -> bool {
+        if self.lost.is_cancelled() {
+            return false;
+        }
+        let is_certain = self.certain.since() <= self.times.renewal().as_secs_f64();
+        is_certain && !doubted || self.look().await
     }
 
     async fn release(mut self: Box<Self>) {
@@ -162,45 +227,53 @@ impl Drop for S3Lock {
     }
 }
 
-/// Renews the lease; marks it free at the end. It is lost when somebody else wrote it, or when no renewal came through for nearly its life.
-async fn keep(
+/// The task that renews a lease.
+struct Keeping {
     store: S3Store,
-    mut lease: Lease,
-    mut etag: String,
+    lease: Lease,
+    etag: String,
     times: LeaseTimes,
-    stop: CancellationToken,
+    certain: Certain,
     lost: CancellationToken,
-) {
-    let mut renewed = tokio::time::Instant::now();
-    while !lost.is_cancelled() {
-        let stopping = tokio::select! {
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep(times.renewal()) => false,
-        };
-        lease.renewals += 1;
-        lease.released = stopping;
-        let left = (times.life * 4 / 5).saturating_sub(renewed.elapsed());
-        let written = tokio::time::timeout(left, store.write_lease(&lease, Some(&etag))).await;
-        match written {
-            Ok(Ok(Some(next))) => {
-                etag = next;
-                renewed = tokio::time::Instant::now();
+}
+
+impl Keeping {
+    /// Renews the lease; marks it free at the end. It is lost when somebody else wrote it, or when no renewal came through for nearly its life.
+    async fn keep(mut self, stop: CancellationToken) {
+        let mut renewed = tokio::time::Instant::now();
+        while !self.lost.is_cancelled() {
+            let stopping = tokio::select! {
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(self.times.renewal()) => false,
+            };
+            self.lease.renewals += 1;
+            self.lease.released = stopping;
+            let nearly = self.times.life * 4 / 5;
+            let left = nearly.saturating_sub(renewed.elapsed());
+            let asked = boot_seconds();
+            let writing = self.store.write_lease(&self.lease, Some(&self.etag));
+            match tokio::time::timeout(left, writing).await {
+                Ok(Ok(Some(next))) => {
+                    self.etag = next;
+                    renewed = tokio::time::Instant::now();
+                    self.certain.at(asked);
+                }
+                Ok(Ok(None)) if stopping => {}
+                Ok(Ok(None)) => {
+                    tracing::error!("another run took the lock: nothing more is published");
+                    self.lost.cancel();
+                }
+                Ok(Err(error)) if renewed.elapsed() < nearly => {
+                    tracing::warn!(%error, "renewing the lock");
+                }
+                Ok(Err(_)) | Err(_) => {
+                    tracing::error!("the lock could not be renewed: nothing more is published");
+                    self.lost.cancel();
+                }
             }
-            Ok(Ok(None)) if stopping => {}
-            Ok(Ok(None)) => {
-                tracing::error!("another run took the lock: nothing more is published");
-                lost.cancel();
+            if stopping {
+                return;
             }
-            Ok(Err(error)) if renewed.elapsed() < times.life * 4 / 5 => {
-                tracing::warn!(%error, "renewing the lock");
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::error!("the lock could not be renewed: nothing more is published");
-                lost.cancel();
-            }
-        }
-        if stopping {
-            return;
         }
     }
 }

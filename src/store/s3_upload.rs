@@ -14,6 +14,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::s3::{PART_BYTES, S3Store, SHA256, stored, tagged};
+use super::s3_seen::{changed, is_changed};
 use crate::model::{Cause, CauseKind};
 
 /// Parts of one upload in flight.
@@ -35,17 +36,25 @@ impl S3Store {
             .settings
             .checksums
             .then(|| base64_of_hex(&staged.sha256));
-        self.client
+        let answer = self
+            .client
             .call(&doing, async || {
                 let request = self
-                    .put_request(key, body.clone())
+                    .as_seen(key, self.put_request(key, body.clone()))
                     .set_storage_class(self.storage_class())
                     .set_checksum_sha256(checksum.clone())
                     .metadata(SHA256, &staged.sha256);
                 stored(request.send().await?)
             })
-            .await
-            .map_err(|(cause, _)| self.error(&doing, cause))?;
+            .await;
+        match answer {
+            Ok(answer) => self.seen.saw(key, answer.e_tag()),
+            Err((_, error)) if is_changed(&error) => match self.head(key).await? {
+                Some(head) if head.sha256.as_deref() == Some(staged.sha256.as_str()) => {}
+                _ => return Err(changed(&doing)),
+            },
+            Err((cause, _)) => return Err(self.error(&doing, cause)),
+        }
         Ok(())
     }
 
@@ -175,12 +184,15 @@ impl S3Store {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
+        let conditions = self.seen.conditions(key);
         let answer = self
             .client
             .call(&doing, || {
                 self.client
                     .s3()
                     .complete_multipart_upload()
+                    .set_if_match(conditions.if_match.clone())
+                    .set_if_none_match(conditions.if_none_match.clone())
                     .bucket(&self.settings.bucket)
                     .key(self.key(key))
                     .set_expected_bucket_owner(self.owner())
@@ -190,16 +202,20 @@ impl S3Store {
             })
             .await;
         let failure = match answer {
-            Ok(answer) if answer.e_tag.is_some() => return Ok(()),
-            Ok(_) => Cause::new(
-                CauseKind::Transient,
-                format!("{doing}: the upload was answered with success and no object"),
-            ),
-            Err((cause, _)) => cause,
+            Ok(answer) if answer.e_tag.is_some() => {
+                self.seen.saw(key, answer.e_tag());
+                return Ok(());
+            }
+            Ok(_) => {
+                let text = "the upload was answered with success and no object";
+                self.error(&doing, Cause::new(CauseKind::Transient, text))
+            }
+            Err((_, error)) if is_changed(&error) => changed(&doing),
+            Err((cause, _)) => self.error(&doing, cause),
         };
         match self.head(key).await? {
             Some(head) if head.sha256.as_deref() == Some(staged.sha256.as_str()) => Ok(()),
-            _ => Err(self.error(&doing, failure)),
+            _ => Err(failure),
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn s3_store_as(config: &str, access_key_id: &str) -> S3Store {
     std::fs::write(&path, config).expect("written");
     let config: ExportConfig = load(&path, &Overrides::default(), &Environment::default())
         .unwrap_or_else(|e| panic!("{e}"));
-    let base = BaseSession::load(&origin(access_key_id), &config.limits)
+    let base = BaseSession::load(&origin(access_key_id), &config)
         .await
         .expect("credentials");
     let Destination::S3(settings) = &config.destination else {

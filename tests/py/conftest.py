@@ -43,7 +43,8 @@ def free_port():
 
 def clean_env(**extra):
     """No AWS setting of whoever runs the tests reaches the program."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CWLAKE_"))}
+    foreign = ("AWS_", "CWLAKE_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not k.lower().endswith("_proxy")}
     return env | {"AWS_EC2_METADATA_DISABLED": "true"} | extra
 
 

@@ -1,8 +1,8 @@
 //! One account: its role, its regions, and each permission in use.
 
 use crate::aws::{CallStats, Entered, LaneClient, Probe, Reader};
-use crate::config::{ExportConfig, RegionChoice, RoleConfig, Source};
-use crate::fetch::{log_groups, try_pattern};
+use crate::config::{ExportConfig, LogSelection, RegionChoice, RoleConfig, Source};
+use crate::fetch::{LogGroup, log_groups, try_pattern, try_stream};
 use crate::iam::{Grants, Principal, Statement, reader_statement};
 use crate::inspect::doctor::report::{Check, CheckState};
 use crate::model::{Cause, CauseKind, Dataset, Partition, Region, iso_seconds};
@@ -71,6 +71,7 @@ pub(crate) async fn account_checks(
         });
     }
     checks.extend(log_events(&client, config, &subject).await);
+    checks.extend(otel(&client, config, &subject).await);
     checks.extend(charges(&reader, config, &subject).await);
     checks
 }
@@ -203,46 +204,81 @@ async fn charges(reader: &Reader, config: &ExportConfig, subject: &str) -> Vec<C
     checks
 }
 
-/// Events of one group are asked for, and none is read: permissions are given by group.
-async fn log_events(client: &LaneClient, config: &ExportConfig, subject: &str) -> Option<Check> {
+/// Events of one group are asked for, and none is read: permissions are given by group. Each of the two calls is tried where it is in use.
+async fn log_events(client: &LaneClient, config: &ExportConfig, subject: &str) -> Vec<Check> {
     if config.logs.is_empty() {
-        return None;
+        return Vec::new();
     }
     let stats = &mut CallStats::default();
-    let found = log_groups(client, "", stats).await.ok()?;
-    let wanted = |name: &str| config.logs.iter().find(|s| s.wants(name));
-    let (group, selection) = found
-        .iter()
-        .find_map(|g| Some((&g.name, wanted(&g.name)?)))?;
+    let Ok(found) = log_groups(client, "", stats).await else {
+        // Told of with its own permission.
+        return Vec::new();
+    };
     let region = &client.lane().region;
-    // A stream that is read by name may not be in this group.
-    if selection.reads_streams() {
-        return None;
-    }
-    let pattern = selection.filter_pattern.as_deref().unwrap_or("");
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs().cast_signed());
-    let name = "logs:FilterLogEvents";
-    Some(
-        match try_pattern(client, group, pattern, now, stats).await {
+    let mut checks = Vec::new();
+    for by_stream in [false, true] {
+        let wants = |g: &LogGroup, s: &&LogSelection| {
+            s.reads_streams() == by_stream && s.wants(&g.name) && g.is_readable
+        };
+        let wanted = |g: &LogGroup| {
+            let selection = config.logs.iter().find(|s| wants(g, s))?;
+            Some((g.name.clone(), selection))
+        };
+        let Some((group, selection)) = found.iter().find_map(wanted) else {
+            continue;
+        };
+        let (name, tried) = if by_stream {
+            let stream = selection.streams.first().map_or("", String::as_str);
+            let tried = try_stream(client, &group, stream, now, stats).await;
+            ("logs:GetLogEvents", tried)
+        } else {
+            let pattern = selection.filter_pattern.as_deref().unwrap_or("");
+            let tried = try_pattern(client, &group, pattern, now, stats).await;
+            ("logs:FilterLogEvents", tried)
+        };
+        checks.push(match tried {
             Ok(()) => Check::ok(subject, name, format!("allowed of {group} in {region}")),
             Err(cause) => {
-                let check = Check::failed(subject, name, &cause);
-                match (cause.kind, Grants::of(config).logs_statement()) {
-                    (CauseKind::AccessDenied, Some(statement)) => {
-                        let role = config
-                            .accounts
-                            .iter()
-                            .find(|a| a.id == client.lane().account);
-                        let access = role.map_or("base credentials", |a| a.access());
-                        check.add(format!("the policy of {access}"), &statement)
-                    }
-                    _ => check,
-                }
+                of_log_events(Check::failed(subject, name, &cause), &cause, config, client)
             }
-        },
-    )
+        });
+    }
+    checks
+}
+
+fn of_log_events(check: Check, cause: &Cause, config: &ExportConfig, client: &LaneClient) -> Check {
+    match (cause.kind, Grants::of(config).logs_statement()) {
+        (CauseKind::AccessDenied, Some(statement)) => {
+            let account = &client.lane().account;
+            let role = config.accounts.iter().find(|a| a.id == *account);
+            let access = role.map_or("base credentials", |a| a.access());
+            check.add(format!("the policy of {access}"), &statement)
+        }
+        _ => check,
+    }
+}
+
+/// What cannot be read at all is not to be taken for nothing.
+async fn otel(client: &LaneClient, config: &ExportConfig, subject: &str) -> Option<Check> {
+    let reads_metrics = !config.selections.is_empty();
+    if !reads_metrics || !client.has_otel_metrics().await {
+        return None;
+    }
+    let region = &client.lane().region;
+    let text = format!(
+        "the account has metrics of CloudWatch's OpenTelemetry store in {region}: they are not read"
+    );
+    let check = Check::new(subject, "OpenTelemetry metrics", CheckState::Warning, text);
+    Some(Check {
+        remedy: Some(
+            "read them by PromQL; GetMetricData, which cwlake asks, does not answer them"
+                .to_owned(),
+        ),
+        ..check
+    })
 }
 
 fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {
@@ -257,6 +293,14 @@ fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {
 
 /// The external id itself is shown by `cwlake iam` alone.
 fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
+    if who.is_some_and(is_of_sso) {
+        let remedy = "the caller signs in by SSO, and the path of its role is not told: aws iam list-roles --path-prefix \
+                      /aws-reserved/sso.amazonaws.com/ shows its ARN; cwlake iam --part trust --principal ARN prints the statement";
+        return Check {
+            remedy: Some(remedy.to_owned()),
+            ..check
+        };
+    }
     let principal = who.and_then(principal_of);
     let Some(principal) = principal else {
         return check;
@@ -270,6 +314,10 @@ fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
         format!("the trust policy of {}", role.arn),
         &policy.statements[0],
     )
+}
+
+fn is_of_sso(arn: &str) -> bool {
+    arn.contains(":assumed-role/AWSReservedSSO_")
 }
 
 /// A session is not who assumes: its role is. The session does not tell the role's path.

@@ -12,7 +12,7 @@ use crate::lake::table::METRICS;
 use crate::config::{Destination, ExportConfig};
 use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
 use crate::model::{Cause, CauseKind};
-use crate::store::{AcquireError, Holder, Store};
+use crate::store::{AcquireError, Holder, Store, StoreError, StoreErrorKind};
 
 pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport) {
     let place = match Place::of(context).await {
@@ -28,10 +28,10 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
     let store = &*place.store;
     let writer = writer_name(&context.config);
     let statements = Grants::of(&context.config).writer_statements();
-    let missing = |check: Check, sid: &str| {
+    let missing = |check: Check, error: &StoreError, sid: &str| {
         let statement = statements.iter().find(|s| s.sid == sid);
         match statement {
-            Some(statement) if check.detail.contains("AccessDenied") => {
+            Some(statement) if error.kind == StoreErrorKind::NotAllowed => {
                 check.add(format!("the policy of {writer}"), statement)
             }
             _ => check,
@@ -52,13 +52,16 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
         }
         Err(AcquireError::Store(error)) => {
             let check = Check::of_store("lock", &error, CheckState::Failed);
-            report.checks.push(missing(check, "CwlakeWrite"));
+            report.checks.push(missing(check, &error, "CwlakeWrite"));
         }
     }
 }
 
 /// Writes, reads, lists and deletes an object, and begins to publish a file.
-async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec<Check> {
+async fn probe(
+    store: &dyn Store,
+    missing: impl Fn(Check, &StoreError, &str) -> Check,
+) -> Vec<Check> {
     let key = format!(
         "{}/probe-{:016x}",
         layout::CONTROL_FOLDER,
@@ -67,7 +70,7 @@ async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec
     let body = Bytes::from_static(b"written by cwlake doctor\n");
     if let Err(error) = store.put(&key, body.clone()).await {
         let check = Check::of_store("write", &error, CheckState::Failed);
-        return vec![missing(check, "CwlakeWrite")];
+        return vec![missing(check, &error, "CwlakeWrite")];
     }
     let place = format!("{}: {key}", store.describe());
     let written = Check::ok("destination", "write", place);
@@ -81,6 +84,7 @@ async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec
         ),
         Err(error) => missing(
             Check::of_store("read", &error, CheckState::Failed),
+            &error,
             "CwlakeWrite",
         ),
     };
@@ -93,7 +97,7 @@ async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec
         ),
         Err(error) => {
             let check = Check::of_store("publish", &error, CheckState::Failed);
-            missing(check, "CwlakeWrite")
+            missing(check, &error, "CwlakeWrite")
         }
     };
     let deleted = match store.delete(&key).await {
@@ -101,18 +105,19 @@ async fn probe(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Vec
         // Only a forced empty unit needs it.
         Err(error) => {
             let check = Check::of_store("delete", &error, CheckState::Warning);
-            missing(check, "CwlakeReplace")
+            missing(check, &error, "CwlakeReplace")
         }
     };
     vec![written, read, listed, published, deleted]
 }
 
-async fn list(store: &dyn Store, missing: impl Fn(Check, &str) -> Check) -> Check {
+async fn list(store: &dyn Store, missing: impl Fn(Check, &StoreError, &str) -> Check) -> Check {
     let control = format!("{}/", layout::CONTROL_FOLDER);
     match store.list(&control).await {
         Ok(_) => Check::ok("destination", "list", control),
         Err(error) => missing(
             Check::of_store("list", &error, CheckState::Failed),
+            &error,
             "CwlakeList",
         ),
     }

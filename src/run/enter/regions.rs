@@ -163,12 +163,7 @@ pub(crate) async fn regions_of(reader: &Reader, config: &ExportConfig) -> Result
     }
     match enabled(reader, config).await {
         // Who may not ask is told by each region itself.
-        Err(cause)
-            if matches!(
-                cause.kind,
-                CauseKind::AccessDenied | CauseKind::PolicyDenied
-            ) =>
-        {
+        Err(cause) if cause.kind.is_denial() => {
             let partition = reader.home_region().partition();
             let read = known_regions(partition, &config.run.extra_regions);
             if read.is_empty() {

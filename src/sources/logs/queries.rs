@@ -54,12 +54,6 @@ pub(super) fn stream_of(query: &LogQuery) -> Option<&str> {
 
 /// Whether a refusal speaks of one group among others, and not of the lane: its policy, its key, its class, or a fault that stays.
 pub(super) fn is_of_one_group(cause: &Cause) -> bool {
-    matches!(
-        cause.kind,
-        CauseKind::AccessDenied
-            | CauseKind::PolicyDenied
-            | CauseKind::Validation
-            | CauseKind::Protocol
-            | CauseKind::Other
-    )
+    let of_its_own = [CauseKind::Validation, CauseKind::Protocol, CauseKind::Other];
+    cause.kind.is_denial() || of_its_own.contains(&cause.kind)
 }

@@ -138,7 +138,7 @@ pub(crate) async fn widen_catalog(
         let _ = tokio::fs::remove_file(&staged.path).await;
         return Ok(());
     }
-    if lake.lost().is_cancelled() {
+    if !lake.is_ours(false).await {
         return Err(Cause::lock_lost());
     }
     lake.store()

@@ -18,7 +18,7 @@ use crate::sources::source::scope::LaneScope;
 use crate::sources::source::{Job, Looking, Reading, Source};
 use crate::write::ROW_GROUP_ROWS;
 
-mod catalog;
+pub(crate) mod catalog;
 mod day;
 pub(crate) mod old;
 pub(crate) mod plan;

@@ -1,0 +1,51 @@
+//! How a run that came to its end ends: its exit code.
+
+use super::fleet::AccountReport;
+use super::run::{LaneReport, RunReport, UnitReport};
+use crate::model::CauseKind;
+
+impl RunReport {
+    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when no lane's part of the lake
+    /// could be read, 8 when the budget ended it,
+    /// 130 or 143 when a signal did.
+    pub fn exit_code(&self) -> u8 {
+        // What the lake holds could not be read for any lane.
+        let unreachable = |l: &LaneReport| {
+            let kind = l.cause.as_ref().map(|c| c.kind);
+            let is_asked = l.get_metric_data.calls.calls > 0;
+            kind == Some(CauseKind::Destination) && self.totals.written == 0 && !is_asked
+        };
+        // No account could even be entered, for want of a connection.
+        let accounts = &self.fleet.accounts;
+        let no_connection = |a: &AccountReport| {
+            let kind = a.cause.as_ref().map(|c| c.kind);
+            kind == Some(CauseKind::Unreachable)
+        };
+        let out_of_reach = !accounts.is_empty() && accounts.iter().all(no_connection);
+        // Everything is there: nothing was even listed.
+        let nothing_to_look_for =
+            !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
+        let has_tables = self.tables.iter().any(|t| t.forecast.matched);
+        let over_budget = |u: &UnitReport| {
+            let kind = u.cause.as_ref().map(|c| c.kind);
+            kind == Some(CauseKind::Budget)
+        };
+        match self.stopped_by {
+            Some("SIGTERM") => 143,
+            Some(_) => 130,
+            None if self.units.iter().any(over_budget) => 8,
+            None if out_of_reach => 5,
+            None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
+            None if self.units.iter().any(UnitReport::is_short)
+                || self.fleet.is_short()
+                || self.not_stored.is_some()
+                || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
+                || self.tables.iter().any(|t| t.cause.is_some() && !t.skipped) =>
+            {
+                3
+            }
+            None if self.planned.sum.series == 0 && !nothing_to_look_for && !has_tables => 4,
+            None => 0,
+        }
+    }
+}
