@@ -89,7 +89,12 @@ impl AccountTemplate {
             ),
             (None, None) => return None,
         };
-        check_arn(&arn, span, id, regions, problems);
+        let partition = match regions {
+            RegionChoice::Named(list) => Some(list[0].partition()),
+            // Found by themselves they are of the session's, which reaches no other.
+            RegionChoice::Auto => self.env.region().map(|region| region.partition()),
+        };
+        check_arn(&arn, span, id, partition, problems);
         let (session_name, session_duration) = self.session(account, problems);
         // One of its own, one by the account's id, one for all.
         let external_id = match (&account.external_id, self.external_ids.get(id)) {
@@ -187,7 +192,7 @@ fn check_arn(
     arn: &str,
     span: Range<usize>,
     id: &AccountId,
-    regions: &RegionChoice,
+    wanted: Option<Partition>,
     problems: &mut Vec<Problem>,
 ) {
     let example = format!("for example arn:aws:iam::{id}:role/CWLakeReader");
@@ -229,10 +234,7 @@ fn check_arn(
         );
     } else {
         let given = Partition::parse(partition);
-        let wanted = match regions {
-            RegionChoice::Named(list) => Some(list[0].partition()),
-            RegionChoice::Auto => given,
-        };
+        let wanted = wanted.or(given);
         if given.is_none() || given != wanted {
             problems.push(
                 Problem::at(

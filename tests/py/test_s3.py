@@ -116,6 +116,8 @@ def test_duckdb_reads_the_bucket(lake, proxy, s3_server, bucket):
         ("lost replies to writes", [Rule("PUT ", "lose", rate=0.4, times=8)]),
         ("lost replies to reads", [Rule("GET ", "lose", rate=0.4, times=8)]),
         ("the lock's reply is lost", [Rule("PUT .*_cwlake/lock", "lose", times=1)]),
+        ("409 during another write", [Rule("PUT .*(metrics|manifest)", "answer", error(409, "OperationAborted"), times=4)]),
+        ("bodies that arrived broken", [Rule(DATA, "answer", error(400, code), times=1) for code in ("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch")]),
         ("409 on the lock", [Rule("PUT .*_cwlake/lock", "answer", error(409, "ConditionalRequestConflict"), times=1)]),
     ],
 )

@@ -1,0 +1,152 @@
+"""A run that was suspended, or whose requests were held up, changes nothing after another run took its lock: on a real S3 server."""
+
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import PROGRAM, clean_env, s3_config, s3_tree
+from s3_proxy import Rule
+from test_s3 import CONFIG, WORLD
+
+LEASE = 5
+CONDITIONS = {"if-match", "if-none-match"}
+# The newer run asks for more: its files are others than the older one's.
+MORE = CONFIG.replace('["Average", "Maximum"]', '["Average", "Maximum", "Sum"]')
+
+
+class Wait(Rule):
+    """Holds what matches until it is let go."""
+
+    def __init__(self, pattern):
+        super().__init__(pattern, "answer")
+        self.held, self.go = [], threading.Event()
+
+    def strikes(self, request):
+        if self.pattern.search(request) and not self.go.is_set():
+            self.held.append(request)
+            self.go.wait(60)
+        return False
+
+
+class Slow(Rule):
+    def __init__(self, pattern):
+        super().__init__(pattern, "answer")
+
+    def strikes(self, request):
+        if self.pattern.search(request):
+            time.sleep(0.3)
+        return False
+
+
+@pytest.fixture
+def runs(emulator, proxy, s3_server, tmp_path):
+    """Starts exports into one bucket, each through a proxy of its own; `tree()` is what the bucket holds."""
+    running, started = emulator(WORLD), []
+    bucket = s3_server.bucket(re.sub("[^a-z0-9]+", "-", tmp_path.name.lower()).strip("-")[:60])
+
+    class Run:
+        def __init__(self, config, *rules, spool=None):
+            self.through = proxy(*rules)
+            folder = tmp_path / f"run-{len(started)}"
+            folder.mkdir()
+            text = s3_config(config, self.through.url, bucket, "lake", f"lease_secs = {LEASE}")
+            text = text.replace('spool_dir = "spool"', f'spool_dir = "{spool or folder / "spool"}"')
+            (folder / "cwlake.toml").write_text(text)
+            words = [PROGRAM, "export", "--json", "--config", folder / "cwlake.toml"]
+            self.process = subprocess.Popen(words, env=clean_env(**running.env()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            started.append(self)
+
+        def wait_until(self, happened):
+            end = time.monotonic() + 60
+            while not happened(self):
+                assert self.process.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+
+        def end(self):
+            out, err = self.process.communicate(timeout=90)
+            return self.process.returncode, json.loads(out) if out else None, err
+
+    Run.tree = staticmethod(lambda: s3_tree(s3_server.client(), bucket, "lake"))
+    Run.bucket, Run.client = bucket, staticmethod(s3_server.client)
+    yield Run
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def puts(run, pattern=r"PUT .*(metrics|series|manifest)/"):
+    return [(line, headers) for line, headers in run.through.requests if re.search(pattern, line)]
+
+
+def test_a_suspended_run_wakes_to_find_that_it_may_not_write(runs):
+    older = runs(CONFIG, Slow("PUT .*/metrics/"))
+    older.wait_until(lambda run: len(puts(run, "PUT .*/metrics/")) >= 2)
+    older.process.send_signal(signal.SIGSTOP)
+    newer = runs(MORE)
+    # While the older one's lease lives the newer one is told so; then it takes over.
+    code, _, err = newer.end()
+    assert code == 7, err
+    time.sleep(LEASE)
+    newer = runs(MORE)
+    code, _, err = newer.end()
+    assert code == 0, err
+    assert puts(newer, "PUT .*/metrics/") and puts(newer, "PUT .*/manifest/")
+    assert all(CONDITIONS & set(headers) for _, headers in puts(newer))
+    before, asked = runs.tree(), len(older.through.requests)
+    older.process.send_signal(signal.SIGCONT)
+    code, report, err = older.end()
+    assert code == 3 and report is not None, err
+    assert any(u["outcome"] == "failed" and "lock" in u["cause"]["message"] for u in report["units"])
+    assert runs.tree() == before
+    woken = [line for line, _ in older.through.requests[asked:]]
+    assert not [line for line in woken if re.search("(PUT|DELETE) .*(manifest|series)/", line)], woken
+
+
+def test_requests_that_are_held_up_do_not_replace_what_is_newer(runs):
+    hold = Wait(r"PUT .*/metrics/")
+    older = runs(CONFIG, hold)
+    older.wait_until(lambda run: hold.held)
+    # Its renewals are held up as well from now on.
+    hold.pattern = re.compile(r"PUT ")
+    time.sleep(LEASE + 1)
+    newer = runs(MORE)
+    code, _, err = newer.end()
+    assert code == 0, err
+    before = runs.tree()
+    hold.go.set()
+    code, _, err = older.end()
+    assert code == 3, err
+    assert runs.tree() == before
+
+
+def test_a_lock_that_somebody_else_wrote_ends_the_run(runs):
+    older = runs(CONFIG, Slow("PUT .*/metrics/"))
+    older.wait_until(lambda run: puts(run, "PUT .*/metrics/"))
+    client = runs.client()
+    lock = json.loads(client.get_object(Bucket=runs.bucket, Key="lake/_cwlake/lock")["Body"].read())
+    other = lock | {"run_id": "another", "host": "elsewhere", "incarnation": None}
+    client.put_object(Bucket=runs.bucket, Key="lake/_cwlake/lock", Body=json.dumps(other).encode())
+    code, report, err = older.end()
+    # It was quick, or it was told.
+    assert code in (0, 3), err
+    after = json.loads(client.get_object(Bucket=runs.bucket, Key="lake/_cwlake/lock")["Body"].read())
+    assert after["run_id"] == "another"
+
+
+def test_the_end_of_a_run_leaves_what_another_has_on_its_way(runs, tmp_path):
+    spool = tmp_path / "shared"
+    older = runs(CONFIG, Slow("PUT .*/metrics/"), spool=spool)
+    older.wait_until(lambda run: len(puts(run, "PUT .*/metrics/")) >= 2)
+    older.process.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE + 1)
+    newer = runs(MORE, Slow("PUT .*/metrics/"), spool=spool)
+    newer.wait_until(lambda run: puts(run, "PUT .*/metrics/"))
+    older.process.send_signal(signal.SIGCONT)
+    assert older.end()[0] == 3
+    code, _, err = newer.end()
+    assert code == 0, err
