@@ -195,17 +195,18 @@ async fn send_by(
     channel: &Channel,
     message: &Message,
 ) -> Result<(), SendError> {
-    let base = match channel {
-        Channel::Smtp { .. } => None,
-        _ => Some(
-            base_session(context)
-                .await
-                .map_err(|e| SendError(e.to_string()))?,
-        ),
+    let sending = async {
+        let base = match channel {
+            Channel::Smtp { .. } => None,
+            _ => {
+                let base = base_session(context).await;
+                Some(base.map_err(|e| SendError(e.to_string()))?)
+            }
+        };
+        let mail = config.mail.as_ref();
+        send(message, channel, mail, base.as_ref(), &context.config).await
     };
-    let mail = config.mail.as_ref();
-    let sending = send(message, channel, mail, base.as_ref(), &context.config);
-    // A server that falls silent keeps nobody waiting: what was not told of is told of by the next run.
+    // A server that falls silent, or credentials that never come, keep nobody waiting: what was not told of is told of by the next run.
     let limit = context.config.limits.attempt_timeout;
     tokio::select! {
         sent = tokio::time::timeout(limit, sending) => sent.unwrap_or_else(|_| {

@@ -68,7 +68,10 @@ impl BaseSession {
             return Err(without("the AWS chain has no provider").await);
         };
         // Our cache, not one a client: a profile's own role is then assumed once as well.
-        let credentials = Arc::new(AccountCredentials::new(Source::Base(provider)));
+        let credentials = Arc::new(AccountCredentials::new(Source::Base {
+            provider,
+            limit: limits.attempt_timeout,
+        }));
         if let Err(cause) = credentials.get().await {
             return Err(without(&cause.message).await);
         }

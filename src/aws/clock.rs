@@ -23,6 +23,13 @@ pub struct ServiceTime {
     pub at: Instant,
 }
 
+impl ServiceTime {
+    /// What it is there now.
+    pub fn now(self) -> i64 {
+        self.date + self.at.elapsed().as_secs().cast_signed()
+    }
+}
+
 impl ServiceClock {
     /// None before the first answer with a date; a refusal has one too.
     pub(super) fn time(&self) -> Option<ServiceTime> {

@@ -34,7 +34,12 @@ pub(super) enum Source {
         attempts: u32,
     },
     /// A provider of the standard chain: the base credentials.
-    Base(SharedCredentialsProvider),
+    Base {
+        /// It.
+        provider: SharedCredentialsProvider,
+        /// Time that it has: a process it calls may never end.
+        limit: Duration,
+    },
 }
 
 /// A caching, single-flight credentials provider: of one account, or of the base.
@@ -93,7 +98,7 @@ impl AccountCredentials {
             return Ok(session.credentials.clone());
         }
         let credentials = match &self.source {
-            Source::Base(provider) => of_base(provider).await?,
+            Source::Base { provider, limit } => of_base(provider, *limit).await?,
             Source::Role {
                 account,
                 sts,
@@ -115,12 +120,23 @@ fn asks_the_instance() -> bool {
     !disabled.is_ok_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-async fn of_base(provider: &SharedCredentialsProvider) -> Result<Credentials, Cause> {
+async fn of_base(
+    provider: &SharedCredentialsProvider,
+    limit: Duration,
+) -> Result<Credentials, Cause> {
     let mut attempt = 1;
     loop {
-        let cause = match provider.provide_credentials().await {
-            Ok(credentials) => return Ok(credentials),
-            Err(error) => of_credentials(&error),
+        let provided = tokio::time::timeout(limit, provider.provide_credentials());
+        let cause = match provided.await {
+            Ok(Ok(credentials)) => return Ok(credentials),
+            Ok(Err(error)) => of_credentials(&error),
+            Err(_) => {
+                let text = format!(
+                    "finding credentials: none came within {} s",
+                    limit.as_secs()
+                );
+                return Err(Cause::new(CauseKind::NoCredentials, text));
+            }
         };
         let may_come = cause.kind.is_retryable()
             || cause.kind == CauseKind::NoCredentials && asks_the_instance();

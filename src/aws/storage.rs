@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::base::BaseSession;
+use super::clock::{ServiceClock, ServiceTime};
 use super::credentials::AccountCredentials;
 use super::retry::{Tries, retry};
 use super::whole::WholeXml;
@@ -22,6 +23,7 @@ pub struct StorageClient {
     s3: aws_sdk_s3::Client,
     credentials: Arc<AccountCredentials>,
     attempts: u32,
+    clock: ServiceClock,
 }
 
 /// The tries of a call with a session of its own.
@@ -52,6 +54,7 @@ impl StorageClient {
             .unwrap_or_else(|| base.home_region().clone());
         let credentials = base.credentials_of(destination.role.as_ref(), &region);
         let checksums = destination.checksums;
+        let clock = ServiceClock::default();
         let mut config = Builder::from(&base.sdk(&region, &credentials))
             .request_checksum_calculation(if checksums {
                 RequestChecksumCalculation::WhenSupported
@@ -64,7 +67,8 @@ impl StorageClient {
                 ResponseChecksumValidation::WhenRequired
             })
             .force_path_style(destination.path_style)
-            .interceptor(WholeXml);
+            .interceptor(WholeXml)
+            .interceptor(clock.clone());
         if let Some(url) = &destination.endpoint_url {
             config = config.endpoint_url(url);
         }
@@ -72,7 +76,13 @@ impl StorageClient {
             s3: aws_sdk_s3::Client::from_conf(config.build()),
             credentials,
             attempts: limits.attempts,
+            clock,
         }
+    }
+
+    /// What the time was at the store's last answer; none before one with a date.
+    pub fn time(&self) -> Option<ServiceTime> {
+        self.clock.time()
     }
 
     /// The S3 client.

@@ -291,6 +291,7 @@ pub async fn try_stream(
             .log_stream_name(stream)
             .start_time((now - 1) * 1_000)
             .end_time(now * 1_000 - 999)
+            .start_from_head(true)
             .limit(1);
         get_log_events(request, Page::decode)
     });

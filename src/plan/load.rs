@@ -56,8 +56,14 @@ pub(super) fn query_bytes(metric: &MetricId) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::model::Dimension;
+    use crate::config::{Asks, PeriodChoice};
+    use crate::model::{
+        AccountId, Day, Dimension, Lane, Period, Region, Series, Statistic, TimeWindow,
+    };
+    use crate::plan::batches::{Batch, BatchQuery, Scope, plan_lane};
 
     #[test]
     fn a_request_is_full_by_whichever_limit_comes_first() {
@@ -85,5 +91,38 @@ mod tests {
             vec![Dimension::new("InstanceId", "i-0a1b2c3d4e5f60718")],
         );
         assert!(query_bytes(&short) * 500 < MAX_BYTES / 2);
+    }
+
+    #[test]
+    fn a_lane_of_long_names_is_asked_in_bodies_that_are_taken() {
+        const REFUSED_ABOVE: usize = 614_400;
+        let lane = Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let series = |n: usize| {
+            let dimensions =
+                (0..12).map(|d| Dimension::new(format!("name-{d}"), format!("{n:090}")));
+            Series::new(&lane, MetricId::new("App", "m", dimensions.collect()))
+        };
+        let found: Vec<_> = (0..600).map(|n| (series(n), vec![0])).collect();
+        let asks = Arc::new(Asks {
+            statistics: vec![Statistic::parse("Sum").expect("statistic")],
+            period: PeriodChoice::AtLeast(Period::new(3_600).expect("period")),
+            unit: None,
+        });
+        let now = 1_795_226_400;
+        let today = Day::containing(now);
+        let window = TimeWindow::days(today.plus(-1), today);
+        let scope = Scope::from([("App".to_owned(), (window, 900))]);
+        let plan = plan_lane(&lane, found, &[asks], &scope, now);
+        let bytes = |batch: &Batch| -> usize {
+            let metric = |q: &BatchQuery| &plan.series[q.series as usize].series.metric;
+            batch.queries.iter().map(|q| query_bytes(metric(q))).sum()
+        };
+        assert!(plan.batches.len() > 1);
+        assert!(plan.batches.iter().all(|b| bytes(b) < REFUSED_ABOVE));
+        let asked: usize = plan.batches.iter().map(|b| b.queries.len()).sum();
+        assert_eq!(asked, 600);
     }
 }

@@ -127,11 +127,11 @@ pub(super) enum Finding {
     Free,
     /// Renewed not long ago: its holder lives.
     Live,
-    /// Not renewed for its time by our clock. Clocks differ: watch whether it is renewed for a while, then take it over.
+    /// Not renewed for its time. Its dates are whole seconds, and may come from two machines: watch whether it is renewed for a while, then take it over.
     Watch,
 }
 
-/// Judges a lease by its age, in seconds by our clock against the store's.
+/// Judges a lease by its age, in seconds by the store's clock.
 pub(super) fn judge(lease: &Lease, age: i64) -> Finding {
     if lease.released || lease.holder.is_dead() {
         Finding::Free

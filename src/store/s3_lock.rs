@@ -8,6 +8,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::aws::ServiceTime;
 use crate::lake::layout;
 
 use super::lease::{Finding, Lease, boot_seconds, judge};
@@ -67,6 +68,15 @@ impl S3Store {
         Ok(Some((lease, version)))
     }
 
+    /// By the clock that also dates the lock: two hosts' clocks may differ by more than its life.
+    fn now(&self) -> i64 {
+        let ours = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            since.map_or(0, |d| d.as_secs().cast_signed())
+        };
+        self.client.time().map_or_else(ours, ServiceTime::now)
+    }
+
     /// Takes the lease, or says who has it.
     pub(super) async fn take_lease(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
         let times = LeaseTimes {
@@ -85,7 +95,7 @@ impl S3Store {
             let seen = match &there {
                 None => None,
                 Some((other, version)) => {
-                    let age = unix_now() - version.modified;
+                    let age = self.now() - version.modified;
                     match judge(other, age) {
                         Finding::Free => {}
                         Finding::Watch if watched.as_ref() == Some(&version.etag) => {}
@@ -276,10 +286,4 @@ impl Keeping {
             }
         }
     }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs().cast_signed())
 }

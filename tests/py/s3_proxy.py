@@ -1,5 +1,7 @@
 """An S3 server's bad days: a proxy on loopback that passes requests on, fails some on purpose, and remembers them all."""
 
+import datetime
+import email.utils
 import http.client
 import http.server
 import random
@@ -44,6 +46,8 @@ class Proxy:
     def __init__(self, upstream, rules=()):
         self.upstream = urllib.parse.urlsplit(upstream).netloc
         self.rules, self.requests = list(rules), []
+        # Seconds that the server's clock seems to be ahead.
+        self.clock_shift = 0
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -79,8 +83,11 @@ class Proxy:
                 return response.status, dict(response.getheaders()), content
 
             def reply(self, status, headers, content):
-                self.send_response(status)
+                self.send_response_only(status)
                 for name, value in headers.items():
+                    if name.lower() in ("date", "last-modified") and proxy.clock_shift:
+                        there = email.utils.parsedate_to_datetime(value)
+                        value = email.utils.format_datetime(there + datetime.timedelta(seconds=proxy.clock_shift), usegmt=True)
                     if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                         self.send_header(name, value)
                 length = headers.get("Content-Length") if self.command == "HEAD" else len(content)

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import fcntl
 import html.parser
 import json
 import socket
@@ -41,6 +42,7 @@ def lake(emulator, tmp_path):
             return done
         return None
 
+    make.env = running.env()
     return make
 
 
@@ -112,6 +114,30 @@ def test_a_mail_server_that_falls_silent_holds_nobody_up(lake, tmp_path):
     assert report["totals"]["failed"] == 0 and report["totals"]["written"] > 0
     (kept,) = (tmp_path / "lake" / "_cwlake" / "runs").glob("*.json")
     assert json.loads(kept.read_text())["alerts"] == report["alerts"]
+
+
+def test_report_and_lock_do_not_wait_for_an_alert(lake, tmp_path):
+    """While a mail server is silent the report is there, and the lake is free."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        alert = f'{MAIL}smtp = {{ host = "127.0.0.1", port = {port}, security = "none" }}\n'
+        lake(alert, limits="attempt_timeout_secs = 4.0\n")
+        for path in (tmp_path / "lake/_cwlake/alerts").iterdir():
+            path.unlink()
+        for path in (tmp_path / "lake/_cwlake/runs").iterdir():
+            path.unlink()
+        env = clean_env(**lake.env)
+        words = [PROGRAM, "export", "--dataset", "spend", "--config", tmp_path / "cwlake.toml"]
+        hanging = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        silent.settimeout(30)
+        held, _ = silent.accept()
+        held, _ = silent.accept()
+        assert hanging.poll() is None and list((tmp_path / "lake/_cwlake/runs").iterdir())
+        with open(tmp_path / "lake/_cwlake/lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        assert hanging.wait(60) == 0
+        held.close()
 
 
 def test_a_breach_is_mailed_once_a_day_and_a_failing_server_fails_nothing(lake, smtp, tmp_path):

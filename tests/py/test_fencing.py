@@ -49,8 +49,9 @@ def runs(emulator, proxy, s3_server, tmp_path):
     bucket = s3_server.bucket(re.sub("[^a-z0-9]+", "-", tmp_path.name.lower()).strip("-")[:60])
 
     class Run:
-        def __init__(self, config, *rules, spool=None):
+        def __init__(self, config, *rules, spool=None, clock_shift=0):
             self.through = proxy(*rules)
+            self.through.clock_shift = clock_shift
             folder = tmp_path / f"run-{len(started)}"
             folder.mkdir()
             text = s3_config(config, self.through.url, bucket, "lake", f"lease_secs = {LEASE}")
@@ -122,6 +123,20 @@ def test_requests_that_are_held_up_do_not_replace_what_is_newer(runs):
     code, _, err = older.end()
     assert code == 3, err
     assert runs.tree() == before
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_clocks_that_differ_neither_take_a_lock_that_lives_nor_leave_one_that_died(runs, minutes):
+    """A host whose clock is ten minutes off sees the bucket's clock ten minutes off."""
+    older = runs(CONFIG, Slow("PUT .*/metrics/"))
+    older.wait_until(lambda run: puts(run, "PUT .*/metrics/"))
+    newer = runs(MORE, clock_shift=60 * minutes)
+    assert newer.end()[0] == 7
+    older.process.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE + 1)
+    newer = runs(MORE, clock_shift=60 * minutes)
+    code, _, err = newer.end()
+    assert code == 0, err
 
 
 def test_a_lock_that_somebody_else_wrote_ends_the_run(runs):

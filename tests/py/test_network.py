@@ -11,6 +11,8 @@ import duckdb
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import CALLER, NOW, PROGRAM, clean_env, client, free_port
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from network import Authority, ForwardProxy, Front, Plain
 from test_tables import EVERYTHING, config, moto, world  # noqa: F401
 
@@ -180,6 +182,24 @@ def test_sso_goes_through_the_proxy_and_is_renewed(company, tmp_path):
     cwlake(tmp_path, env, "export")
     assert asked == ["refresh_token", "portal"]
     assert {"portal.sso.us-east-1.amazonaws.com:443", "oidc.us-east-1.amazonaws.com:443"} <= set(proxy.tunnels)
+
+
+def test_a_profile_of_aws_login_works_and_without_a_session_says_what_to_run(company, tmp_path):
+    _, _, _, env = company()
+    arn = "arn:aws:sts::999900001111:assumed-role/Dev/me"
+    folder = profile(tmp_path, f"[default]\nregion = us-east-1\nlogin_session = {arn}\n")
+    (tmp_path / "cwlake.toml").write_text(config(1))
+    missing = cwlake(tmp_path, env, "export", code=6)
+    assert "aws login --profile default" in missing.stderr and "feature" not in missing.stderr, missing.stderr
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    token = {"accessKeyId": CALLER, "secretAccessKey": "emulated", "sessionToken": "", "accountId": CALLER, "expiresAt": "2099-01-01T00:00:00Z"}
+    session = {"accessToken": token, "tokenType": "aws_sigv4", "refreshToken": "r", "idToken": "i", "clientId": "arn:aws:signin:::devtools/same-device"}
+    cache = folder / "login" / "cache"
+    cache.mkdir(parents=True)
+    (cache / (hashlib.sha256(arn.encode()).hexdigest() + ".json")).write_text(json.dumps(session | {"dpopKey": key.decode()}))
+    cwlake(tmp_path, env, "export")
 
 
 class Trusting(Controller):

@@ -7,7 +7,7 @@ use crate::given::context::RunContext;
 use crate::given::place::Place;
 use crate::iam::Grants;
 use crate::lake::layout;
-use crate::lake::table::METRICS;
+use crate::lake::table::Table;
 
 use crate::config::{Destination, ExportConfig};
 use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
@@ -42,7 +42,9 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
         Ok(held) => {
             let taken = Check::ok("destination", "lock", "taken, to be given back");
             report.checks.push(taken);
-            report.checks.extend(probe(store, missing).await);
+            report
+                .checks
+                .extend(probe(store, &context.config.tables_to_write(), missing).await);
             held.release().await;
         }
         Err(AcquireError::Taken { holder, .. }) => {
@@ -57,9 +59,10 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
     }
 }
 
-/// Writes, reads, lists and deletes an object, and begins to publish a file.
+/// Writes, reads, lists and deletes an object, and begins to publish a file of every table.
 async fn probe(
     store: &dyn Store,
+    tables: &[&Table],
     missing: impl Fn(Check, &StoreError, &str) -> Check,
 ) -> Vec<Check> {
     let key = format!(
@@ -89,17 +92,21 @@ async fn probe(
         ),
     };
     let listed = list(store, &missing).await;
-    let published = match store.prove_writable(METRICS.name).await {
-        Ok(()) => Check::ok(
-            "destination",
-            "publish",
-            format!("files of {}", METRICS.name),
-        ),
-        Err(error) => {
-            let check = Check::of_store("publish", &error, CheckState::Failed);
-            missing(check, &error, "CwlakeWrite")
+    let mut published = Vec::new();
+    let mut writable: Vec<&str> = Vec::new();
+    for table in tables {
+        match store.prove_writable(table.name).await {
+            Ok(()) => writable.push(table.name),
+            Err(error) => {
+                let check = Check::of_store("publish", &error, CheckState::Failed);
+                published.push(missing(check, &error, "CwlakeWrite"));
+            }
         }
-    };
+    }
+    if !writable.is_empty() {
+        let text = format!("files of {}", writable.join(", "));
+        published.insert(0, Check::ok("destination", "publish", text));
+    }
     let deleted = match store.delete(&key).await {
         Ok(()) => Check::ok("destination", "delete", key),
         // Only a forced empty unit needs it.
@@ -108,7 +115,10 @@ async fn probe(
             missing(check, &error, "CwlakeReplace")
         }
     };
-    vec![written, read, listed, published, deleted]
+    let mut checks = vec![written, read, listed];
+    checks.extend(published);
+    checks.push(deleted);
+    checks
 }
 
 async fn list(store: &dyn Store, missing: impl Fn(Check, &StoreError, &str) -> Check) -> Check {

@@ -18,7 +18,7 @@ use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::lake::table::{LOGS, SCHEMA_VERSION};
 use crate::model::{
-    Cause, CauseKind, DAY_SECONDS, Dataset, Day, Spans, TimeWindow, UnitOutcome, iso_seconds,
+    Cause, CauseKind, DAY_SECONDS, Dataset, Day, TimeWindow, UnitOutcome, iso_seconds,
 };
 use crate::plan::{DayMode, Holding, LaneCost, PlannedGroup, bytes_a_day, rounds, tasks};
 use crate::report::Forecast;
@@ -224,7 +224,7 @@ impl LogsJob {
             start: round.start,
             end: round.end.min(self.now - DELAY_SECONDS),
         };
-        let covered = BTreeMap::from([(PART.to_owned(), Spans::of(known))]);
+        let covered = read.answered_time(known);
         let unit = |(day, mode): (Day, DayMode)| {
             let file = read.files.remove(&day);
             match read.failed.remove(&day) {

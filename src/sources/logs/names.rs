@@ -62,18 +62,22 @@ async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Res
         let Some(pattern) = &selection.filter_pattern else {
             continue;
         };
-        let place = jobs
+        let places = jobs
             .iter()
-            .find_map(|job| Some((&job.client, job.first_of_table.get(&table)?)));
-        let Some((client, group)) = place else {
-            continue;
-        };
-        let mut stats = CallStats::default();
-        let tried = try_pattern(client, group, pattern, now, &mut stats).await;
-        // Whatever else is wrong is told of the lane it is wrong in.
-        if let Err(cause) = tried
-            && cause.kind == CauseKind::Validation
-        {
+            .filter_map(|job| Some((&job.client, job.first_of_table.get(&table)?)));
+        let mut refused = None;
+        for (client, group) in places.take(PLACES) {
+            let mut stats = CallStats::default();
+            match try_pattern(client, group, pattern, now, &mut stats).await {
+                Err(cause) if cause.kind == CauseKind::Validation => refused = Some(cause),
+                // It is good; or whatever else is wrong, which is told of the lane it is wrong in.
+                _ => {
+                    refused = None;
+                    break;
+                }
+            }
+        }
+        if let Some(cause) = refused {
             return Err(RunError::Config(
                 config.refused_pattern(table, &cause.message),
             ));
@@ -81,6 +85,9 @@ async fn try_patterns(jobs: &[&LogsJob], config: &ExportConfig, now: i64) -> Res
     }
     Ok(())
 }
+
+/// Lanes in which a pattern is tried before it is taken for wrong: one group may be refused for another reason in the same words.
+const PLACES: usize = 3;
 
 /// Streams that are named and that no group has; none where something failed, or nothing was read: a stream may be there.
 pub(crate) fn unknown_streams(

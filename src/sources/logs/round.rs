@@ -51,8 +51,10 @@ impl LogsJob {
             }
         }
         let sorter = Arc::new(Mutex::new(sorter));
-        for (task, ended) in self.windows(reading, round, &sorter).await {
-            made.take(&task, ended);
+        let ended = self.windows(reading, round, &sorter).await;
+        let lane_answers = ended.iter().any(|(_, ended)| ended.is_ok());
+        for (task, ended) in ended {
+            made.take(&task, ended, lane_answers);
         }
         for group in std::mem::take(&mut made.without_stream) {
             if self.has_vanished(reading, &group).await {
@@ -78,6 +80,7 @@ impl LogsJob {
             incomplete: made
                 .refused
                 .iter()
+                .chain(&made.unanswered)
                 .flat_map(|(window, _)| window.touched_days())
                 .collect(),
         };
@@ -221,6 +224,8 @@ pub(super) struct Round {
     pub(super) failed: BTreeMap<Day, Cause>,
     /// Groups that were refused by themselves, each for its window.
     refused: Vec<(TimeWindow, RefusedQuery)>,
+    /// Groups that did not answer for now, each for its window: the next run asks for that time again.
+    unanswered: Vec<(TimeWindow, RefusedQuery)>,
     /// Groups that do not have a stream that is named: it is in others of the groups, or in none, which is told when no group has it.
     without_stream: BTreeSet<Arc<str>>,
     /// Groups that are gone since they were listed, each for its window.
@@ -235,8 +240,9 @@ impl Round {
         round
     }
 
-    /// What the end of one chain of requests means for the others.
-    fn take(&mut self, task: &Task<LogQuery>, ended: Result<(), Cause>) {
+    /// What the end of one chain of requests means for the others. `lane_answers` says that some came to their end: trouble that passes is then
+    /// one group's, and else the lane's.
+    fn take(&mut self, task: &Task<LogQuery>, ended: Result<(), Cause>, lane_answers: bool) {
         let Err(cause) = ended else { return };
         let is_missing = cause.is("ResourceNotFoundException");
         if is_missing && stream_of(&task.query).is_some() {
@@ -244,12 +250,9 @@ impl Round {
         } else if is_missing {
             self.vanished.push((task.window, Arc::clone(&task.group)));
         } else if is_of_one_group(&cause) {
-            let refused = RefusedQuery {
-                series: task.group.to_string(),
-                statistic: "events of".to_owned(),
-                cause,
-            };
-            self.refused.push((task.window, refused));
+            self.refused.push((task.window, events_of(task, cause)));
+        } else if lane_answers && cause.kind.is_retryable() {
+            self.unanswered.push((task.window, events_of(task, cause)));
         } else {
             for day in task.window.touched_days() {
                 self.failed.entry(day).or_insert_with(|| cause.clone());
@@ -265,6 +268,15 @@ impl Round {
         }
         let part = (!spans.is_empty()).then(|| (PART.to_owned(), spans));
         part.into_iter().collect()
+    }
+
+    /// The time of a day that every group answered.
+    pub(super) fn answered_time(&self, known: TimeWindow) -> BTreeMap<String, Spans> {
+        let mut spans = Spans::of(known);
+        for (window, _) in &self.unanswered {
+            spans = spans.without(*window);
+        }
+        BTreeMap::from([(PART.to_owned(), spans)])
     }
 
     /// Adds to the report of a day what some of its groups did not answer.
@@ -284,7 +296,7 @@ impl Round {
                 queries: 1,
                 example: Some(group.to_owned()),
             }));
-        for (window, refused) in &self.refused {
+        for (window, refused) in self.refused.iter().chain(&self.unanswered) {
             let is_told = |r: &RefusedQuery| r.series == refused.series;
             if !touches(*window) || report.refused.iter().any(is_told) {
                 continue;
@@ -305,5 +317,18 @@ impl Round {
         for (day, _) in days {
             self.failed.entry(*day).or_insert_with(|| cause.clone());
         }
+    }
+}
+
+/// What is told of a group whose events are missing.
+fn events_of(task: &Task<LogQuery>, cause: Cause) -> RefusedQuery {
+    let group = &task.group;
+    RefusedQuery {
+        series: match stream_of(&task.query) {
+            Some(stream) => format!("{group} {stream}"),
+            None => group.to_string(),
+        },
+        statistic: "events of".to_owned(),
+        cause,
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::commit::Lake;
 use crate::normalize::schema_of;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use crate::config::{Selection, Source};
 use crate::lake::{UnitId, layout};
@@ -90,12 +90,27 @@ pub(crate) async fn read_catalog(
     Ok((catalog, Some(bytes)))
 }
 
-/// Adds to the catalog of a lane what `note` notes, and writes it when that changed it.
+/// Adds to the catalog of a lane what `note` notes, and writes it when that changed it. Where a late request of the lock's last holder wrote it
+/// meanwhile, it is added to that.
 pub(crate) async fn widen_catalog(
     lake: &Lake,
     lane: &Lane,
     account_name: Option<&str>,
-    note: impl FnOnce(&mut Catalog),
+    note: impl Fn(&mut Catalog),
+) -> Result<(), Cause> {
+    match widened(lake, lane, account_name, &note).await {
+        Err(cause) if cause.is(StoreError::CHANGED) && lake.is_ours(true).await => {
+            widened(lake, lane, account_name, &note).await
+        }
+        done => done,
+    }
+}
+
+async fn widened(
+    lake: &Lake,
+    lane: &Lane,
+    account_name: Option<&str>,
+    note: &impl Fn(&mut Catalog),
 ) -> Result<(), Cause> {
     let (mut catalog, before) = read_catalog(&**lake.store(), lane).await?;
     note(&mut catalog);
