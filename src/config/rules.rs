@@ -176,3 +176,25 @@ pub(super) fn value_rules(
     }
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_long_as_those_who_give_them_allow() {
+        for (longest, length, is_taken) in [
+            (LONGEST_METRIC_NAME, 255, true),
+            (LONGEST_METRIC_NAME, 256, false),
+            (LONGEST_GROUP_NAME, 512, true),
+            (LONGEST_GROUP_NAME, 513, false),
+            (LONGEST_GROUP_NAME, 0, false),
+        ] {
+            let mut problems = Vec::new();
+            let name = Spanned::new(0..0, "é".repeat(length));
+            let rule = name_rule(&[name], longest, &(0..0), &mut problems);
+            assert_eq!(rule.is_some(), is_taken, "{length} of {longest}");
+            assert_eq!(problems.is_empty(), is_taken);
+        }
+    }
+}

@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn events_are_asked_again_for_minutes_and_points_for_an_hour() {
+        let there = known(&[(-1, 0, 24), (0, 0, 11)]);
+        for overlap in [OVERLAP_OF_EVENTS, OVERLAP_OF_POINTS] {
+            let since = since(("a", overlap), &there, day(-1), at(0, 12));
+            assert_eq!(since.gap - since.back, overlap);
+        }
+        assert!(OVERLAP_OF_EVENTS < OVERLAP_OF_POINTS / 10);
+    }
+
+    #[test]
     fn what_no_run_has_asked_for_is_asked_from_today_on() {
         let there = known(&[(-1, 0, 24), (0, 0, 11)]);
         let new = since(("b", HOUR), &there, day(-1), at(0, 12));

@@ -1,6 +1,5 @@
 //! How a run that came to its end ends: its exit code.
 
-use super::fleet::AccountReport;
 use super::run::{LaneReport, RunReport, UnitReport};
 use crate::model::CauseKind;
 
@@ -15,13 +14,6 @@ impl RunReport {
             let is_asked = l.get_metric_data.calls.calls > 0;
             kind == Some(CauseKind::Destination) && self.totals.written == 0 && !is_asked
         };
-        // No account could even be entered, for want of a connection.
-        let accounts = &self.fleet.accounts;
-        let no_connection = |a: &AccountReport| {
-            let kind = a.cause.as_ref().map(|c| c.kind);
-            kind == Some(CauseKind::Unreachable)
-        };
-        let out_of_reach = !accounts.is_empty() && accounts.iter().all(no_connection);
         // Everything is there: nothing was even listed.
         let nothing_to_look_for =
             !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
@@ -34,7 +26,7 @@ impl RunReport {
             Some("SIGTERM") => 143,
             Some(_) => 130,
             None if self.units.iter().any(over_budget) => 8,
-            None if out_of_reach => 5,
+            None if self.is_out_of_reach() => 5,
             None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
             None if self.units.iter().any(UnitReport::is_short)
                 || self.fleet.is_short()
@@ -47,5 +39,18 @@ impl RunReport {
             None if self.planned.sum.series == 0 && !nothing_to_look_for && !has_tables => 4,
             None => 0,
         }
+    }
+
+    /// Nothing could be read for want of a connection: to the accounts, or to any of their lanes.
+    fn is_out_of_reach(&self) -> bool {
+        let lanes = || self.lanes.iter().chain(&self.tables);
+        let accounts = self.fleet.accounts.iter();
+        let mut causes = accounts
+            .filter_map(|a| a.cause.as_ref())
+            .chain(lanes().filter_map(|l| l.cause.as_ref()))
+            .peekable();
+        causes.peek().is_some()
+            && causes.all(|c| c.kind == CauseKind::Unreachable)
+            && lanes().all(|l| l.cause.is_some())
     }
 }

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -183,8 +184,9 @@ class ProxyHandler(BaseHTTPRequestHandler):
 class Plain(Silent):
     """A plain server that answers a path with what `answers` has for the longest start of it, and keeps what was asked."""
 
-    def __init__(self, answers):
-        self.answers, self.asked = answers, []
+    def __init__(self, answers, slow=0):
+        # The first `slow` answers take longer than the second that is waited for.
+        self.answers, self.asked, self.slow = answers, [], slow
         super().__init__(("127.0.0.1", 0), PlainHandler)
 
 
@@ -194,6 +196,9 @@ class PlainHandler(BaseHTTPRequestHandler):
 
     def answer(self):
         self.server.asked.append(self.path)
+        if self.server.slow:
+            self.server.slow -= 1
+            time.sleep(1.5)
         starts = [start for start in self.server.answers if self.path.startswith(start)]
         if not starts:
             self.send_error(404)

@@ -151,7 +151,7 @@ def test_an_independent_parser_reads_the_statements(tmp_path, engine):
     statements = json.loads(ddl(tmp_path, config, "--engine", engine, "--json", "--database", "cloudwatch"))
     assert {s["name"] for s in statements} >= {"metrics", "series", "alarms", "alarm_history"} | VIEWS | OTHER_VIEWS
     for statement in statements:
-        if statement["sql"].startswith("MSCK"):
+        if "MSCK REPAIR" in statement["sql"]:
             continue
         tree = sqlglot.parse_one(statement["sql"], read=engine)
         assert isinstance(tree, exp.Create), (statement["name"], type(tree))

@@ -91,13 +91,13 @@ def test_what_is_out_of_reach_is_no_success(emulator, export):
     config = CONFIG + "[limits]\nattempts = 2\n"
     # Nobody listens where CloudWatch should be: every region is left out, so the account is not read at all.
     dead = running.env() | {"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:9"}
-    report = export(config, dead, "--date", "2026-11-19", code=3)
+    report = export(config, dead, "--date", "2026-11-19", code=5)
     assert report["accounts"][0]["cause"]["message"].startswith("no region could be read")
     assert {lane["cause"]["kind"] for lane in report["lanes"]} == {"unreachable"}
     assert {u["outcome"] for u in report["units"]} == {"failed"}
     # Regions that the lake has data of are missed one by one.
     export(config, running.env(), "--date", "2026-11-19")
-    report = export(config, dead, "--date", "2026-11-20", code=3)
+    report = export(config, dead, "--date", "2026-11-20", code=5)
     assert "cause" not in report["accounts"][0] and not [lane for lane in report["lanes"] if lane["skipped"]]
     assert {u["outcome"] for u in report["units"]} == {"failed"}
 

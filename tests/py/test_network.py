@@ -141,6 +141,25 @@ def test_credentials_of_the_machine_come_past_the_proxy(company, tmp_path):
     machine.stop()
 
 
+def test_metadata_that_is_slow_once_is_asked_again(company, tmp_path):
+    _, _, _, env = company()
+    keys = {"AccessKeyId": CALLER, "SecretAccessKey": "emulated", "Token": "t", "Expiration": "2099-01-01T00:00:00Z", "Code": "Success"}
+    machine = Plain(
+        {
+            "/latest/api/token": "token",
+            "/latest/meta-data/iam/security-credentials/": "role",
+            "/latest/meta-data/iam/security-credentials/role": json.dumps(keys),
+            "/latest/meta-data/placement/region": "us-east-1",
+        },
+        slow=2,
+    ).start()
+    (tmp_path / "cwlake.toml").write_text(config(1))
+    env |= {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{machine.port}", "AWS_REGION": "us-east-1"}
+    cwlake(tmp_path, env, "export")
+    assert machine.slow == 0
+    machine.stop()
+
+
 def profile(tmp_path, text):
     folder = tmp_path / ".aws"
     folder.mkdir(exist_ok=True)

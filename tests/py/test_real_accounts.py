@@ -3,6 +3,7 @@ and a lake that somebody has tampered with."""
 
 import json
 import os
+import socket
 import subprocess
 import time
 
@@ -163,6 +164,28 @@ def test_an_answer_without_an_end_is_given_up(through, tmp_path, operation, star
     done = json.loads(run(tmp_path, config(1, EVERYTHING), env, "export", "--json", code=3).stdout)
     assert "longer than 64 MiB" in json.dumps(done)
     assert {u["outcome"] for u in done["units"] if u["region"] == "eu-west-1"} == {"written"}
+
+
+def test_more_series_than_a_lane_may_have_are_refused_by_name(emulator, tmp_path):
+    text = config(1, EVERYTHING).replace("[limits]\n", "[limits]\nseries_per_lane = 3\n")
+    done = run(tmp_path, text, emulator(world(1)).env(), "export", code=3)
+    assert "more than 3 series" in done.stdout and "limits.series_per_lane" in done.stdout
+
+
+def test_tries_are_as_many_as_configured_everywhere(through, tmp_path):
+    behind, env = through(lambda operation, request: error(request, 503, "ServiceUnavailable") if operation in ("AssumeRole", "ListMetrics") else None)
+    for attempts in (1, 3):
+        behind.requests.clear()
+        text = config(1).replace("[limits]\n", f"[limits]\nattempts = {attempts}\n")
+        run(tmp_path, text, env, "export", code=3)
+        assert behind.count("AssumeRole") == attempts
+
+
+def test_a_port_that_is_taken_is_told_by_its_flag(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = [PROGRAM, "emulate", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]
+        done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "--listen" in done.stderr
 
 
 def test_a_dimension_named_twice_is_kept_once_and_readers_read_on(through, tmp_path):
