@@ -314,7 +314,6 @@ mod tests {
             let since = since(("a", overlap), &there, day(-1), at(0, 12));
             assert_eq!(since.gap - since.back, overlap);
         }
-        assert!(OVERLAP_OF_EVENTS < OVERLAP_OF_POINTS / 10);
     }
 
     #[test]
