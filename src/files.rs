@@ -95,10 +95,35 @@ fn mode_above(path: &Path) -> u32 {
     there.next().map_or(0o777, |folder| folder.mode())
 }
 
-/// Makes a folder that nobody else may enter, or makes sure that it is one: what lies in it is taken for our own.
+/// Makes a folder for private ones, or makes sure that nobody else could put one there in their place: it is ours or the system's, and others may
+/// write to it only where, as in `/tmp`, they cannot take away what is not theirs. It is left as it is.
 ///
 /// # Errors
-/// The file system's, or [`io::ErrorKind::PermissionDenied`] for a folder of another user, or one that others may write to.
+/// The file system's, or [`io::ErrorKind::PermissionDenied`].
+pub(crate) fn folder_for_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        const STICKY: u32 = 0o1000;
+        const SYSTEM: u32 = 0;
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path)?;
+        let there = fs::metadata(path)?;
+        if there.uid() == SYSTEM && there.mode() & WRITABLE_BY_OTHERS == 0
+            || there.mode() & STICKY != 0
+        {
+            return Ok(());
+        }
+        check_own(path, &there)
+    }
+    #[cfg(not(unix))]
+    fs::create_dir_all(path)
+}
+
+/// Makes a folder that nobody else may enter, or makes it one: what lies in it is taken for our own.
+///
+/// # Errors
+/// The file system's, or [`io::ErrorKind::PermissionDenied`] for a link, a folder of another user, or one that others may write to.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -167,6 +192,29 @@ mod tests {
         let link = dir.path().join("link");
         symlink(&open, &link).expect("linked");
         assert!(private_folder(&link).is_err());
+    }
+
+    #[test]
+    fn the_folder_above_is_taken_as_it_is_where_nobody_can_exchange_what_is_in_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let above = dir.path().join("above");
+        fs::create_dir(&above).expect("made");
+        for (bits, is_taken) in [
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o775, false),
+        ] {
+            fs::set_permissions(&above, fs::Permissions::from_mode(bits)).expect("set");
+            assert_eq!(folder_for_private(&above).is_ok(), is_taken, "{bits:o}");
+            assert_eq!(mode(&above), bits & 0o777);
+        }
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).expect("set");
+        let link = dir.path().join("link");
+        symlink(&above, &link).expect("linked");
+        folder_for_private(&link).expect("a link of ours");
+        private_folder(&link.join("own")).expect("made");
+        assert_eq!(mode(&above.join("own")), 0o700);
     }
 
     #[test]

@@ -184,7 +184,21 @@ pub async fn try_channel(
             let put = retried("PutEvents", tries(limits), || {
                 client.put_events().entries(entry.clone()).send()
             });
-            let put = put.await.map(|_| ());
+            let put = put.await.and_then(|answer| {
+                let codes = answer.entries().iter().filter_map(|e| e.error_code());
+                let of_another = |code: &&str| {
+                    ["Denied", "NotAuthorized", "NotFound"]
+                        .iter()
+                        .any(|part| code.contains(part))
+                };
+                match codes.into_iter().find(of_another) {
+                    None => Ok(()),
+                    Some(code) => {
+                        let text = format!("PutEvents: the bus does not take the event: {code}");
+                        Err(Cause::new(CauseKind::AccessDenied, text).with_code(code))
+                    }
+                }
+            });
             put.map_err(|cause| hinted(cause, "events:PutEvents", role.as_ref()))
         }
         Channel::Sns { arn, region, role } => {

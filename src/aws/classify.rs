@@ -215,6 +215,9 @@ fn kind_of(code: &str, status: u16) -> CauseKind {
         CauseKind::Throttled
     } else if is(EXPIRED) {
         CauseKind::ExpiredToken
+    } else if code == "NotImplemented" {
+        // By a store that is not AWS's: it stays so.
+        CauseKind::Other
     } else if is(DENIED) {
         CauseKind::AccessDenied
     } else if is(DISABLED) {

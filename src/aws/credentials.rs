@@ -127,20 +127,22 @@ async fn of_base(
     let mut attempt = 1;
     loop {
         let provided = tokio::time::timeout(limit, provider.provide_credentials());
-        let cause = match provided.await {
+        let (cause, is_found) = match provided.await {
             Ok(Ok(credentials)) => return Ok(credentials),
-            Ok(Err(error)) => of_credentials(&error),
+            Ok(Err(error)) => {
+                let is_missing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+                (of_credentials(&error), !is_missing)
+            }
             Err(_) => {
                 let text = format!(
                     "finding credentials: none came within {} s",
                     limit.as_secs()
                 );
-                return Err(Cause::new(CauseKind::NoCredentials, text));
+                return Err(Cause::new(CauseKind::Transient, text));
             }
         };
-        let may_come = cause.kind.is_retryable()
-            || cause.kind == CauseKind::NoCredentials && asks_the_instance();
-        if !may_come || attempt >= BASE_ATTEMPTS {
+        // Whoever was found and failed would fail again, or ask a person again.
+        if is_found || !asks_the_instance() || attempt >= BASE_ATTEMPTS {
             return Err(cause);
         }
         tokio::time::sleep(pause(cause.kind, attempt, fastrand::f64())).await;

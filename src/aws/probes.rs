@@ -71,27 +71,31 @@ impl Reader {
 }
 
 impl LaneClient {
-    /// Whether the account has `OpenTelemetry` metrics in the region, which `GetMetricData` does not answer; false also where it does not tell.
+    /// Whether the account has `OpenTelemetry` metrics in the region, which `GetMetricData` does not answer; none where it does not tell.
     ///
     /// # Source
     /// CloudWatch API reference, `GetOTelEnrichment` and `GetDataset`; both are free.
-    pub async fn has_otel_metrics(&self) -> bool {
+    pub async fn has_otel_metrics(&self) -> Option<bool> {
         const TRIES: u32 = 2;
         let enrichment = retried("GetOTelEnrichment", TRIES, || {
             self.cloudwatch().get_o_tel_enrichment().send()
         });
-        if let Ok(answer) = enrichment.await
-            && answer.status() == Some(&OTelEnrichmentStatus::Running)
-        {
-            return true;
+        let enriches = enrichment
+            .await
+            .ok()
+            .map(|answer| answer.status() == Some(&OTelEnrichmentStatus::Running));
+        if enriches == Some(true) {
+            return enriches;
         }
         let dataset = retried("GetDataset", TRIES, || {
             let request = self.cloudwatch().get_dataset();
             request.dataset_identifier("default").send()
         });
-        dataset
-            .await
-            .is_ok_and(|answer| answer.dataset_id().is_some())
+        match dataset.await {
+            Ok(answer) => Some(answer.dataset_id().is_some()),
+            Err(cause) if cause.is("ResourceNotFoundException") => Some(false),
+            Err(_) => enriches,
+        }
     }
 
     /// Tries one permission.

@@ -18,7 +18,7 @@ use cwlake::cli::{
 };
 use cwlake::config::{
     ConfigError, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError, RangeRequest,
-    load, oldest_day, presets, resolve_range,
+    load, load_text, oldest_day, presets, resolve_range,
 };
 use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
@@ -302,12 +302,13 @@ async fn load_config(
 /// said before it is looked for.
 async fn load_with(file: &Path, overrides: &Overrides) -> Result<ExportConfig, ConfigError> {
     let environment = Environment::of_process();
-    let config = load(file, overrides, &environment)?;
+    let text = FileConfig::read_text(file)?;
+    let config = load_text(file, &text, overrides, &environment)?;
     if !config.partition_is_guessed() {
         return Ok(config);
     }
     match cwlake::aws::session_region(&config.network).await {
-        Some(region) => load(file, overrides, &environment.with_region(&region)),
+        Some(region) => load_text(file, &text, overrides, &environment.with_region(&region)),
         None => Ok(config),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::files::{create_folder, private_folder};
+use crate::files::{create_folder, folder_for_private, private_folder};
 use crate::lake::table::Table;
 use crate::lake::{format, layout};
 
@@ -50,8 +50,8 @@ pub enum LakeError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scratch {
     base: PathBuf,
-    /// What nobody else may enter.
-    private: Vec<PathBuf>,
+    /// The folder that `base` lies in, where nobody else may enter `base`.
+    private_in: Option<PathBuf>,
 }
 
 impl Scratch {
@@ -59,33 +59,50 @@ impl Scratch {
     pub fn new(base: &Path) -> Self {
         Self {
             base: base.to_owned(),
-            private: Vec::new(),
+            private_in: None,
         }
     }
 
-    /// Everything in a folder of a lake's own below `base`: nobody else may enter either of them.
+    /// Everything in a folder of a lake's own below `base`, which nobody else may enter.
     pub fn private(base: &Path, name: &str) -> Self {
-        let own = base.join(name);
         Self {
-            private: vec![base.to_owned(), own.clone()],
-            base: own,
+            base: base.join(name),
+            private_in: Some(base.to_owned()),
         }
     }
 
-    /// Makes the folders that are to be private, or makes sure that they are: answers found there are published as `CloudWatch`'s.
+    /// None is known: who only looks needs none.
+    pub fn nowhere() -> Self {
+        Self {
+            base: PathBuf::new(),
+            private_in: None,
+        }
+    }
+
+    /// Makes the folder where it is to be private, or makes sure that it is: answers found there are published as `CloudWatch`'s.
     ///
     /// # Errors
-    /// A folder of somebody else's, or one that others may write to.
+    /// No folder is known, it is somebody else's, or others may write to it.
     pub fn secure(&self) -> Result<(), StoreError> {
-        for folder in &self.private {
-            private_folder(folder).map_err(|e| StoreError {
-                hint: Some(
-                    "run.spool_dir names a folder of this user's own (chmod 700)".to_owned(),
-                ),
-                ..StoreError::io("using", folder, &e)
-            })?;
+        if self.base.as_os_str().is_empty() {
+            return Err(StoreError {
+                kind: StoreErrorKind::Refused,
+                doing: "finding a folder for files on their way".to_owned(),
+                message: "neither run.spool_dir, nor XDG_CACHE_HOME, nor HOME is set".to_owned(),
+                hint: Some("set run.spool_dir to a folder of this user's own".to_owned()),
+            });
         }
-        Ok(())
+        let Some(folder) = &self.private_in else {
+            return Ok(());
+        };
+        let made = folder_for_private(folder).and_then(|()| private_folder(&self.base));
+        made.map_err(|e| StoreError {
+            hint: Some(
+                "set run.spool_dir to a folder of this user's own (chmod 700), or to one below it that is not there yet"
+                    .to_owned(),
+            ),
+            ..StoreError::io("using", folder, &e)
+        })
     }
 
     /// Files on their way, of all runs.
@@ -100,6 +117,9 @@ impl Scratch {
 
     /// Answers of CloudWatch that are not yet in the lake.
     pub fn spool(&self) -> PathBuf {
+        if self.base.as_os_str().is_empty() {
+            return PathBuf::new();
+        }
         self.base.join("spool")
     }
 }
@@ -264,20 +284,19 @@ impl Lake {
     /// The store's, or that the lock is lost.
     pub async fn record(&self, records: &mut LaneRecords) -> Result<(), Cause> {
         const TRIES: u32 = 3;
-        let mut doubted = false;
-        for _ in 0..TRIES {
-            if !self.is_ours(doubted).await {
+        let mut tries = 1;
+        loop {
+            if !self.is_ours(tries > 1).await {
                 return Err(Cause::lock_lost());
             }
             match records.write(&*self.store).await {
-                Err(error) if error.kind == StoreErrorKind::Changed => {
-                    doubted = true;
+                Err(error) if error.kind == StoreErrorKind::Changed && tries < TRIES => {
+                    tries += 1;
                     records.read_again(&*self.store).await?;
                 }
                 written => return Ok(written?),
             }
         }
-        Err(Cause::lock_lost())
     }
 
     /// Removes what is left on its way, and gives the lock back.

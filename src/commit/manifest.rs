@@ -217,21 +217,16 @@ impl LaneRecords {
     /// # Errors
     /// As [`read`](Self::read).
     pub async fn read_again(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let ours: Vec<(Day, UnitRecord)> = self
-            .changed
-            .iter()
-            .filter_map(|day| Some((*day, self.get(*day)?.clone())))
-            .collect();
-        for day in &self.changed {
-            self.months.remove(&day.month());
-        }
-        let days = ours.iter().map(|(day, _)| *day);
-        self.read(store, days).await?;
-        for (day, record) in ours {
-            self.months
-                .entry(day.month())
-                .or_default()
-                .insert(day, record);
+        let mut there = Self::new(self.table, self.lane.clone());
+        there.read(store, self.changed.iter().copied()).await?;
+        for (month, units) in there.months {
+            let ours = self.months.insert(month, units).unwrap_or_default();
+            for (day, record) in ours.into_iter().filter(|(d, _)| self.changed.contains(d)) {
+                self.months
+                    .entry(day.month())
+                    .or_default()
+                    .insert(day, record);
+            }
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use regions::{RegionChoice, known_regions};
-pub use resolve::load;
+pub use resolve::{load, load_text};
 pub use roles::RoleConfig;
 pub use rules::{NameRule, ValueRule};
 pub use run_options::RunOptions;

@@ -79,12 +79,19 @@ pub(super) fn resolve(env: &Environment, problems: &mut Vec<Problem>) -> Network
     check_endpoints(env, problems);
     check_switches(env, problems);
     let no_proxy = first_set(env, &NO_PROXY).map(|(_, value)| value);
-    // The matcher takes it for host names alone.
+    // The matcher takes a star for host names alone.
     let none_is_used = no_proxy.as_ref().is_some_and(|hosts| hosts.trim() == "*");
-    let proxies = PROXIES
+    let [https, http, all] = PROXIES;
+    // The one for all is used where one of the others is missing.
+    let both = [https, http]
         .iter()
-        .filter_map(|names| proxy(env, names, problems))
-        .filter(|_| !none_is_used);
+        .all(|names| first_set(env, names).is_some());
+    let used: &[_] = match (none_is_used, both) {
+        (true, _) => &[],
+        (false, true) => &[https, http],
+        (false, false) => &[https, http, all],
+    };
+    let proxies = used.iter().filter_map(|names| proxy(env, names, problems));
     let own_endpoints = OWN_ENDPOINTS.iter().filter_map(|name| {
         let uri = env.get(name)?.parse::<Uri>().ok()?;
         Some(uri.authority()?.as_str().to_owned())
@@ -151,21 +158,31 @@ fn ca_bundle(env: &Environment, problems: &mut Vec<Problem>) -> Option<CaBundle>
     }
 }
 
-/// The text of a file of certificates, and how many there are. Each is one that can be trusted.
+/// The certificates of a file that can be trusted, as text, and how many there are. Bundles of systems hold some that are out of use and have a form
+/// of their own: those are passed over.
 fn certificates(path: &str) -> Result<(Vec<u8>, usize), String> {
-    let pem = std::fs::read(path).map_err(|e| e.to_string())?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let n = roots.len() + 1;
-        let certificate = certificate.map_err(|e| format!("certificate {n}: {e}"))?;
-        roots
-            .add(certificate)
-            .map_err(|e| format!("certificate {n}: {e}"))?;
+    let text = std::fs::read(path).map_err(|e| e.to_string())?;
+    let (mut pem, mut count) = (String::new(), 0);
+    let mut broken = None;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let checked = certificate.map_err(|e| e.to_string()).and_then(|c| {
+            let added = RootCertStore::empty().add(c.clone());
+            added.map(|()| c).map_err(|e| e.to_string())
+        });
+        match checked {
+            Ok(certificate) => {
+                let body = aws_smithy_types::base64::encode(certificate);
+                pem += &format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+                count += 1;
+            }
+            Err(why) => broken = Some(why),
+        }
     }
-    if roots.is_empty() {
-        return Err("no certificate is in it".to_owned());
+    match (count, broken) {
+        (0, Some(why)) => Err(format!("none of its certificates can be read: {why}")),
+        (0, None) => Err("no certificate is in it".to_owned()),
+        _ => Ok((pem.into_bytes(), count)),
     }
-    Ok((pem, roots.len()))
 }
 
 fn check_endpoints(env: &Environment, problems: &mut Vec<Problem>) {
@@ -260,6 +277,10 @@ mod tests {
     fn a_star_goes_around_every_proxy() {
         let (network, _) = of(&[("HTTPS_PROXY", "http://proxy:1"), ("no_proxy", "*")]);
         assert_eq!(network.proxies, []);
+        // Nor is one refused that is not used.
+        let web = [("HTTPS_PROXY", "http://p:1"), ("HTTP_PROXY", "http://p:1")];
+        let (network, problems) = of(&[web[0], web[1], ("ALL_PROXY", "socks5://p:2")]);
+        assert_eq!((network.proxies.len(), problems), (2, Vec::new()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::accounts;
+use super::accounts::{self, AccountConfig};
 use super::alert;
 use super::budget;
 use super::destination;
@@ -17,11 +17,11 @@ use super::logs;
 use super::network;
 use super::organization;
 use super::problem::{ConfigError, ConfigSource, Problem, printable};
-use super::regions::known_region;
+use super::regions::{RegionChoice, known_region};
 use super::run_options::{extra_regions, limits, run_options};
 use super::selection::{self, Selection};
 use super::template::AccountTemplate;
-use crate::model::{AccountId, Dataset, Region};
+use crate::model::{AccountId, Dataset, Partition, Region};
 
 const SUPPORTED_VERSION: i64 = 1;
 
@@ -34,12 +34,24 @@ pub fn load(
     overrides: &Overrides,
     env: &Environment,
 ) -> Result<ExportConfig, ConfigError> {
-    let text = FileConfig::read_text(path)?;
+    load_text(path, &FileConfig::read_text(path)?, overrides, env)
+}
+
+/// The same of a text that was read: a pipe gives it once.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    overrides: &Overrides,
+    env: &Environment,
+) -> Result<ExportConfig, ConfigError> {
     let mut problems = Vec::new();
     // toml takes a byte order mark as part of the first key; editors on Windows write one.
-    let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let shift = text.len() - body.len();
-    let refuse = |problems| ConfigError::new(path, text.clone(), shifted(problems, shift));
+    let refuse = |problems| ConfigError::new(path, text, shifted(problems, shift));
     let file = FileConfig::parse(body).map_err(|problem| refuse(vec![problem]))?;
     check_version(&file, &mut problems);
     check_secrets(path, &file, body, &mut problems);
@@ -94,7 +106,7 @@ pub fn load(
             namespaces,
             only_regions,
             only_accounts: overrides.accounts.clone(),
-            known_partition: template.known_partition(),
+            known_partition: known_partition(&configured, &template),
             external_ids: template.external_ids.clone(),
             configured,
             excluded_accounts: BTreeSet::new(),
@@ -104,6 +116,15 @@ pub fn load(
         }),
         _ => Err(refuse(problems)),
     }
+}
+
+/// Of the regions that are listed, by the defaults or by an account; else of the session's.
+fn known_partition(accounts: &[AccountConfig], template: &AccountTemplate) -> Option<Partition> {
+    let listed = accounts.iter().find_map(|a| match &a.regions {
+        RegionChoice::Named(regions) => Some(regions[0].partition()),
+        RegionChoice::Auto => None,
+    });
+    listed.or_else(|| template.known_partition())
 }
 
 /// Places in the text behind a mark to places in the file.

@@ -97,12 +97,18 @@ fn is_safe(name: &str) -> bool {
 /// The statements that make the tables and views of a configuration's lake, in the order they are to be run. They can be run again.
 ///
 /// # Errors
-/// [`DdlError::LocalDestination`].
+/// [`DdlError::LocalDestination`], or a name that this engine alone reserves.
 pub fn statements(
     config: &ExportConfig,
     engine: Engine,
     names: &Names,
 ) -> Result<Vec<Statement>, DdlError> {
+    if engine == Engine::Duckdb && names.database == "default" {
+        return Err(DdlError::Name {
+            flag: "database",
+            name: names.database.clone(),
+        });
+    }
     let location = location(&config.destination, engine)?;
     let mut all = tables::statements(config, engine, names, &location);
     all.extend(views::statements(config, engine, names));

@@ -160,9 +160,9 @@ where
         if repeats && matches!(query, LogQuery::Stream(_)) {
             return Ok(());
         }
-        turn.is_bounded(is_empty, query)
+        turn.check_end(is_empty, query)
             .map_err(|why| no_end(group, query, why))?;
-        if repeats && turn.may_repeat(is_empty) {
+        if turn.may_repeat(repeats && is_empty) {
             tokio::time::sleep(REPEAT_PAUSE).await;
             continue;
         }
@@ -211,7 +211,9 @@ impl Turn {
         events
     }
 
-    fn is_bounded(&mut self, is_empty: bool, query: &LogQuery) -> Result<(), &'static str> {
+    /// # Errors
+    /// Why the stream has no end.
+    fn check_end(&mut self, is_empty: bool, query: &LogQuery) -> Result<(), &'static str> {
         self.empty = if is_empty { self.empty + 1 } else { 0 };
         if self.empty > MOST_EMPTY_PAGES && matches!(query, LogQuery::Stream(_)) {
             return Err("three hundred pages in a row have no event");
@@ -220,9 +222,9 @@ impl Turn {
     }
 
     /// Whether the page is to be asked for once more.
-    fn may_repeat(&mut self, is_empty: bool) -> bool {
-        self.repeats = if is_empty { self.repeats + 1 } else { 0 };
-        is_empty && self.repeats <= MOST_REPEATS
+    fn may_repeat(&mut self, repeats: bool) -> bool {
+        self.repeats = if repeats { self.repeats + 1 } else { 0 };
+        repeats && self.repeats <= MOST_REPEATS
     }
 }
 

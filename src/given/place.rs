@@ -18,7 +18,7 @@ use crate::model::{Dataset, Lane};
 use sha2::{Digest, Sha256};
 
 use crate::aws::{BaseSession, StorageClient};
-use crate::store::{LocalStore, S3Store, Store, StoreError, StoreErrorKind};
+use crate::store::{LocalStore, S3Store, Store, StoreError};
 
 /// Where a run reads and writes.
 #[derive(Debug)]
@@ -49,11 +49,8 @@ impl Place {
                 let store = S3Store::new(client, (**settings).clone());
                 let own = config.run.spool_dir.clone();
                 let name = folder_of(&format!("{} {:?}", store.describe(), settings.endpoint_url));
-                let base = match own {
-                    Some(own) => own,
-                    None => cache_folder()?,
-                };
-                let scratch = Scratch::private(&base, &name);
+                let base = own.or_else(cache_folder);
+                let scratch = base.map_or_else(Scratch::nowhere, |b| Scratch::private(&b, &name));
                 Ok(Self {
                     store: Arc::new(store),
                     scratch,
@@ -80,22 +77,16 @@ impl Place {
     }
 }
 
-/// `$XDG_CACHE_HOME/cwlake` or `~/.cache/cwlake`. A folder for temporary files is anybody's: it is not guessed.
+/// `$XDG_CACHE_HOME/cwlake` or `~/.cache/cwlake`; none where neither variable is set. A folder for temporary files is anybody's: it is not guessed.
 ///
 /// # Source
 /// XDG Base Directory Specification.
-fn cache_folder() -> Result<PathBuf, StoreError> {
+fn cache_folder() -> Option<PathBuf> {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let variable = |name| std::env::var_os(name).map(PathBuf::from).and_then(absolute);
     let base =
         variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     base.map(|base| base.join("cwlake"))
-        .ok_or_else(|| StoreError {
-            kind: StoreErrorKind::Refused,
-            doing: "finding a folder for files on their way".to_owned(),
-            message: "neither run.spool_dir, nor XDG_CACHE_HOME, nor HOME is set".to_owned(),
-            hint: Some("set run.spool_dir to a folder of this user's own".to_owned()),
-        })
 }
 
 /// A name of the lake's own: lakes share no file on its way.

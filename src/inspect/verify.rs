@@ -252,7 +252,13 @@ async fn verify_series(
             }
             Some(lane) => match read_catalog(store, lane).await {
                 Ok(_) => None,
-                Err(cause) => Some(cause.message),
+                Err(cause) => {
+                    // A store that does not answer says nothing of the file.
+                    if let Err(error) = store.tail(&entry.key, 1).await {
+                        unreadable_for_good(error)?;
+                    }
+                    Some(cause.message)
+                }
             },
         };
         let fault = |what| Fault {

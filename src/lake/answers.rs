@@ -98,8 +98,9 @@ impl Answers {
         {
             covered.entry(part.clone()).or_default().add_all(spans);
         }
+        // Asked again is not answered: what nobody answered this time either stays refused.
         let mut refused = before
-            .map(|b| b.refused_beside(heard.asked))
+            .map(|b| b.refused_but(heard.covered))
             .unwrap_or_default();
         for (part, spans) in heard.refused {
             refused.entry(part.clone()).or_default().add_all(spans);
@@ -171,6 +172,18 @@ impl Answers {
             let covers = |w: &TimeWindow| there.is_some_and(|t| t.covers(*w));
             spans.windows().iter().all(covers)
         })
+    }
+
+    /// The time in which something was refused, without what was answered now.
+    fn refused_but(&self, answered: &BTreeMap<String, Spans>) -> BTreeMap<String, Spans> {
+        let left = |(part, spans): (&String, &Spans)| {
+            let answered = answered.get(part).into_iter();
+            let left = answered
+                .flat_map(Spans::windows)
+                .fold(spans.clone(), |left, window| left.without(*window));
+            (!left.is_empty()).then(|| (part.clone(), left))
+        };
+        self.refused.iter().filter_map(left).collect()
     }
 
     /// The time in which something was refused, outside of what is asked now.
@@ -346,5 +359,35 @@ mod tests {
         assert!(
             healed.refused.is_empty() && healed.refused_at.is_none() && healed.is_settled(parts())
         );
+    }
+
+    #[test]
+    fn what_was_refused_stays_so_until_it_is_answered() {
+        let before = Answers {
+            covered: by_part(&[("logs", 0, 12)]),
+            refused: by_part(&[("logs", 3, 5)]),
+            ..Answers::default()
+        };
+        let asked = BTreeMap::from([("logs".to_owned(), (hours(3, 13), 0))]);
+        for (covered, refused) in [
+            // Asked again, and not answered for want of one group.
+            (vec![], vec![("logs", 3, 5)]),
+            (vec![("logs", 4, 13)], vec![("logs", 3, 4)]),
+            (vec![("logs", 3, 13)], vec![]),
+        ] {
+            let heard = Heard {
+                day: day(),
+                asked: &asked,
+                covered: &by_part(&covered),
+                refused: &BTreeMap::new(),
+                questions: &BTreeMap::new(),
+                read_at: day().end(),
+                remarked: false,
+                keeps: true,
+            };
+            let parts = ["logs".to_owned()];
+            let after = Answers::after(Some(&before), &heard, parts.iter());
+            assert_eq!(after.refused, by_part(&refused), "{covered:?}");
+        }
     }
 }

@@ -4,9 +4,8 @@ use super::run::{LaneReport, RunReport, UnitReport};
 use crate::model::CauseKind;
 
 impl RunReport {
-    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when no lane's part of the lake
-    /// could be read, 8 when the budget ended it,
-    /// 130 or 143 when a signal did.
+    /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when nothing was within reach or no
+    /// lane's part of the lake could be read, 8 when the budget ended it, 130 or 143 when a signal did.
     pub fn exit_code(&self) -> u8 {
         // What the lake holds could not be read for any lane.
         let unreachable = |l: &LaneReport| {

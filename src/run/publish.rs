@@ -12,6 +12,7 @@ use crate::commit::{
 };
 use crate::given::context::RunContext;
 use crate::lake::answers::{Answers, Heard};
+use crate::lake::table::LOGS;
 use crate::lake::table::{SCHEMA_VERSION, Table};
 use crate::lake::{UnitId, layout};
 use crate::model::{Cause, CauseKind, Day, Lane, UnitOutcome, iso_seconds};
@@ -192,7 +193,9 @@ async fn publish_unit(
     // A late request of the lock's last holder: what it wrote is judged as any other file that is there.
     for _ in 0..LATE_WRITES {
         let is_changed = |cause: &Cause| cause.is(StoreError::CHANGED);
-        if !done.as_ref().is_err_and(is_changed) {
+        // Rows that were added to are those of the file that was there.
+        let has_old_rows = sealed.mode.adds() || *scope.table == LOGS && !context.force;
+        if has_old_rows || !done.as_ref().is_err_and(is_changed) {
             break;
         }
         done = if lake.is_ours(true).await {

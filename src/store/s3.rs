@@ -423,19 +423,28 @@ impl Store for S3Store {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let doing = self.doing("removing", key);
-        let answer = self
-            .client
-            .call(&doing, || {
-                self.client
-                    .s3()
-                    .delete_object()
-                    .bucket(&self.settings.bucket)
-                    .key(self.key(key))
-                    .set_expected_bucket_owner(self.owner())
-                    .set_if_match(self.seen.conditions(key).if_match)
-                    .send()
-            })
-            .await;
+        let removing = async |if_match: Option<String>| {
+            self.client
+                .call(&doing, || {
+                    self.client
+                        .s3()
+                        .delete_object()
+                        .bucket(&self.settings.bucket)
+                        .key(self.key(key))
+                        .set_expected_bucket_owner(self.owner())
+                        .set_if_match(if_match.clone())
+                        .send()
+                })
+                .await
+        };
+        let mut answer = removing(self.seen.conditions(key).if_match).await;
+        // A store may know conditions for writes alone.
+        if answer
+            .as_ref()
+            .is_err_and(|(cause, _)| cause.is("NotImplemented"))
+        {
+            answer = removing(None).await;
+        }
         match answer {
             Err((_, error)) if !is_missing(&error) && is_changed(&error) => Err(changed(&doing)),
             Err((cause, error)) if !is_missing(&error) => Err(self.error(&doing, cause)),

@@ -196,13 +196,18 @@ impl S3Lock {
     async fn look(&self) -> bool {
         let asked = boot_seconds();
         let is_ours = match self.store.read_lease().await {
-            Ok(there) => there.is_some_and(|(l, _)| l.holder == self.holder && !l.released),
-            Err(_) => self.certain.since() < self.times.life.as_secs_f64() * 4.0 / 5.0,
+            Ok(Some((there, _))) if there.holder == self.holder && !there.released => {
+                self.certain.at(asked);
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(%error, "looking at the lock");
+                self.certain.since() < self.times.life.as_secs_f64() * 4.0 / 5.0
+            }
         };
-        if is_ours {
-            self.certain.at(asked);
-        } else {
-            tracing::error!("another run took the lock: nothing more is published");
+        if !is_ours {
+            tracing::error!("the lock is not certainly ours: nothing more is published");
             self.lost.cancel();
         }
         is_ours

@@ -38,7 +38,8 @@ impl SeenObjects {
     pub(super) fn saw(&self, key: &str, etag: Option<&str>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match etag {
-            Some("") => seen.remove(key),
+            // A weak one matches nothing.
+            Some(etag) if etag.is_empty() || etag.starts_with("W/") => seen.remove(key),
             Some(etag) => seen.insert(key.to_owned(), Seen::Version(etag.to_owned())),
             None => seen.insert(key.to_owned(), Seen::Absent),
         };
@@ -97,7 +98,10 @@ mod tests {
         seen.saw("a", Some("\"1\""));
         assert_eq!(seen.conditions("a").if_match.as_deref(), Some("\"1\""));
         assert_eq!(seen.conditions("b"), Conditions::default());
-        seen.saw("a", Some(""));
-        assert_eq!(seen.conditions("a"), Conditions::default());
+        for none in ["", "W/\"1\""] {
+            seen.saw("a", Some("\"2\""));
+            seen.saw("a", Some(none));
+            assert_eq!(seen.conditions("a"), Conditions::default());
+        }
     }
 }

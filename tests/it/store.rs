@@ -231,7 +231,7 @@ async fn refusals_are_told_apart_with_their_remedy() {
         .put("_cwlake/x", Bytes::new())
         .await
         .expect_err("denied");
-    assert_eq!(error.kind, StoreErrorKind::Refused, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::NotAllowed, "{error}");
     assert!(
         error
             .hint

@@ -339,7 +339,7 @@ def test_files_on_their_way_are_nobody_elses(emulator, s3_server, tmp_path):
     process = subprocess.Popen(words, env=clean_env(**aws.env()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen = {}
     while process.poll() is None:
-        for path in [spool, *spool.rglob("*")]:
+        for path in spool.rglob("*"):
             try:
                 seen[path] = path.stat().st_mode & 0o777
             except FileNotFoundError:

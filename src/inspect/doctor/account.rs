@@ -263,22 +263,29 @@ fn of_log_events(check: Check, cause: &Cause, config: &ExportConfig, client: &La
 
 /// What cannot be read at all is not to be taken for nothing.
 async fn otel(client: &LaneClient, config: &ExportConfig, subject: &str) -> Option<Check> {
-    let reads_metrics = !config.selections.is_empty();
-    if !reads_metrics || !client.has_otel_metrics().await {
+    if config.selections.is_empty() {
         return None;
     }
+    let name = "OpenTelemetry metrics";
     let region = &client.lane().region;
-    let text = format!(
-        "the account has metrics of CloudWatch's OpenTelemetry store in {region}: they are not read"
-    );
-    let check = Check::new(subject, "OpenTelemetry metrics", CheckState::Warning, text);
-    Some(Check {
-        remedy: Some(
-            "read them by PromQL; GetMetricData, which cwlake asks, does not answer them"
-                .to_owned(),
-        ),
-        ..check
-    })
+    match client.has_otel_metrics().await {
+        Some(false) => None,
+        Some(true) => {
+            let text = format!(
+                "the account has metrics of CloudWatch's OpenTelemetry store in {region}: they are not read"
+            );
+            let remedy =
+                "read them by PromQL; GetMetricData, which cwlake asks, does not answer them";
+            Some(Check {
+                remedy: Some(remedy.to_owned()),
+                ..Check::new(subject, name, CheckState::Warning, text)
+            })
+        }
+        None => {
+            let text = "not known without cloudwatch:GetOTelEnrichment; if there are any, they are not read";
+            Some(Check::ok(subject, name, text))
+        }
+    }
 }
 
 fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {

@@ -54,6 +54,8 @@ pub(super) fn stream_of(query: &LogQuery) -> Option<&str> {
 
 /// Whether a refusal speaks of one group among others, and not of the lane: its policy, its key, its class, or a fault that stays.
 pub(super) fn is_of_one_group(cause: &Cause) -> bool {
-    let of_its_own = [CauseKind::Validation, CauseKind::Protocol, CauseKind::Other];
-    cause.kind.is_denial() || of_its_own.contains(&cause.kind)
+    let of_its_own = [CauseKind::Validation, CauseKind::Protocol];
+    // What the service did not say is of the way to it.
+    let is_answered = cause.kind == CauseKind::Other && cause.code.is_some();
+    cause.kind.is_denial() || of_its_own.contains(&cause.kind) || is_answered
 }
