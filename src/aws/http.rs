@@ -96,16 +96,21 @@ impl HttpConnector for Routed<SharedHttpConnector> {
         let host = authority
             .map_or("the endpoint", Authority::as_str)
             .to_owned();
-        let is_read = request.method() == "GET";
+        // As the SDK marks it.
+        let is_of_an_object = request.uri().contains("x-id=GetObject");
         let answer = proxied.unwrap_or(&self.direct).call(request);
         HttpConnectorFuture::new(async move {
             let answer = answer.await.map_err(|e| of_host(&host, &e))?;
-            Ok(if is_read { answer } else { answer.map(bounded) })
+            Ok(if is_of_an_object {
+                answer
+            } else {
+                answer.map(bounded)
+            })
         })
     }
 }
 
-/// Bytes of an answer to a call, at most: the longest of AWS's have a few MiB. Objects of a bucket are read by GET, and are our own.
+/// Bytes of an answer to a call, at most: the longest of AWS's have a few MiB. Objects of a bucket are our own.
 const MOST_BYTES: usize = 64 << 20;
 
 /// A body that ends in an error where it grows beyond the bound.

@@ -161,18 +161,22 @@ fn ca_bundle(env: &Environment, problems: &mut Vec<Problem>) -> Option<CaBundle>
 /// The certificates of a file that can be trusted, as text, and how many there are. Bundles of systems hold some that are out of use and have a form
 /// of their own: those are passed over.
 fn certificates(path: &str) -> Result<(Vec<u8>, usize), String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
     let text = std::fs::read(path).map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&text);
     let (mut pem, mut count) = (String::new(), 0);
     let mut broken = None;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let checked = certificate.map_err(|e| e.to_string()).and_then(|c| {
-            let added = RootCertStore::empty().add(c.clone());
-            added.map(|()| c).map_err(|e| e.to_string())
-        });
-        match checked {
-            Ok(certificate) => {
-                let body = aws_smithy_types::base64::encode(certificate);
-                pem += &format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    for section in text.split_inclusive(END) {
+        let Some(at) = section.find(BEGIN) else {
+            continue;
+        };
+        let section = &section[at..];
+        let read = CertificateDer::from_pem_slice(section.as_bytes()).map_err(|e| e.to_string());
+        let trusted = read.and_then(|c| RootCertStore::empty().add(c).map_err(|e| e.to_string()));
+        match trusted {
+            Ok(()) => {
+                pem += &format!("{section}\n");
                 count += 1;
             }
             Err(why) => broken = Some(why),
