@@ -68,7 +68,8 @@ class S3Server:
         words = [weed, "server", f"-dir={root}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         words += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
         words += ["-s3", f"-s3.port={s3}", f"-s3.config={root}/s3.json"]
-        words += ["-volume.max=100", "-master.volumeSizeLimitMB=64"]
+        # Every bucket takes volumes of its own.
+        words += ["-volume.max=1000", "-master.volumeSizeLimitMB=64"]
         # Ports of services nobody asks for here, which are fixed otherwise.
         words += ["-s3.port.lance=0", "-s3.port.iceberg=0"]
         self.log = (root / "log").open("w")

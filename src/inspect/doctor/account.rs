@@ -300,14 +300,6 @@ fn denied(check: Check, cause: &Cause, probe: Probe, access: &str) -> Check {
 
 /// The external id itself is shown by `cwlake iam` alone.
 fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
-    if who.is_some_and(is_of_sso) {
-        let remedy = "the caller signs in by SSO, and the path of its role is not told: aws iam list-roles --path-prefix \
-                      /aws-reserved/sso.amazonaws.com/ shows its ARN; cwlake iam --part trust --principal ARN prints the statement";
-        return Check {
-            remedy: Some(remedy.to_owned()),
-            ..check
-        };
-    }
     let principal = who.and_then(principal_of);
     let Some(principal) = principal else {
         return check;
@@ -316,15 +308,28 @@ fn with_trust(check: Check, role: &RoleConfig, who: Option<&str>) -> Check {
         .external_id
         .as_ref()
         .map(|_| "<external id of this account: cwlake iam prints it>");
-    let policy = Grants::trust_policy(&principal, id, None);
-    check.add(
-        format!("the trust policy of {}", role.arn),
-        &policy.statements[0],
-    )
+    let mut policy = Grants::trust_policy(&principal, id, None);
+    let mut statement = policy.statements.remove(0);
+    if let Some(role) = who.and_then(role_of_sso) {
+        statement = statement.when("ArnLike", "aws:PrincipalArn", role);
+    }
+    check.add(format!("the trust policy of {}", role.arn), &statement)
 }
 
-fn is_of_sso(arn: &str) -> bool {
-    arn.contains(":assumed-role/AWSReservedSSO_")
+/// The role behind a session of SSO, whose path the session does not tell, and whose last part changes when it is made anew.
+///
+/// # Source
+/// IAM Identity Center user guide, "Referencing permission sets in resource policies": the account as principal, the role by a condition.
+fn role_of_sso(arn: &str) -> Option<String> {
+    let (start, session) = arn.split_once(":assumed-role/")?;
+    let (name, _) = session.split('/').next()?.rsplit_once('_')?;
+    let fields: Vec<&str> = start.split(':').collect();
+    let ["arn", partition, "sts", "", account] = fields.as_slice() else {
+        return None;
+    };
+    name.starts_with("AWSReservedSSO_").then(|| {
+        format!("arn:{partition}:iam::{account}:role/aws-reserved/sso.amazonaws.com/*{name}_*")
+    })
 }
 
 /// A session is not who assumes: its role is. The session does not tell the role's path.
@@ -332,6 +337,10 @@ fn principal_of(arn: &str) -> Option<Principal> {
     let fields: Vec<&str> = arn.splitn(6, ':').collect();
     if let ["arn", partition, "sts", "", account, resource] = fields.as_slice() {
         let role = resource.strip_prefix("assumed-role/")?.split('/').next()?;
+        if role_of_sso(arn).is_some() {
+            let of_account = Partition::parse(partition)?;
+            return Principal::parse(account, of_account).ok();
+        }
         return Principal::parse(
             &format!("arn:{partition}:iam::{account}:role/{role}"),
             Partition::Aws,
@@ -351,4 +360,26 @@ fn without_assume(role: &RoleConfig) -> Check {
         "AWS does not tell whether the trust policy or the caller's own policy denied it",
     );
     check.add("the caller's policy, if it is not there", &statement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_of_sso_is_trusted_by_its_path_whatever_its_last_part() {
+        let session = "arn:aws-us-gov:sts::999900001111:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/me@example.com";
+        assert_eq!(
+            role_of_sso(session).as_deref(),
+            Some(
+                "arn:aws-us-gov:iam::999900001111:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Admin_*"
+            )
+        );
+        let account = principal_of(session).expect("a principal");
+        assert_eq!(account.arn(), "arn:aws-us-gov:iam::999900001111:root");
+        let plain = "arn:aws:sts::999900001111:assumed-role/cwlake/run";
+        assert_eq!(role_of_sso(plain), None);
+        let role = principal_of(plain).expect("a principal");
+        assert_eq!(role.arn(), "arn:aws:iam::999900001111:role/cwlake");
+    }
 }
