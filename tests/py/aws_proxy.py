@@ -1,7 +1,6 @@
 """A proxy on loopback between the program and AWS (or an emulator of it) that refuses, fails or never answers chosen requests."""
 
 import gzip
-import http.client
 import http.server
 import json
 import re
@@ -10,6 +9,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 import cbor2
+from s3_proxy import pass_on
 
 
 @dataclass
@@ -68,17 +68,9 @@ class AwsProxy:
             do_GET = do_POST = do_PUT = handle_any
 
             def forward(self, request, body):
-                upstream = http.client.HTTPConnection(proxy.upstream, timeout=60)
-                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    if name.lower() != "connection":
-                        upstream.putheader(name, value)
-                upstream.endheaders(body)
-                response = upstream.getresponse()
-                content = response.read()
-                upstream.close()
-                proxy.note(request, response.getheader("Date"), content)
-                return response.status, dict(response.getheaders()), content
+                status, headers, content = pass_on(self, proxy.upstream, body)
+                proxy.note(request, headers.get("Date") or headers.get("date"), content)
+                return status, headers, content
 
             def reply(self, status, headers, content):
                 # Not send_response: the clock that is told is the upstream's.

@@ -48,6 +48,20 @@ def clean_env(**extra):
     return env | {"AWS_EC2_METADATA_DISABLED": "true"} | extra
 
 
+def run_program(folder, env, *words, code=0, timeout=300):
+    """Runs a command on `folder`/cwlake.toml, which must end with `code` within `timeout` seconds."""
+    done = subprocess.run(
+        [PROGRAM, *words, "--config", folder / "cwlake.toml"],
+        env=clean_env(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=folder,
+    )
+    assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
+    return done
+
+
 class Emulator:
     """`cwlake emulate` in a process of its own."""
 

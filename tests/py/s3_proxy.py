@@ -16,6 +16,20 @@ def error(status, code, message="on purpose"):
     return status, {"Content-Type": "application/xml"}, body.encode()
 
 
+def pass_on(request, upstream, body):
+    """The upstream's answer (status, headers, content) to a request handler's request; the Host that was signed is passed on as it is."""
+    connection = http.client.HTTPConnection(upstream, timeout=60)
+    connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in request.headers.items():
+        if name.lower() != "connection":
+            connection.putheader(name, value)
+    connection.endheaders(body)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response.status, dict(response.getheaders()), content
+
+
 class Rule:
     """Requests whose "METHOD path?query" matches `pattern`: at most `times` of them, after `after`, each with chance `rate`.
 
@@ -61,26 +75,11 @@ class Proxy:
                 rule = next((r for r in proxy.rules if r.strikes(line)), None)
                 if rule and rule.kind == "answer":
                     return self.reply(*rule.answer)
-                answer = self.forward(body)
+                answer = pass_on(self, proxy.upstream, body)
                 if rule and rule.kind == "lose":
                     self.close_connection = True
                     return None
                 return self.reply(*(rule.answer if rule else answer))
-
-            def forward(self, body):
-                # The Host that was signed is passed on as it is.
-                upstream = http.client.HTTPConnection(proxy.upstream, timeout=60)
-                upstream.putrequest(
-                    self.command, self.path, skip_host=True, skip_accept_encoding=True
-                )
-                for name, value in self.headers.items():
-                    if name.lower() != "connection":
-                        upstream.putheader(name, value)
-                upstream.endheaders(body)
-                response = upstream.getresponse()
-                content = response.read()
-                upstream.close()
-                return response.status, dict(response.getheaders()), content
 
             def reply(self, status, headers, content):
                 self.send_response_only(status)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from aiosmtpd.controller import Controller
 from aws_proxy import AwsProxy, error
-from conftest import PROGRAM, Emulator, clean_env, free_port, local_tree
+from conftest import PROGRAM, Emulator, clean_env, free_port, local_tree, run_program
 
 CALLER = "999900001111"
 ONE, TWO, THREE = "100000000001", "100000000002", "100000000003"
@@ -86,12 +86,7 @@ def cwlake(folder, proxy, config, *words, code=0):
     (folder / "cwlake.toml").write_text(config)
     env = {"AWS_ENDPOINT_URL": proxy.url, "AWS_ACCESS_KEY_ID": CALLER, "AWS_SECRET_ACCESS_KEY": "emulated"}
     env |= {"AWS_REGION": "us-east-1", "CWLAKE_NOW": "2026-11-21T02:00:00Z"}
-    done = subprocess.run(
-        [PROGRAM, *words, "--json", "--config", folder / "cwlake.toml"],
-        env=clean_env(**env), capture_output=True, text=True, timeout=60, cwd=folder,
-    )
-    assert done.returncode == code, (done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return json.loads(done.stdout)
+    return json.loads(run_program(folder, env, *words, "--json", code=code, timeout=60).stdout)
 
 
 def files(folder):

@@ -5,12 +5,11 @@ import json
 import pathlib
 import socket
 import ssl
-import subprocess
 
 import duckdb
 import pytest
 from aiosmtpd.controller import Controller
-from conftest import CALLER, NOW, PROGRAM, clean_env, client, free_port
+from conftest import CALLER, NOW, client, free_port, run_program
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from network import Authority, ForwardProxy, Front, Plain
@@ -44,19 +43,6 @@ def company(emulator, tmp_path):
         one.stop()
 
 
-def cwlake(folder, env, *words, code=0):
-    done = subprocess.run(
-        [PROGRAM, *words, "--config", folder / "cwlake.toml"],
-        env=clean_env(**env),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-    )
-    assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done
-
-
 def outcomes(done):
     return {(u["dataset"], u["outcome"]) for u in json.loads(done.stdout)["units"]}
 
@@ -73,21 +59,21 @@ def test_everything_goes_through_the_proxy_and_trusts_the_companys_authority(com
     place = f'{{ url = "s3://{bucket}/lake", path_style = true, region = "us-east-1" }}'
     (tmp_path / "cwlake.toml").write_text(text.replace('{ url = "lake" }', place))
     env |= KEYS | {"AWS_REGION": "us-east-1"}
-    done = cwlake(tmp_path, env, "export", "--json")
+    done = run_program(tmp_path, env, "export", "--json")
     assert {outcome for _, outcome in outcomes(done)} == {"written"}
     assert json.loads(done.stdout)["alerts"]["sent"] == {"ses": 1}
     hosts = {tunnel.removesuffix(".amazonaws.com:443") for tunnel in proxy.tunnels}
     own = {f"{service}.{region}" for service in ("monitoring", "ec2", "logs") for region in ("us-east-1", "eu-west-1")}
     assert hosts == own | {"sts.us-east-1", "s3.us-east-1", "email.us-east-1"}
     # The doctor says so, and never the password.
-    told = cwlake(tmp_path, env, "doctor")
+    told = run_program(tmp_path, env, "doctor")
     assert f"HTTPS_PROXY=127.0.0.1:{proxy.port}" in told.stdout
     assert "AWS_CA_BUNDLE" in told.stdout and "one certificate" in told.stdout
     assert "secret" not in told.stdout + told.stderr
     # A wrong password, an authority that is not trusted: named, and nothing is written.
-    wrong = cwlake(tmp_path, env | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}, "export", code=2)
+    wrong = run_program(tmp_path, env | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}, "export", code=2)
     assert "user:password@" in wrong.stderr and "HTTPS_PROXY" in wrong.stderr, wrong.stderr
-    unknown = cwlake(tmp_path, {k: v for k, v in env.items() if k != "AWS_CA_BUNDLE"}, "export", code=2)
+    unknown = run_program(tmp_path, {k: v for k, v in env.items() if k != "AWS_CA_BUNDLE"}, "export", code=2)
     assert "certificate" in unknown.stderr and "AWS_CA_BUNDLE" in unknown.stderr, unknown.stderr
 
 
@@ -102,9 +88,9 @@ def test_fips_and_dual_stack_endpoints_are_those_that_are_called(company, tmp_pa
     _, _, proxy, env = company()
     (tmp_path / "cwlake.toml").write_text(config(1).replace(', "eu-west-1"', "").replace("instances = {}", "alarms = {}"))
     env |= KEYS | {"AWS_REGION": "us-east-1"} | switches
-    cwlake(tmp_path, env, "export")
+    run_program(tmp_path, env, "export")
     assert {tunnel.removesuffix(":443") for tunnel in proxy.tunnels} == {sts, monitoring}
-    told = cwlake(tmp_path, env, "doctor").stdout
+    told = run_program(tmp_path, env, "doctor").stdout
     assert ("FIPS on" in told) == ("AWS_USE_FIPS_ENDPOINT" in switches)
     assert ("dual stack on" in told) == ("AWS_USE_DUALSTACK_ENDPOINT" in switches)
 
@@ -113,9 +99,9 @@ def test_hosts_of_no_proxy_are_reached_directly(emulator, company, tmp_path):
     aws, _, proxy, env = company()
     (tmp_path / "cwlake.toml").write_text(config(1))
     direct = env | aws.env() | {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}
-    cwlake(tmp_path, direct | {"NO_PROXY": "127.0.0.1"}, "export")
+    run_program(tmp_path, direct | {"NO_PROXY": "127.0.0.1"}, "export")
     assert proxy.plain == []
-    cwlake(tmp_path, direct, "export", code=3)
+    run_program(tmp_path, direct, "export", code=3)
     assert proxy.plain
 
 
@@ -136,7 +122,7 @@ def test_credentials_of_the_machine_come_past_the_proxy(company, tmp_path):
     env |= {"HTTP_PROXY": env["HTTPS_PROXY"], "AWS_EC2_METADATA_DISABLED": "false"}
     for way in ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{here}/creds"}, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": here}):
         machine.asked.clear()
-        cwlake(tmp_path, env | way, "export")
+        run_program(tmp_path, env | way, "export")
         assert machine.asked and proxy.plain == [], way
     machine.stop()
 
@@ -155,7 +141,7 @@ def test_metadata_that_is_slow_once_is_asked_again(company, tmp_path):
     ).start()
     (tmp_path / "cwlake.toml").write_text(config(1))
     env |= {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{machine.port}", "AWS_REGION": "us-east-1"}
-    cwlake(tmp_path, env, "export")
+    run_program(tmp_path, env, "export")
     assert machine.slow == 0
     machine.stop()
 
@@ -193,12 +179,12 @@ def test_sso_goes_through_the_proxy_and_is_renewed(company, tmp_path):
     (tmp_path / "cwlake.toml").write_text(config(1))
     env |= {"AWS_PROFILE": "corp"}
     # Expired: the remedy is the one command, and the SDK's own words stay out of it.
-    expired = cwlake(tmp_path, env, "export", code=6)
+    expired = run_program(tmp_path, env, "export", code=6)
     assert "aws sso login --profile corp" in expired.stderr, expired.stderr
     assert "WARN" not in expired.stderr and "{" not in expired.stderr, expired.stderr
     soon = {"refreshToken": "r", "clientId": "c", "clientSecret": "s", "registrationExpiresAt": "2099-01-01T00:00:00Z"}
     token.write_text(json.dumps(told | soon))
-    cwlake(tmp_path, env, "export")
+    run_program(tmp_path, env, "export")
     assert asked == ["refresh_token", "portal"]
     assert {"portal.sso.us-east-1.amazonaws.com:443", "oidc.us-east-1.amazonaws.com:443"} <= set(proxy.tunnels)
 
@@ -208,7 +194,7 @@ def test_a_profile_of_aws_login_works_and_without_a_session_says_what_to_run(com
     arn = "arn:aws:sts::999900001111:assumed-role/Dev/me"
     folder = profile(tmp_path, f"[default]\nregion = us-east-1\nlogin_session = {arn}\n")
     (tmp_path / "cwlake.toml").write_text(config(1))
-    missing = cwlake(tmp_path, env, "export", code=6)
+    missing = run_program(tmp_path, env, "export", code=6)
     assert "aws login --profile default" in missing.stderr and "feature" not in missing.stderr, missing.stderr
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -218,7 +204,7 @@ def test_a_profile_of_aws_login_works_and_without_a_session_says_what_to_run(com
     cache = folder / "login" / "cache"
     cache.mkdir(parents=True)
     (cache / (hashlib.sha256(arn.encode()).hexdigest() + ".json")).write_text(json.dumps(session | {"dpopKey": key.decode()}))
-    cwlake(tmp_path, env, "export")
+    run_program(tmp_path, env, "export")
 
 
 class Trusting(Controller):
@@ -254,9 +240,9 @@ def test_a_mail_server_is_trusted_by_the_companys_authority(emulator, tmp_path, 
         config(1) + '[[budget]]\nname = "low"\ndaily_usd = 0.01\n[alert]\n'
         'from = "cwlake@example.com"\nto = ["finops@example.com"]\n' + channel
     )
-    refused = json.loads(cwlake(tmp_path, aws.env(), "export", "--json").stdout)
+    refused = json.loads(run_program(tmp_path, aws.env(), "export", "--json").stdout)
     assert "certificate" in refused["alerts"]["failed"]["smtp"], refused["alerts"]
-    told = cwlake(tmp_path, aws.env() | {"AWS_CA_BUNDLE": str(authority.pem)}, "spend", "--alert", "--json")
+    told = run_program(tmp_path, aws.env() | {"AWS_CA_BUNDLE": str(authority.pem)}, "spend", "--alert", "--json")
     assert json.loads(told.stdout)["alerts"]["sent"] == {"smtp": 1} and len(got) == 1
     mail.stop()
 
@@ -275,7 +261,7 @@ def test_a_mail_server_is_trusted_by_the_companys_authority(emulator, tmp_path, 
 def test_a_network_that_is_none_is_refused_by_the_variables_name(tmp_path, name, value):
     (tmp_path / "empty.pem").write_text("nothing\n")
     (tmp_path / "cwlake.toml").write_text(config(1))
-    done = cwlake(tmp_path, KEYS | {name: value}, "export", code=2)
+    done = run_program(tmp_path, KEYS | {name: value}, "export", code=2)
     assert name in done.stderr and "= " in done.stderr and "secret" not in done.stderr, done.stderr
 
 
@@ -308,14 +294,14 @@ trust = ["{CALLER}"]
         profile(tmp_path, f"[default]\nregion = {region}\n")
     else:
         env |= {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{machine.port}"}
-    done = json.loads(cwlake(tmp_path, env, "export", "--json").stdout)
+    done = json.loads(run_program(tmp_path, env, "export", "--json").stdout)
     assert done["totals"]["rows"] > 0 and {l["region"] for l in done["lanes"]} == {region}
     assert duckdb.sql(f"SELECT DISTINCT region FROM '{tmp_path}/lake/metrics/**/*.parquet'").fetchall() == [(region,)]
     # Whatever is granted or named is of the partition.
     text = (tmp_path / "cwlake.toml").read_text().replace('url = "lake"', 'url = "s3://bucket/lake"\nsse = "aws:kms"\nkms_key_id = "alias/lake"')
     (tmp_path / "cwlake.toml").write_text(text + '[[logs]]\ngroups = ["/app"]\n')
     for words in (["json"], ["cloudformation"], ["terraform"]):
-        granted = cwlake(tmp_path, env, "iam", "--format", *words, "--principal", "999900001111").stdout
+        granted = run_program(tmp_path, env, "iam", "--format", *words, "--principal", "999900001111").stdout
         assert f"arn:{partition}:" in granted and "arn:aws:" not in granted, granted
     machine.stop()
     assert pathlib.Path(tmp_path / "lake").is_dir()

@@ -11,7 +11,7 @@ import cbor2
 import duckdb
 import pytest
 from aws_proxy import AwsProxy, error
-from conftest import CALLER, PROGRAM, clean_env, free_port
+from conftest import CALLER, PROGRAM, clean_env, free_port, run_program
 from s3_proxy import Rule
 from s3_proxy import error as s3_error
 from test_tables import EVERYTHING, config, world
@@ -39,16 +39,7 @@ def through(emulator, tmp_path):
 
 def run(folder, text, env, *words, code=0, timeout=120):
     (folder / "cwlake.toml").write_text(text)
-    done = subprocess.run(
-        [PROGRAM, *words, "--config", folder / "cwlake.toml"],
-        env=clean_env(**env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=folder,
-    )
-    assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done
+    return run_program(folder, env, *words, code=code, timeout=timeout)
 
 
 DENIALS = [

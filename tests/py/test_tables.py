@@ -11,7 +11,7 @@ import duckdb
 import polars
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROGRAM, ROOT, clean_env, client, free_port
+from conftest import PROGRAM, ROOT, clean_env, client, free_port, run_program
 from test_scale import peak_of
 
 CALLER = "999900001111"
@@ -58,16 +58,7 @@ daily_usd = 30.0
 
 
 def cwlake(folder, env, *words, code=0):
-    done = subprocess.run(
-        [PROGRAM, *words, "--config", folder / "cwlake.toml"],
-        env=clean_env(**env),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=folder,
-    )
-    assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done.stdout
+    return run_program(folder, env, *words, code=code, timeout=600).stdout
 
 
 def readme_queries():
