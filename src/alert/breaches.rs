@@ -204,7 +204,8 @@ async fn send_by(
             }
         };
         let mail = config.mail.as_ref();
-        send(message, channel, mail, base.as_ref(), &context.config).await
+        let base = base.as_ref();
+        Box::pin(send(message, channel, mail, base, &context.config)).await
     };
     // A server that falls silent, or credentials that never come, keep nobody waiting: what was not told of is told of by the next run.
     let limit = context.config.limits.attempt_timeout;

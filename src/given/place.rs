@@ -112,7 +112,8 @@ pub(crate) async fn known_lanes(store: &dyn Store) -> Result<BTreeSet<Lane>, Sto
 }
 
 pub(crate) async fn base_session(context: &RunContext) -> Result<BaseSession, RunError> {
-    BaseSession::load(&context.origin, &context.config)
+    // On the heap: signing in nests so deep that callers a few floors up pass the compiler's limit for the layout of a future.
+    Box::pin(BaseSession::load(&context.origin, &context.config))
         .await
         .map_err(RunError::Credentials)
 }
