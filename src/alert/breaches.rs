@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::time::Duration;
 
 use super::{Message, SendError, Sent, mail, send};
 use crate::config::{AlertConfig, Channel};
@@ -9,12 +10,12 @@ use crate::given::context::RunContext;
 use crate::given::place::base_session;
 use crate::lake::table::SPEND;
 use crate::lake::{UnitId, layout};
-use crate::model::{AccountId, Cause, Day, Lane};
+use crate::model::{AccountId, Cause, CauseKind, Claim, Day, Lane};
 use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
 use crate::sources::source::stage::each_batch;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
-use crate::store::Store;
+use crate::store::{AcquireError, Holder, Store};
 
 /// Months that are read: the day's, and one before it for means and charts.
 const MONTHS: i64 = 2;
@@ -104,14 +105,48 @@ pub(crate) async fn read_rows(store: &dyn Store, day: Day) -> Result<LakeRows, C
 /// have failed.
 const ALERT_DAYS: i64 = 3;
 
-/// The same after an export, which holds the lock: whatever goes wrong is in the report.
+/// What is claimed by whoever tells of the breaches of a day and of those before it: two runs tell nobody twice.
+pub(crate) fn claim_of_alerts(last: Day) -> Claim {
+    Claim::nothing().and(layout::ALERTS, last.plus(-ALERT_DAYS), last)
+}
+
+/// How often, and after what pauses, a run asks whether another has told what it tells of.
+const TURNS: u32 = 60;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same after an export: whatever goes wrong is in the report.
 pub(crate) async fn alert_after_export(
     context: &RunContext,
     store: &dyn Store,
+    run_id: &str,
 ) -> Option<AlertReport> {
     context.config.alert.as_ref()?;
     let yesterday = Day::containing(context.now).plus(-1);
-    Some(alert_of_days(context, store, yesterday).await)
+    let (holder, claim) = (Holder::of_this_process(run_id), claim_of_alerts(yesterday));
+    let mut taken = store.acquire(&holder, &claim).await;
+    for _ in 0..TURNS {
+        if !matches!(taken, Err(AcquireError::Taken { .. })) || context.stop.is_cancelled() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        taken = store.acquire(&holder, &claim).await;
+    }
+    let held = match taken {
+        Ok(held) => held,
+        Err(error) => {
+            let cause = match error {
+                AcquireError::Store(error) => error.into(),
+                taken => Cause::new(CauseKind::Destination, taken.to_string()),
+            };
+            return Some(AlertReport {
+                cause: Some(cause.with_hint("the next run, or cwlake spend --alert, tries again")),
+                ..AlertReport::default()
+            });
+        }
+    };
+    let told = alert_of_days(context, store, yesterday).await;
+    held.release().await;
+    Some(told)
 }
 
 /// Tells of the breaches of a day, and of those of the days before it that a run has looked at before.

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::files::{create_folder, folder_for_private, private_folder};
@@ -11,7 +10,7 @@ use crate::lake::table::Table;
 use crate::lake::{format, layout};
 
 use super::manifest::LaneRecords;
-use crate::model::Cause;
+use crate::model::{Cause, CauseKind, Claim, Day};
 use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
 
 /// The destination cannot be used.
@@ -132,31 +131,13 @@ pub struct Lake {
     run_id: String,
     lock: Box<dyn Held>,
     lost: CancellationToken,
-}
-
-/// Name of the doctor among those who hold a lock: it gives it back at once.
-pub const DOCTOR: &str = "doctor";
-
-/// Takes the lock; from a doctor it is waited for.
-async fn acquire(store: &dyn Store, run_id: &str) -> Result<Box<dyn Held>, AcquireError> {
-    const PAUSE: Duration = Duration::from_millis(250);
-    let mut pauses = 40;
-    loop {
-        match store.acquire(&Holder::of_this_process(run_id)).await {
-            Err(AcquireError::Taken { holder, .. })
-                if holder.contains(&format!("run {DOCTOR},")) && pauses > 0 =>
-            {
-                pauses -= 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            answer => return answer,
-        }
-    }
+    /// What is claimed so far.
+    claim: Mutex<Claim>,
 }
 
 impl Lake {
-    /// Takes the lock, removes what dead runs left on their way, and proves the destination writable for every one of `tables`, and the scratch
-    /// folder.
+    /// Takes what is claimed, removes what dead runs left on their way where nobody else is at work, and proves the destination writable for every
+    /// one of `tables`, and the scratch folder.
     ///
     /// # Errors
     /// [`LakeError`]; nothing was written but below `_cwlake/`.
@@ -164,6 +145,7 @@ impl Lake {
         store: Arc<dyn Store>,
         scratch: Scratch,
         run_id: &str,
+        claim: Claim,
         tables: &[&'static Table],
     ) -> Result<Self, LakeError> {
         let root = store.describe();
@@ -182,7 +164,8 @@ impl Lake {
                 }
             }
         };
-        let lock = match acquire(&*store, run_id).await {
+        let holder = Holder::of_this_process(run_id);
+        let lock = match store.acquire(&holder, &claim).await {
             Ok(lock) => lock,
             Err(AcquireError::Store(source)) => return Err(refused(source)),
             Err(taken) => return Err(LakeError::Locked(taken)),
@@ -193,6 +176,7 @@ impl Lake {
             scratch,
             run_id: run_id.to_owned(),
             lock,
+            claim: Mutex::new(claim),
         };
         let known = match lake.store.get(layout::FORMAT).await {
             Ok(Some(marker)) => match format::check(&marker) {
@@ -221,8 +205,10 @@ impl Lake {
     /// `is_new` says that the lake has no marker yet.
     async fn prepare(&self, is_new: bool, tables: &[&Table]) -> Result<(), StoreError> {
         self.scratch.secure()?;
-        self.store.sweep().await?;
-        self.empty_staging()?;
+        if self.lock.is_alone() {
+            self.store.sweep().await?;
+            self.empty_staging()?;
+        }
         let staging = self.staging();
         let probe = staging.join("probe");
         create_folder(&staging)
@@ -277,13 +263,42 @@ impl Lake {
         self.lock.is_held(doubted).await
     }
 
-    /// Writes the records that changed. Where somebody else wrote them since they were read, and the lock is still ours, that was a request of the
-    /// lock's last holder that came late: ours are put over what is there now.
+    /// Claims the units of tables, from a first to a last, where they are not claimed yet.
+    ///
+    /// # Errors
+    /// Another run has some of them, or the store's.
+    pub async fn reserve(&self, units: &[(&'static Table, Day, Day)]) -> Result<(), Cause> {
+        let mut claimed = self.claim.lock().await;
+        let is_claimed =
+            |(table, first, last): &(&Table, Day, Day)| claimed.has(table.name, *first, *last);
+        if units.iter().all(is_claimed) {
+            return Ok(());
+        }
+        let mut wider = claimed.clone();
+        for (table, first, last) in units {
+            wider = wider.and(table.name, *first, *last);
+        }
+        match self.lock.widen(&wider).await {
+            Ok(()) => {
+                *claimed = wider;
+                Ok(())
+            }
+            Err(AcquireError::Store(error)) => Err(error.into()),
+            Err(taken) => Err(
+                Cause::new(CauseKind::Destination, taken.to_string()).with_hint(
+                    "run again when it has ended: nothing was asked of CloudWatch for these days",
+                ),
+            ),
+        }
+    }
+
+    /// Writes the records that changed. Where somebody else wrote them since they were read, and the lock is still ours, that was a run about other
+    /// days of the month, or a request of the lock's last holder that came late: ours are put over what is there now.
     ///
     /// # Errors
     /// The store's, or that the lock is lost.
     pub async fn record(&self, records: &mut LaneRecords) -> Result<(), Cause> {
-        const TRIES: u32 = 3;
+        const TRIES: u32 = 8;
         let mut tries = 1;
         loop {
             if !self.is_ours(tries > 1).await {
@@ -322,6 +337,7 @@ mod tests {
             Arc::new(LocalStore::new(root)),
             scratch,
             run_id,
+            Claim::everything(),
             &[&METRICS],
         )
         .await

@@ -221,11 +221,14 @@ impl LaneRecords {
         there.read(store, self.changed.iter().copied()).await?;
         for (month, units) in there.months {
             let ours = self.months.insert(month, units).unwrap_or_default();
-            for (day, record) in ours.into_iter().filter(|(d, _)| self.changed.contains(d)) {
-                self.months
-                    .entry(day.month())
-                    .or_default()
-                    .insert(day, record);
+            let changed = ours.into_iter().filter(|(d, _)| self.changed.contains(d));
+            for (day, mut record) in changed {
+                let there = self.months.entry(day.month()).or_default();
+                // A run that did not commit says nothing about what is in place.
+                if record.attempt.is_some() {
+                    record.committed = there.get(&day).and_then(|r| r.committed.clone());
+                }
+                there.insert(day, record);
             }
         }
         Ok(())

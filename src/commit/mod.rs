@@ -7,6 +7,6 @@ mod lake;
 mod manifest;
 mod publish;
 
-pub use lake::{DOCTOR, Lake, LakeError, Scratch};
+pub use lake::{Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord};
 pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, is_as_recorded, old_file};

@@ -6,13 +6,41 @@ use std::path::{Path, PathBuf};
 
 use super::table::{Partition, TABLES, Table};
 use super::unit::UnitId;
-use crate::model::{AccountId, Day, Lane, Region};
+use crate::model::{AccountId, Day, GroupName, Lane, Member, Region, Shard};
 
 /// Name of the folder for everything that is not a table; never inside one.
 pub const CONTROL_FOLDER: &str = "_cwlake";
 
-/// The lock.
+/// Where every lock's key begins: the one of an earlier version is no more than that.
 pub const LOCK: &str = "_cwlake/lock";
+
+/// Locked in a local lake while one of several programs looks at a file and replaces it.
+pub const TURN: &str = "_cwlake/turn";
+
+/// The folder of the locks: one for each run under way, and for each shard of a group.
+pub const LOCKS: &str = "_cwlake/locks/";
+
+/// The lock of a run that is no shard; `name` tells it from others.
+pub fn run_lock(name: &str) -> String {
+    format!("{LOCKS}run-{name}.json")
+}
+
+/// The lock of a shard.
+pub fn shard_lock(member: &Member) -> String {
+    let Shard { index, of } = member.shard;
+    format!("{LOCKS}{}.{index}of{of}.json", member.group)
+}
+
+/// The group and shard of a lock, when it is a shard's.
+pub fn parse_shard_lock(key: &str) -> Option<Member> {
+    let name = key.strip_prefix(LOCKS)?.strip_suffix(".json")?;
+    let (group, shard) = name.split_once('.')?;
+    let (index, of) = shard.split_once("of")?;
+    Some(Member {
+        group: GroupName::parse(group)?,
+        shard: Shard::new(index.parse().ok()?, of.parse().ok()?)?,
+    })
+}
 
 /// The one file of a unit: `metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet`; of charges
 /// `spend/month=2026-11/111122223333_us-east-1_0000.parquet`; of a table without units `series/111122223333_us-east-1.parquet`.
@@ -97,9 +125,12 @@ pub fn report(run_id: &str) -> String {
     format!("{CONTROL_FOLDER}/runs/{run_id}.json")
 }
 
+/// What is claimed by whoever tells of breaches, by day, as if it were a table.
+pub const ALERTS: &str = "alerts";
+
 /// Which alerts were sent about a day.
 pub fn alerts(day: Day) -> String {
-    format!("{CONTROL_FOLDER}/alerts/{day}.json")
+    format!("{CONTROL_FOLDER}/{ALERTS}/{day}.json")
 }
 
 /// Which layout this lake has.
@@ -194,5 +225,18 @@ mod tests {
             parse_manifest(&METRICS, "_cwlake/manifest/metrics/x/y.json"),
             None
         );
+    }
+
+    #[test]
+    fn a_shards_lock_names_its_group_and_a_runs_lock_none() {
+        let member = Member {
+            group: GroupName::parse("nightly-7").expect("a name"),
+            shard: Shard::parse("3/16").expect("a shard"),
+        };
+        let key = shard_lock(&member);
+        assert_eq!(key, "_cwlake/locks/nightly-7.3of16.json");
+        assert_eq!(parse_shard_lock(&key), Some(member));
+        assert_eq!(parse_shard_lock(&run_lock("0")), None);
+        assert_eq!(parse_shard_lock(LOCK), None);
     }
 }

@@ -15,6 +15,7 @@ use crate::given::context::RunContext;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, UnitOutcome};
 use crate::plan::{Cost, OPEN_FILES};
 use crate::report::{LaneReport, UnitReport};
+use crate::run::claims::reserved;
 use crate::run::planning::{PlannedLane, Planning, Regions};
 use crate::run::publish::{Publisher, note_unread};
 use crate::sources::registry::source;
@@ -172,7 +173,7 @@ impl<'a> Fleet<'a> {
     /// One dataset of one lane, when there is room for what it holds. It runs by itself: one that breaks down takes no other with it.
     async fn export_lane(&self, planned: PlannedLane) -> LaneDone {
         let mut report = planned.report(self.context);
-        let job = match planned.ready {
+        let job = match reserved(self.lake, planned.dataset, planned.ready).await {
             Ok(job) => job,
             Err(cause) => {
                 let outcome = if planned.leave_out {
@@ -182,6 +183,7 @@ impl<'a> Fleet<'a> {
                 };
                 let of_lane = (planned.dataset, &planned.lane);
                 let units = unread(self.lake, self.context, of_lane, outcome, &cause).await;
+                report.cause = Some(cause);
                 return LaneDone {
                     report,
                     units,
@@ -325,7 +327,7 @@ mod tests {
     use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
     use crate::given::place::Place;
     use crate::lake::table::LOGS;
-    use crate::model::{AccountId, Day, Region, Spans};
+    use crate::model::{AccountId, Claim, Day, Region, Spans};
     use crate::plan::{DayMode, Scope};
     use crate::report::Forecast;
     use crate::sources::source::scope::LaneScope;
@@ -422,7 +424,8 @@ mod tests {
             };
             let place = Arc::new(Place::of(&context).await.expect("a place"));
             let scratch = Scratch::new(dir.path());
-            let lake = Lake::open(Arc::new(MemoryStore::new()), scratch, "run", &[]).await;
+            let store = Arc::new(MemoryStore::new());
+            let lake = Lake::open(store, scratch, "run", Claim::everything(), &[]).await;
             Self {
                 context,
                 place,

@@ -1,5 +1,6 @@
 //! The pipeline: one call per stage, in order.
 
+mod claims;
 pub(crate) mod enter;
 mod fleet;
 pub(crate) mod linked;

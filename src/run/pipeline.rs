@@ -19,6 +19,7 @@ use crate::lake::layout;
 use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
 use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
+use crate::run::claims::claim_of;
 use crate::run::enter::accounts::entered_accounts_by;
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
@@ -179,6 +180,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
         Arc::clone(&place.store),
         place.scratch.clone(),
         &run_id,
+        claim_of(context),
         &tables,
     );
     let lake = tokio::select! {
@@ -194,7 +196,8 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let (context, mut report) = result?;
     // After the report and the lock: an alert that hangs keeps neither from anybody.
     if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
-        report.alerts = Box::pin(alert_after_export(&context, &*place.store)).await;
+        let alerting = alert_after_export(&context, &*place.store, &report.run_id);
+        report.alerts = Box::pin(alerting).await;
         if report.alerts.is_some() {
             store(&*place.store, &mut report).await;
         }

@@ -1,6 +1,6 @@
 //! What accounts have spent, read from the lake; and the alerts about it.
 
-use crate::alert::breaches::{alert, alert_of_days, read_rows, report_of};
+use crate::alert::breaches::{alert, alert_of_days, claim_of_alerts, read_rows, report_of};
 use crate::commit::Lake;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
@@ -36,9 +36,9 @@ pub async fn spend_with_alerts(
 ) -> Result<(SpendReport, AlertReport), RunError> {
     let place = Place::of(context).await?;
     let (context, _) = with_accounts(context, &place).await?;
-    let run_id = format!("alert-{}", std::process::id());
-    let scratch = place.scratch.clone();
-    let lake = Lake::open(std::sync::Arc::clone(&place.store), scratch, &run_id, &[]).await?;
+    let run_id = format!("alert-{:016x}", fastrand::u64(..));
+    let (store, scratch) = (std::sync::Arc::clone(&place.store), place.scratch.clone());
+    let lake = Lake::open(store, scratch, &run_id, claim_of_alerts(day), &[]).await?;
     let done = async {
         let store = &**lake.store();
         let read = read_rows(store, day).await.map_err(RunError::Unreadable)?;

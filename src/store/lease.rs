@@ -1,12 +1,14 @@
 //! Who holds a lake, and how a holder that died is told from one that lives.
 //!
-//! A bucket has no lock that ends with a process. The lock object is therefore a lease: its holder renews it, and whoever finds it
-//! not renewed for its time takes it over. Every write of it is conditional, so two runs never both succeed.
+//! A bucket has no lock that ends with a process. Each run therefore has a lease there, which says what it claims: its holder renews it, and whoever
+//! wants the same and finds it not renewed for its time ends it. Every write of a lease is conditional, so no two runs both succeed.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::Claim;
 
 /// What a run writes about itself into the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +82,7 @@ fn incarnation(process: u32) -> Option<String> {
     ))
 }
 
-/// The lock object's content.
+/// What a run writes about itself while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lease {
     /// Who has it.
@@ -92,6 +94,9 @@ pub(super) struct Lease {
     pub(super) renewals: u64,
     /// Seconds after which, not renewed, it is no longer held.
     pub(super) seconds: u64,
+    /// What nobody else may write meanwhile; of an earlier version the whole lake.
+    #[serde(default = "Claim::everything")]
+    pub(super) claim: Claim,
 }
 
 /// How long a lease lives without being renewed, and how often it is.
@@ -152,6 +157,7 @@ mod tests {
             released: false,
             renewals: 0,
             seconds: 60,
+            claim: Claim::everything(),
         }
     }
 

@@ -1,20 +1,22 @@
 //! A lake in a local folder: staged file → fsync → rename → fsync of the folder.
 
-use std::fs::{self, File, TryLockError};
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use crate::files::{check_ordinary, open_ordinary};
 use crate::lake::layout;
+use crate::model::Claim;
 use crate::write::Staged;
 
+use super::local_lock::{open_to_lock, take_lock};
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 
 /// A folder. Staged files must lie on the same file system, as those below [`layout::local_scratch`] do.
@@ -22,6 +24,76 @@ use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind
 pub struct LocalStore {
     root: PathBuf,
     temporary: AtomicU64,
+    seen: Arc<SeenFiles>,
+}
+
+/// Which content of each file was seen last, so that a write replaces that and nothing newer: another run may have written it since.
+#[derive(Debug, Default)]
+struct SeenFiles(Mutex<HashMap<PathBuf, Option<Stamp>>>);
+
+/// Tells one content of a file from another: every write makes a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            bytes: file.len(),
+            modified: file.modified().ok(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(file),
+            #[cfg(not(unix))]
+            inode: 0,
+        }
+    }
+
+    /// Of what is there now.
+    fn at(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(file) => Ok(Some(Self::of(&file))),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl SeenFiles {
+    fn saw(&self, path: &Path, stamp: Option<Stamp>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(path.to_owned(), stamp);
+    }
+
+    /// Replaces or removes a file by `change`, unless somebody else did since it was seen. Two programs look and write one after the other.
+    fn replace(
+        &self,
+        root: &Path,
+        path: &Path,
+        doing: &str,
+        change: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let io = |e: io::Error| StoreError::io(doing, path, &e);
+        let seen = {
+            let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.get(path).copied()
+        };
+        let Some(seen) = seen else {
+            return change().map_err(io);
+        };
+        let turn = root.join(layout::TURN);
+        crate::files::create_folder(turn.parent().unwrap_or(root)).map_err(io)?;
+        let turn = open_to_lock(&turn).map_err(io)?;
+        turn.lock().map_err(io)?;
+        if Stamp::at(path).map_err(io)? != seen {
+            return Err(StoreError::changed(format!("{doing} {}", path.display())));
+        }
+        change().map_err(io)?;
+        self.saw(path, Stamp::at(path).map_err(io)?);
+        Ok(())
+    }
 }
 
 impl LocalStore {
@@ -30,6 +102,7 @@ impl LocalStore {
         Self {
             root: root.to_owned(),
             temporary: AtomicU64::new(0),
+            seen: Arc::default(),
         }
     }
 
@@ -112,49 +185,65 @@ impl Store for LocalStore {
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         let (path, part) = (self.path(key), self.temporary());
+        let (root, seen) = (self.root.clone(), Arc::clone(&self.seen));
         blocking(move || {
-            write_synced(&part, &body)
-                .and_then(|()| rename_into_place(&part, &path))
-                .map_err(|e| {
-                    let _ = fs::remove_file(&part);
-                    StoreError::io("writing", &path, &e)
-                })
+            let written = write_synced(&part, &body)
+                .map_err(|e| StoreError::io("writing", &path, &e))
+                .and_then(|()| {
+                    seen.replace(&root, &path, "writing", || rename_into_place(&part, &path))
+                });
+            if written.is_err() {
+                let _ = fs::remove_file(&part);
+            }
+            written
         })
         .await
     }
 
     async fn publish(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
         let (path, from) = (self.path(key), staged.path.clone());
+        let (root, seen) = (self.root.clone(), Arc::clone(&self.seen));
         blocking(move || {
-            rename_into_place(&from, &path).map_err(|e| StoreError::io("publishing", &path, &e))
+            seen.replace(&root, &path, "publishing", || {
+                rename_into_place(&from, &path)
+            })
         })
         .await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let path = self.path(key);
+        let (path, seen) = (self.path(key), Arc::clone(&self.seen));
         let read = |path: &Path| {
             let mut body = Vec::new();
-            open_ordinary(path)?.read_to_end(&mut body)?;
-            Ok::<_, io::Error>(body)
+            let mut file = open_ordinary(path)?;
+            file.read_to_end(&mut body)?;
+            Ok::<_, io::Error>((body, Stamp::of(&file.metadata()?)))
         };
         blocking(move || match read(&path) {
-            Ok(body) => Ok(Some(body.into())),
-            Err(e) if is_missing(&e) => Ok(None),
+            Ok((body, stamp)) => {
+                seen.saw(&path, Some(stamp));
+                Ok(Some(body.into()))
+            }
+            Err(e) if is_missing(&e) => {
+                seen.saw(&path, None);
+                Ok(None)
+            }
             Err(e) => Err(StoreError::io("reading", &path, &e)),
         })
         .await
     }
 
     async fn tail(&self, key: &str, bytes: u64) -> Result<Option<Tail>, StoreError> {
-        let path = self.path(key);
+        let (path, seen) = (self.path(key), Arc::clone(&self.seen));
         blocking(move || {
             let read = || {
                 let mut file = open_ordinary(&path)?;
-                let size = file.metadata()?.len();
+                let stamp = Stamp::of(&file.metadata()?);
+                let size = stamp.bytes;
                 file.seek(SeekFrom::Start(size.saturating_sub(bytes)))?;
                 let mut end = Vec::new();
                 file.read_to_end(&mut end)?;
+                seen.saw(&path, Some(stamp));
                 Ok(Tail {
                     size,
                     bytes: end.into(),
@@ -162,7 +251,10 @@ impl Store for LocalStore {
             };
             match read() {
                 Ok(tail) => Ok(Some(tail)),
-                Err(e) if is_missing(&e) => Ok(None),
+                Err(e) if is_missing(&e) => {
+                    seen.saw(&path, None);
+                    Ok(None)
+                }
                 Err(e) => Err(StoreError::io("reading", &path, &e)),
             }
         })
@@ -192,9 +284,12 @@ impl Store for LocalStore {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let path = self.path(key);
-        blocking(move || match fs::remove_file(&path) {
-            Err(e) if !is_missing(&e) => Err(StoreError::io("removing", &path, &e)),
-            _ => Ok(()),
+        let (root, seen) = (self.root.clone(), Arc::clone(&self.seen));
+        blocking(move || {
+            seen.replace(&root, &path, "removing", || match fs::remove_file(&path) {
+                Err(e) if !is_missing(&e) => Err(e),
+                _ => Ok(()),
+            })
         })
         .await
     }
@@ -206,7 +301,11 @@ impl Store for LocalStore {
             let probe = folder.join(".probe");
             write_synced(&part, b"cwlake")
                 .and_then(|()| rename_into_place(&part, &probe))
-                .and_then(|()| fs::remove_file(&probe))
+                .and_then(|()| match fs::remove_file(&probe) {
+                    // Another program proves the same.
+                    Err(e) if !is_missing(&e) => Err(e),
+                    _ => Ok(()),
+                })
                 .map_err(|e| StoreError::io("writing a probe to", &folder, &e))
         })
         .await
@@ -221,69 +320,9 @@ impl Store for LocalStore {
         .await
     }
 
-    /// A file lock: it goes with the process, however that ends.
-    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
-        let path = self.path(layout::LOCK);
-        let refused = |e: io::Error| StoreError::io("locking", &path, &e);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|e| StoreError::io("creating", folder, &e))?;
-        }
-        match check_ordinary(&path) {
-            Err(e) if !is_missing(&e) => return Err(refused(e).into()),
-            _ => {}
-        }
-        let mut lock = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(AcquireError::Taken {
-                    root: self.describe(),
-                    holder: holder_of(&path).await,
-                });
-            }
-            Err(TryLockError::Error(e)) => return Err(refused(e).into()),
-        }
-        lock.set_len(0)
-            .and_then(|()| write!(lock, "{holder}"))
-            .map_err(refused)?;
-        Ok(Box::new(FileLock { _file: lock }))
+    async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError> {
+        take_lock(&self.root, holder, claim).await
     }
-}
-
-/// What the holder wrote about itself; it may have the lock for a moment before it has.
-async fn holder_of(lock: &Path) -> String {
-    for _ in 0..20 {
-        let text = fs::read_to_string(lock).unwrap_or_default();
-        if !text.trim().is_empty() {
-            return text.trim().to_owned();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    String::new()
-}
-
-#[derive(Debug)]
-struct FileLock {
-    _file: File,
-}
-
-#[async_trait]
-impl Held for FileLock {
-    fn lost(&self) -> CancellationToken {
-        CancellationToken::new()
-    }
-
-    async fn is_held(&self, _: bool) -> bool {
-        true
-    }
-
-    async fn release(self: Box<Self>) {}
 }
 
 /// File systems block: they get a thread of their own.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::Claim;
 use crate::write::Staged;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,8 @@ use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
-    holder: Arc<Mutex<Option<String>>>,
+    /// Who has locked what, by a number of its own.
+    holders: Arc<Mutex<BTreeMap<u64, (String, Claim)>>>,
 }
 
 impl MemoryStore {
@@ -27,6 +29,23 @@ impl MemoryStore {
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holders(&self) -> MutexGuard<'_, BTreeMap<u64, (String, Claim)>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim(&self, number: u64, holder: String, claim: &Claim) -> Result<(), AcquireError> {
+        let mut holders = self.holders();
+        let mut others = holders.iter().filter(|(n, _)| **n != number);
+        if let Some((_, (other, _))) = others.find(|(_, (_, theirs))| theirs.conflicts(claim)) {
+            return Err(AcquireError::Taken {
+                root: self.describe(),
+                holder: other.clone(),
+            });
+        }
+        holders.insert(number, (holder, claim.clone()));
+        Ok(())
     }
 }
 
@@ -100,21 +119,24 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
-        let mut current = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = &*current {
-            return Err(AcquireError::Taken {
-                root: self.describe(),
-                holder: other.clone(),
-            });
-        }
-        *current = Some(holder.to_string());
-        Ok(Box::new(MemoryLock(Arc::clone(&self.holder))))
+    async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError> {
+        let number = fastrand::u64(..);
+        let lock = MemoryLock {
+            number,
+            is_alone: self.holders().is_empty(),
+            store: self.clone(),
+        };
+        self.claim(number, holder.to_string(), claim)?;
+        Ok(Box::new(lock))
     }
 }
 
 #[derive(Debug)]
-struct MemoryLock(Arc<Mutex<Option<String>>>);
+struct MemoryLock {
+    number: u64,
+    is_alone: bool,
+    store: MemoryStore,
+}
 
 #[async_trait]
 impl Held for MemoryLock {
@@ -122,8 +144,17 @@ impl Held for MemoryLock {
         CancellationToken::new()
     }
 
+    fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
     async fn is_held(&self, _: bool) -> bool {
         true
+    }
+
+    async fn widen(&self, claim: &Claim) -> Result<(), AcquireError> {
+        let holder = self.store.holders()[&self.number].0.clone();
+        self.store.claim(self.number, holder, claim)
     }
 
     async fn release(self: Box<Self>) {}
@@ -131,6 +162,6 @@ impl Held for MemoryLock {
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.store.holders().remove(&self.number);
     }
 }

@@ -5,6 +5,7 @@
 
 mod lease;
 mod local;
+mod local_lock;
 mod memory;
 mod s3;
 mod s3_lock;
@@ -25,7 +26,7 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
 
-use crate::model::{Cause, CauseKind};
+use crate::model::{Cause, CauseKind, Claim};
 
 /// Objects under keys, as a lake needs them.
 ///
@@ -33,8 +34,8 @@ use crate::model::{Cause, CauseKind};
 /// - A reader sees an object whole, old or new, never a mixture and never half of one.
 /// - What was put is durable when the call returns.
 /// - A missing object is `None` or no error, never a failure; a failure is never "missing".
-/// - A bucket, whose lock may change hands unseen, writes and removes an object only as this process saw it last: as
-///   [`StoreErrorKind::Changed`] it refuses what somebody else wrote since. An object that was never looked at is written whatever is there.
+/// - An object is written and removed only as this process saw it last: what somebody else wrote since is refused as
+///   [`StoreErrorKind::Changed`]. An object that was never looked at is written whatever is there. (In memory there is no other process.)
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The root as a person would write it.
@@ -64,11 +65,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Proves that a file of `table` could be published, without leaving anything a reader would see.
     async fn prove_writable(&self, table: &str) -> Result<(), StoreError>;
 
-    /// Removes what dead runs left behind that is no object: temporary files, unfinished uploads. Only for whoever holds the lock.
+    /// Removes what dead runs left behind that is no object: temporary files, unfinished uploads. Only for whoever is alone in the lake.
     async fn sweep(&self) -> Result<(), StoreError>;
 
-    /// Takes the lake for one run.
-    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError>;
+    /// Takes what a run claims of the lake: refused where another has some of it.
+    async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError>;
 }
 
 /// A taken lock. Dropped without [`release`](Held::release) it ends with the process, or after its time.
@@ -80,6 +81,15 @@ pub trait Held: fmt::Debug + Send + Sync {
     /// Whether the lock is still ours. It is looked at where that was last certain a while ago, by a clock that goes on while the machine sleeps, or
     /// always when it is `doubted`.
     async fn is_held(&self, doubted: bool) -> bool;
+
+    /// Nobody else had a lock when it was taken: what lies about is nobody's.
+    fn is_alone(&self) -> bool;
+
+    /// Claims more; `claim` is all that is then claimed.
+    ///
+    /// # Errors
+    /// Another run has some of it: what was claimed before still is.
+    async fn widen(&self, claim: &Claim) -> Result<(), AcquireError>;
 
     /// Gives the lock back.
     async fn release(self: Box<Self>);
@@ -180,6 +190,16 @@ impl StoreError {
 impl StoreError {
     /// The code of a cause that is [`StoreErrorKind::Changed`].
     pub const CHANGED: &str = "Changed";
+
+    /// Somebody else wrote an object since it was seen; `doing` names it.
+    pub(crate) fn changed(doing: impl Into<String>) -> Self {
+        Self {
+            kind: StoreErrorKind::Changed,
+            doing: doing.into(),
+            message: "somebody else wrote it since this run looked at it".to_owned(),
+            hint: Some("run again when no other run is under way".to_owned()),
+        }
+    }
 }
 
 impl From<StoreError> for Cause {

@@ -24,11 +24,11 @@ use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::s3_seen::{SeenObjects, changed, is_changed};
+use super::s3_seen::{SeenObjects, is_changed};
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 use crate::aws::{Pages, StorageClient};
 use crate::config::{Encryption, S3Destination};
-use crate::model::{Cause, CauseKind};
+use crate::model::{Cause, CauseKind, Claim};
 
 /// Files up to this size are sent in one PUT, larger ones in parts of this size.
 pub(super) const PART_BYTES: u64 = 8 << 20;
@@ -315,7 +315,7 @@ impl Store for S3Store {
             Ok(answer) => self.seen.saw(key, answer.e_tag()),
             Err((_, error)) if is_changed(&error) => match self.read(key, None).await? {
                 Some((there, _)) if there == body => {}
-                _ => return Err(changed(&doing)),
+                _ => return Err(StoreError::changed(&*doing)),
             },
             Err((cause, _)) => return Err(self.error(&doing, cause)),
         }
@@ -446,7 +446,9 @@ impl Store for S3Store {
             answer = removing(None).await;
         }
         match answer {
-            Err((_, error)) if !is_missing(&error) && is_changed(&error) => Err(changed(&doing)),
+            Err((_, error)) if !is_missing(&error) && is_changed(&error) => {
+                Err(StoreError::changed(&*doing))
+            }
             Err((cause, error)) if !is_missing(&error) => Err(self.error(&doing, cause)),
             _ => {
                 self.seen.saw(key, None);
@@ -505,8 +507,8 @@ impl Store for S3Store {
         }
     }
 
-    async fn acquire(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
-        self.take_lease(holder).await
+    async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError> {
+        self.take_lease(holder, claim).await
     }
 }
 

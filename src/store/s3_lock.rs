@@ -1,33 +1,73 @@
-//! The lock of a lake in a bucket: a lease that is written conditionally, renewed by a task, and given back or lost.
+//! The locks of a lake in a bucket: leases that are written conditionally, renewed by a task, and given back or lost.
+//!
+//! A run announces its lease, then looks at all others: of two that come at once at least one sees the other, and whoever sees another that
+//! conflicts withdraws. Leases are kept when they are given back, and used again: a writer that may not delete leaves no more than a few.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::ServiceTime;
 use crate::lake::layout;
+use crate::model::Claim;
 
 use super::lease::{Finding, Lease, boot_seconds, judge};
 use super::s3::{S3Store, Version};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
 
+/// How often a run looks again: others may come and go meanwhile.
+const ROUNDS: u32 = 8;
+
+/// Leases that are read at once.
+const READS_AT_ONCE: usize = 16;
+
+/// A lease that is there.
+#[derive(Debug)]
+struct Found {
+    key: String,
+    lease: Lease,
+    version: Version,
+}
+
+/// The leases of a lake.
+#[derive(Debug, Default)]
+struct Leases {
+    /// Those that were read.
+    found: Vec<Found>,
+    /// Of those that were not, because they cannot conflict, how many there are.
+    unread: usize,
+}
+
+/// What the leases that are there leave of a lake.
+enum Room {
+    /// Nobody has what is wanted. Of those who died some are to be ended.
+    Free,
+    /// They may be dead: not renewed for their time. Their keys and versions.
+    Doubtful(BTreeMap<String, String>),
+    /// Somebody has it. `is_new`: perhaps it is about to withdraw.
+    Taken { holder: String, is_new: bool },
+}
+
 impl S3Store {
-    /// Writes the lock if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.
+    /// Writes a lease if it is still as it was seen: absent, or of that version. `Ok(None)`: somebody else was quicker.
     async fn write_lease(
         &self,
+        key: &str,
         lease: &Lease,
         seen: Option<&str>,
     ) -> Result<Option<String>, StoreError> {
-        let doing = self.doing("writing the lock", layout::LOCK);
+        let doing = self.doing("writing the lock", key);
         let body: Bytes = serde_json::to_vec_pretty(lease).unwrap_or_default().into();
         let answer = self
             .client
             .call(&doing, || {
-                let put = self.put_request(layout::LOCK, body.clone());
+                let put = self.put_request(key, body.clone());
                 match seen {
                     None => put.if_none_match("*"),
                     Some(etag) => put.if_match(etag),
@@ -46,7 +86,7 @@ impl S3Store {
                 {
                     return Err(self.error(&doing, cause));
                 }
-                match self.read_lease().await? {
+                match self.read_lease(key).await? {
                     Some((there, version)) if there == *lease => Ok(Some(version.etag)),
                     _ => Ok(None),
                 }
@@ -54,11 +94,11 @@ impl S3Store {
         }
     }
 
-    async fn read_lease(&self) -> Result<Option<(Lease, Version)>, StoreError> {
-        let Some((body, version)) = self.read(layout::LOCK, None).await? else {
+    async fn read_lease(&self, key: &str) -> Result<Option<(Lease, Version)>, StoreError> {
+        let Some((body, version)) = self.read(key, None).await? else {
             return Ok(None);
         };
-        let doing = self.doing("reading the lock", layout::LOCK);
+        let doing = self.doing("reading the lock", key);
         let lease = serde_json::from_slice(&body).map_err(|e| StoreError {
             kind: StoreErrorKind::Refused,
             doing,
@@ -68,7 +108,52 @@ impl S3Store {
         Ok(Some((lease, version)))
     }
 
-    /// By the clock that also dates the lock: two hosts' clocks may differ by more than its life.
+    /// Reads the leases that may conflict with `claim`. Shards of the same group do not; of another group one tells what all claim.
+    async fn leases(&self, claim: &Claim) -> Result<Leases, StoreError> {
+        let listed = self.list(layout::LOCK).await?;
+        let mut leases = Leases::default();
+        let mut alone = Vec::new();
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for key in listed.into_iter().map(|e| e.key) {
+            match layout::parse_shard_lock(&key) {
+                Some(member) if claim.is_beside(&member) => leases.unread += 1,
+                Some(member) => groups
+                    .entry(member.group.to_string())
+                    .or_default()
+                    .push(key),
+                None if key == layout::LOCK || key.starts_with(layout::LOCKS) => alone.push(key),
+                None => {}
+            }
+        }
+        leases.found = self.read_leases(alone).await?;
+        for mut keys in groups.into_values() {
+            let others = keys.split_off(1);
+            let first = self.read_leases(keys).await?;
+            let is_apart = |f: &Found| !f.lease.claim.conflicts(claim);
+            if !first.is_empty() && first.iter().all(is_apart) {
+                leases.unread += others.len();
+            } else {
+                leases.found.extend(self.read_leases(others).await?);
+            }
+            leases.found.extend(first);
+        }
+        Ok(leases)
+    }
+
+    async fn read_leases(&self, keys: Vec<String>) -> Result<Vec<Found>, StoreError> {
+        let read = stream::iter(keys).map(|key| async move {
+            let read = self.read_lease(&key).await?;
+            Ok::<_, StoreError>(read.map(|(lease, version)| Found {
+                key,
+                lease,
+                version,
+            }))
+        });
+        let read: Vec<Option<Found>> = read.buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// By the clock that also dates the leases: two hosts' clocks may differ by more than a lease's life.
     fn now(&self) -> i64 {
         let ours = || {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -77,71 +162,169 @@ impl S3Store {
         self.client.time().map_or_else(ours, ServiceTime::now)
     }
 
-    /// Takes the lease, or says who has it.
-    pub(super) async fn take_lease(&self, holder: &Holder) -> Result<Box<dyn Held>, AcquireError> {
+    /// What is left beside those who hold leases. `watched` are versions that were not renewed while somebody watched.
+    fn room(&self, leases: &Leases, claim: &Claim, watched: &BTreeMap<String, String>) -> Room {
+        let mut doubtful = BTreeMap::new();
+        let conflicting = leases
+            .found
+            .iter()
+            .filter(|f| f.lease.claim.conflicts(claim));
+        for found in conflicting {
+            match judge(&found.lease, self.now() - found.version.modified) {
+                Finding::Free => {}
+                Finding::Watch if watched.get(&found.key) == Some(&found.version.etag) => {}
+                Finding::Watch if !watched.contains_key(&found.key) => {
+                    doubtful.insert(found.key.clone(), found.version.etag.clone());
+                }
+                // It lives, or was renewed while it was watched.
+                Finding::Live | Finding::Watch => {
+                    return Room::Taken {
+                        holder: found.lease.holder.to_string(),
+                        is_new: found.lease.renewals == 0,
+                    };
+                }
+            }
+        }
+        if doubtful.is_empty() {
+            Room::Free
+        } else {
+            Room::Doubtful(doubtful)
+        }
+    }
+
+    /// Marks the leases of the dead as given back: one that only slept finds that it lost its own. `false`: one was renewed meanwhile.
+    async fn end_dead(&self, leases: &mut Leases, claim: &Claim) -> Result<bool, StoreError> {
+        let is_left = |f: &&mut Found| !f.lease.released && f.lease.claim.conflicts(claim);
+        for dead in leases.found.iter_mut().filter(is_left) {
+            dead.lease.released = true;
+            let seen = Some(dead.version.etag.as_str());
+            match self.write_lease(&dead.key, &dead.lease, seen).await? {
+                Some(etag) => dead.version.etag = etag,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Announces what is claimed, and takes it when nobody has any of it, or says who has.
+    pub(super) async fn take_lease(
+        &self,
+        holder: &Holder,
+        claim: &Claim,
+    ) -> Result<Box<dyn Held>, AcquireError> {
         let times = LeaseTimes {
             life: self.settings.lease,
         };
-        let lease = Lease {
+        let mut lease = Lease {
             holder: holder.clone(),
             released: false,
             renewals: 0,
             seconds: times.life.as_secs(),
+            claim: claim.clone(),
         };
-        let mut watched: Option<String> = None;
-        // A few rounds: others may come and go while we look.
-        for _ in 0..8 {
-            let there = self.read_lease().await?;
-            let seen = match &there {
-                None => None,
-                Some((other, version)) => {
-                    let age = self.now() - version.modified;
-                    match judge(other, age) {
-                        Finding::Free => {}
-                        Finding::Watch if watched.as_ref() == Some(&version.etag) => {}
-                        Finding::Watch if watched.is_none() => {
-                            watched = Some(version.etag.clone());
-                            tokio::time::sleep(times.renewal() * 2).await;
-                            continue;
-                        }
-                        // It lives, or was renewed while we watched.
-                        Finding::Live | Finding::Watch => {
-                            return Err(AcquireError::Taken {
-                                root: self.describe(),
-                                holder: other.holder.to_string(),
-                            });
-                        }
-                    }
-                    Some(version.etag.as_str())
+        let mut watched = BTreeMap::new();
+        let mut taken_by = String::new();
+        for round in 1..=ROUNDS {
+            let mut there = self.leases(claim).await?;
+            match self.room(&there, claim, &watched) {
+                Room::Free => {}
+                Room::Doubtful(doubtful) => {
+                    watched.extend(doubtful);
+                    tokio::time::sleep(times.renewal() * 2).await;
+                    continue;
                 }
-            };
-            let Some(etag) = self.write_lease(&lease, seen).await? else {
+                Room::Taken { holder, is_new } => {
+                    taken_by = holder;
+                    if !is_new || round == ROUNDS {
+                        break;
+                    }
+                    pause().await;
+                    continue;
+                }
+            }
+            if !self.end_dead(&mut there, claim).await? {
+                continue;
+            }
+            let (key, seen) = slot(&there, claim);
+            lease.released = false;
+            let Some(etag) = self.write_lease(&key, &lease, seen.as_deref()).await? else {
                 continue;
             };
-            // A store that ignores conditions would let two in: what stands there now decides.
-            match self.read_lease().await? {
-                Some((there, _)) if there == lease => {
-                    return Ok(Box::new(S3Lock::start(self.clone(), lease, etag, times)));
+            let mut others = self.leases(claim).await?;
+            let (own, rest): (Vec<_>, Vec<_>) =
+                others.found.into_iter().partition(|f| f.key == key);
+            others.found = rest;
+            if let Room::Free = self.room(&others, claim, &watched) {
+                // A store that ignores conditions would let two in: what stands there now decides.
+                if own.first().is_some_and(|own| own.lease == lease) {
+                    let is_alone = others.are_given_back();
+                    let own = Own { key, lease, etag };
+                    return Ok(Box::new(S3Lock::start(self.clone(), own, times, is_alone)));
                 }
-                _ => {}
+                continue;
             }
+            lease.released = true;
+            self.write_lease(&key, &lease, Some(&etag)).await?;
+            pause().await;
         }
-        let holder = self
-            .read_lease()
-            .await?
-            .map_or(String::new(), |(l, _)| l.holder.to_string());
         Err(AcquireError::Taken {
             root: self.describe(),
-            holder,
+            holder: taken_by,
         })
     }
+}
+
+impl Leases {
+    /// Nobody else has the lake or a part of it.
+    fn are_given_back(&self) -> bool {
+        let is_dead = |l: &Lease| l.released || l.holder.is_dead();
+        self.unread == 0 && self.found.iter().all(|f| is_dead(&f.lease))
+    }
+}
+
+/// Two that came at once are to come again one after the other.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(50..600))).await;
+}
+
+/// Where a lease is written: a shard's has a place of its own, others take the first that is free. And what is there now.
+fn slot(leases: &Leases, claim: &Claim) -> (String, Option<String>) {
+    let at = |key: &str| leases.found.iter().find(|f| f.key == key);
+    let seen = |found: Option<&Found>| found.map(|f| f.version.etag.clone());
+    if let Some(member) = &claim.member {
+        let key = layout::shard_lock(member);
+        let there = seen(at(&key));
+        return (key, there);
+    }
+    let mut number = 0_u32;
+    loop {
+        let key = layout::run_lock(&number.to_string());
+        match at(&key) {
+            Some(found) if !found.lease.released => number += 1,
+            there => {
+                let there = seen(there);
+                return (key, there);
+            }
+        }
+    }
+}
+
+/// Our lease as it was written last.
+#[derive(Debug)]
+struct Own {
+    key: String,
+    lease: Lease,
+    etag: String,
 }
 
 /// A held lease: renewed by a task until it is given back or lost.
 #[derive(Debug)]
 struct S3Lock {
     store: S3Store,
+    key: String,
     holder: Holder,
+    own: Arc<tokio::sync::Mutex<Own>>,
+    is_alone: bool,
     times: LeaseTimes,
     certain: Certain,
     stop: CancellationToken,
@@ -169,13 +352,13 @@ impl Certain {
 }
 
 impl S3Lock {
-    fn start(store: S3Store, lease: Lease, etag: String, times: LeaseTimes) -> Self {
+    fn start(store: S3Store, own: Own, times: LeaseTimes, is_alone: bool) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let (holder, certain) = (lease.holder.clone(), Certain::now());
+        let (key, holder) = (own.key.clone(), own.lease.holder.clone());
+        let (own, certain) = (Arc::new(tokio::sync::Mutex::new(own)), Certain::now());
         let keeping = Keeping {
             store: store.clone(),
-            lease,
-            etag,
+            own: Arc::clone(&own),
             times,
             certain: certain.clone(),
             lost: lost.clone(),
@@ -183,7 +366,10 @@ impl S3Lock {
         let task = tokio::spawn(keeping.keep(stop.clone()));
         Self {
             store,
+            key,
             holder,
+            own,
+            is_alone,
             times,
             certain,
             stop,
@@ -195,7 +381,7 @@ impl S3Lock {
     /// What stands in the bucket decides. One that cannot be read is ours for as long as nobody else may take it.
     async fn look(&self) -> bool {
         let asked = boot_seconds();
-        let is_ours = match self.store.read_lease().await {
+        let is_ours = match self.store.read_lease(&self.key).await {
             Ok(Some((there, _))) if there.holder == self.holder && !there.released => {
                 self.certain.at(asked);
                 true
@@ -212,6 +398,29 @@ impl S3Lock {
         }
         is_ours
     }
+
+    /// Writes the lease with another claim. `false`: it is not ours any more.
+    async fn write_claim(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let mut own = self.own.lock().await;
+        let next = Lease {
+            claim: claim.clone(),
+            renewals: own.lease.renewals + 1,
+            ..own.lease.clone()
+        };
+        let asked = boot_seconds();
+        let written = self.store.write_lease(&own.key, &next, Some(&own.etag));
+        match written.await? {
+            Some(etag) => {
+                (own.lease, own.etag) = (next, etag);
+                self.certain.at(asked);
+                Ok(true)
+            }
+            None => {
+                self.lost.cancel();
+                Ok(false)
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -220,12 +429,40 @@ impl Held for S3Lock {
         self.lost.clone()
     }
 
+    fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
     async fn is_held(&self, doubted: bool) -> bool {
         if self.lost.is_cancelled() {
             return false;
         }
         let is_certain = self.certain.since() <= self.times.renewal().as_secs_f64();
         is_certain && !doubted || self.look().await
+    }
+
+    /// Announced as at the start: whoever sees a conflict withdraws.
+    async fn widen(&self, claim: &Claim) -> Result<(), AcquireError> {
+        let before = self.own.lock().await.lease.claim.clone();
+        let mut holder = String::new();
+        for _ in 0..ROUNDS {
+            if !self.write_claim(claim).await? {
+                break;
+            }
+            let mut others = self.store.leases(claim).await?;
+            others.found.retain(|f| f.key != self.key);
+            match self.store.room(&others, claim, &BTreeMap::new()) {
+                Room::Free => return Ok(()),
+                Room::Doubtful(keys) => holder = keys.into_keys().collect::<Vec<_>>().join(", "),
+                Room::Taken { holder: by, .. } => holder = by,
+            }
+            self.write_claim(&before).await?;
+            pause().await;
+        }
+        Err(AcquireError::Taken {
+            root: self.store.describe(),
+            holder,
+        })
     }
 
     async fn release(mut self: Box<Self>) {
@@ -245,8 +482,7 @@ impl Drop for S3Lock {
 /// The task that renews a lease.
 struct Keeping {
     store: S3Store,
-    lease: Lease,
-    etag: String,
+    own: Arc<tokio::sync::Mutex<Own>>,
     times: LeaseTimes,
     certain: Certain,
     lost: CancellationToken,
@@ -254,27 +490,33 @@ struct Keeping {
 
 impl Keeping {
     /// Renews the lease; marks it free at the end. It is lost when somebody else wrote it, or when no renewal came through for nearly its life.
-    async fn keep(mut self, stop: CancellationToken) {
+    async fn keep(self, stop: CancellationToken) {
         let mut renewed = tokio::time::Instant::now();
         while !self.lost.is_cancelled() {
             let stopping = tokio::select! {
                 () = stop.cancelled() => true,
                 () = tokio::time::sleep(self.times.renewal()) => false,
             };
-            self.lease.renewals += 1;
-            self.lease.released = stopping;
             let nearly = self.times.life * 4 / 5;
             let left = nearly.saturating_sub(renewed.elapsed());
             let asked = boot_seconds();
-            let writing = self.store.write_lease(&self.lease, Some(&self.etag));
+            let writing = async {
+                let mut own = self.own.lock().await;
+                own.lease.renewals += 1;
+                own.lease.released = stopping;
+                let seen = Some(own.etag.as_str());
+                let written = self.store.write_lease(&own.key, &own.lease, seen).await?;
+                let is_written = written.is_some();
+                own.etag = written.unwrap_or_default();
+                Ok::<_, StoreError>(is_written)
+            };
             match tokio::time::timeout(left, writing).await {
-                Ok(Ok(Some(next))) => {
-                    self.etag = next;
+                Ok(Ok(true)) => {
                     renewed = tokio::time::Instant::now();
                     self.certain.at(asked);
                 }
-                Ok(Ok(None)) if stopping => {}
-                Ok(Ok(None)) => {
+                Ok(Ok(false)) if stopping => {}
+                Ok(Ok(false)) => {
                     tracing::error!("another run took the lock: nothing more is published");
                     self.lost.cancel();
                 }

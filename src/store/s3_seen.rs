@@ -8,8 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::{StoreError, StoreErrorKind};
-
 /// What an object was when it was last looked at or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -73,16 +71,6 @@ pub(super) fn is_changed<E: ProvideErrorMetadata>(
     let status = error.raw_response().map_or(0, |r| r.status().as_u16());
     let code = error.as_service_error().and_then(|e| e.code());
     matches!(status, 404 | 409 | 412) && !matches!(code, Some("NoSuchBucket" | "NoSuchUpload"))
-}
-
-/// What is said then.
-pub(super) fn changed(doing: &str) -> StoreError {
-    StoreError {
-        kind: StoreErrorKind::Changed,
-        doing: doing.to_owned(),
-        message: "somebody else wrote it since this run looked at it".to_owned(),
-        hint: Some("run again when no other run is under way".to_owned()),
-    }
 }
 
 #[cfg(test)]

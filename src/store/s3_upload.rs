@@ -14,7 +14,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::s3::{PART_BYTES, S3Store, SHA256, stored, tagged};
-use super::s3_seen::{Conditions, changed, is_changed};
+use super::s3_seen::{Conditions, is_changed};
 use crate::model::{Cause, CauseKind};
 
 /// Parts of one upload in flight.
@@ -51,7 +51,7 @@ impl S3Store {
             Ok(answer) => self.seen.saw(key, answer.e_tag()),
             Err((_, error)) if is_changed(&error) => match self.head(key).await? {
                 Some(head) if head.sha256.as_deref() == Some(staged.sha256.as_str()) => {}
-                _ => return Err(changed(&doing)),
+                _ => return Err(StoreError::changed(&*doing)),
             },
             Err((cause, _)) => return Err(self.error(&doing, cause)),
         }
@@ -218,7 +218,7 @@ impl S3Store {
                 let text = "the upload was answered with success and no object";
                 self.error(&doing, Cause::new(CauseKind::Transient, text))
             }
-            Err((_, error)) if is_changed(&error) => changed(&doing),
+            Err((_, error)) if is_changed(&error) => StoreError::changed(&*doing),
             Err((cause, _)) => self.error(&doing, cause),
         };
         match self.head(key).await? {

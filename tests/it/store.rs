@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cwlake::aws::{BaseSession, Origin, StorageClient};
 use cwlake::config::{Destination, Environment, ExportConfig, Overrides, load};
+use cwlake::model::{Claim, Day, GroupName, Member, Shard};
 use cwlake::store::{
-    AcquireError, Holder, LocalStore, MemoryStore, S3Store, Store, StoreErrorKind,
+    AcquireError, Held, Holder, LocalStore, MemoryStore, S3Store, Store, StoreErrorKind,
 };
 use cwlake::write::Staged;
 use sha2::{Digest, Sha256};
@@ -84,6 +85,8 @@ async fn conforms(store: Arc<dyn Store>, dir: &Path) {
     publishing(&*store, dir).await;
     listing(&*store).await;
     locking(&*store).await;
+    shards(&*store).await;
+    races(&store).await;
     store.prove_writable("metrics").await.expect("writable");
     store.sweep().await.expect("swept");
     let left: Vec<String> = keys(&*store, "metrics/").await;
@@ -178,17 +181,144 @@ async fn listing(store: &dyn Store) {
     assert!(entries.iter().all(|e| e.bytes == 5), "{entries:?}");
 }
 
-async fn locking(store: &dyn Store) {
-    let holder = |run: &str| Holder::of_this_process(run);
-    let first = store.acquire(&holder("run-1")).await.expect("free");
-    match store.acquire(&holder("run-2")).await {
-        Err(AcquireError::Taken { holder, .. }) => assert!(holder.contains("run-1"), "{holder}"),
+/// The metrics of November from one day to another.
+fn days(first: u32, last: u32) -> Claim {
+    let day = |n| Day::parse(&format!("2026-11-{n:02}")).expect("a day");
+    Claim::nothing().and("metrics", day(first), day(last))
+}
+
+fn shard(text: &str) -> Claim {
+    let member = Member {
+        group: GroupName::parse("nightly").expect("a name"),
+        shard: Shard::parse(text).expect("a shard"),
+    };
+    Claim {
+        member: Some(member),
+        ..days(1, 30)
+    }
+}
+
+async fn acquire(
+    store: &dyn Store,
+    run: &str,
+    claim: &Claim,
+) -> Result<Box<dyn Held>, AcquireError> {
+    store.acquire(&Holder::of_this_process(run), claim).await
+}
+
+/// Somebody named has some of what is wanted.
+async fn is_taken(store: &dyn Store, claim: &Claim, by: &str) {
+    match acquire(store, "another", claim).await {
+        Err(AcquireError::Taken { holder, .. }) => assert!(holder.contains(by), "{holder}"),
         other => panic!("{other:?}"),
     }
-    assert!(!first.lost().is_cancelled());
+}
+
+async fn locking(store: &dyn Store) {
+    let first = acquire(store, "run-1", &days(20, 26)).await.expect("free");
+    assert!(first.is_alone());
+    is_taken(store, &days(26, 30), "run-1").await;
+    is_taken(store, &Claim::everything(), "run-1").await;
+    is_taken(store, &shard("1/2"), "run-1").await;
+    let beside = acquire(store, "run-2", &days(1, 19))
+        .await
+        .expect("other days");
+    assert!(!beside.is_alone());
+    let looking = acquire(store, "doctor", &Claim::nothing())
+        .await
+        .expect("nothing");
+    looking.release().await;
+    // What is claimed later is claimed against the same others.
+    assert!(beside.widen(&days(1, 20)).await.is_err());
+    is_taken(store, &days(19, 19), "run-2").await;
     first.release().await;
-    let second = store.acquire(&holder("run-3")).await.expect("free again");
-    second.release().await;
+    beside.widen(&days(1, 20)).await.expect("free now");
+    is_taken(store, &days(20, 20), "run-2").await;
+    assert!(!beside.lost().is_cancelled() && beside.is_held(true).await);
+    beside.release().await;
+    let again = acquire(store, "run-3", &Claim::everything())
+        .await
+        .expect("free again");
+    assert!(again.is_alone());
+    again.release().await;
+}
+
+async fn shards(store: &dyn Store) {
+    let one = acquire(store, "run-1", &shard("1/3")).await.expect("free");
+    let two = acquire(store, "run-2", &shard("2/3"))
+        .await
+        .expect("beside it");
+    is_taken(store, &shard("1/3"), "run-1").await;
+    is_taken(store, &shard("3/4"), "run-").await;
+    is_taken(store, &days(30, 30), "run-").await;
+    one.release().await;
+    let again = acquire(store, "run-3", &shard("1/3"))
+        .await
+        .expect("tried again");
+    again.release().await;
+    two.release().await;
+    acquire(store, "run-4", &days(1, 30))
+        .await
+        .expect("free")
+        .release()
+        .await;
+}
+
+/// Of many that come at once no two have the same.
+async fn races(store: &Arc<dyn Store>) {
+    let held = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let tasks = (1..7).map(|n| {
+        let (store, held) = (Arc::clone(store), Arc::clone(&held));
+        tokio::spawn(async move {
+            let Ok(lock) = acquire(&*store, &format!("run-{n}"), &days(n, 26)).await else {
+                return 0;
+            };
+            let others = held.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(others, 0, "two have the 26th");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            held.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            lock.release().await;
+            1
+        })
+    });
+    let mut entered = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        entered += task.await.expect("ended");
+    }
+    assert!(entered >= 1, "one of them at least had it");
+}
+
+/// Two programs that read an object and write it: the second is told that what it read is no longer there.
+async fn writes_by_two(ours: &dyn Store, theirs: &dyn Store, dir: &Path) {
+    let key = "_cwlake/both";
+    for store in [ours, theirs] {
+        assert_eq!(store.get(key).await.expect("asked"), None);
+    }
+    ours.put(key, Bytes::from("ours")).await.expect("put");
+    let late = theirs
+        .put(key, Bytes::from("theirs"))
+        .await
+        .expect_err("late");
+    assert_eq!(late.kind, StoreErrorKind::Changed, "{late}");
+    assert_eq!(
+        theirs.get(key).await.expect("asked"),
+        Some(Bytes::from("ours"))
+    );
+    theirs
+        .put(key, Bytes::from("theirs"))
+        .await
+        .expect("seen now");
+    let late_file = staged(dir, b"a file");
+    let late = ours.publish(key, &late_file).await.expect_err("late");
+    assert_eq!(late.kind, StoreErrorKind::Changed, "{late}");
+    ours.get(key).await.expect("asked");
+    ours.publish(key, &staged(dir, b"a file"))
+        .await
+        .expect("seen now");
+    assert_eq!(
+        theirs.get(key).await.expect("asked"),
+        Some(Bytes::from("a file"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,6 +331,8 @@ async fn memory_conforms() {
 async fn a_local_folder_conforms() {
     let dir = tempfile::tempdir().expect("temp dir");
     conforms(Arc::new(LocalStore::new(dir.path())), dir.path()).await;
+    let (ours, theirs) = (LocalStore::new(dir.path()), LocalStore::new(dir.path()));
+    writes_by_two(&ours, &theirs, dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +340,11 @@ async fn a_local_folder_conforms() {
 async fn a_bucket_conforms() {
     let dir = tempfile::tempdir().expect("temp dir");
     conforms(Arc::new(s3_store("conforms", "").await), dir.path()).await;
+    let (ours, theirs) = (
+        s3_store("conforms", "").await,
+        s3_store("conforms", "").await,
+    );
+    writes_by_two(&ours, &theirs, dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,25 +435,55 @@ async fn a_lease_that_is_not_renewed_is_taken_over_and_its_holder_is_told() {
         ..Holder::of_this_process(run)
     };
     let store = s3_store("lease", "lease_secs = 5").await;
-    let first = store.acquire(&elsewhere("run-1")).await.expect("free");
+    let all = Claim::everything();
+    let first = store
+        .acquire(&elsewhere("run-1"), &all)
+        .await
+        .expect("free");
     // It is renewed: longer than its life it is still held.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    let taken = store.acquire(&elsewhere("run-2")).await.expect_err("held");
+    let taken = store.acquire(&elsewhere("run-2"), &all).await;
+    let taken = taken.expect_err("held");
     assert!(taken.to_string().contains("run run-1"), "{taken}");
     // Its holder dies without a word, in a place we cannot see.
     let lost = first.lost();
     drop(first);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let second = store
-        .acquire(&elsewhere("run-3"))
-        .await
-        .expect("taken over");
+    let second = store.acquire(&elsewhere("run-3"), &all).await;
+    let second = second.expect("taken over");
     assert!(!lost.is_cancelled());
     // Somebody removes the lock by hand and another run takes it: the holder notices.
-    store.delete("_cwlake/lock").await.expect("removed");
-    let third = store.acquire(&elsewhere("run-4")).await.expect("free");
+    store
+        .delete("_cwlake/locks/run-0.json")
+        .await
+        .expect("removed");
+    let third = store
+        .acquire(&elsewhere("run-4"), &all)
+        .await
+        .expect("free");
     tokio::time::timeout(Duration::from_secs(5), second.lost().cancelled())
         .await
         .expect("the holder is told");
     third.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the S3 server that ./tests/run starts"]
+async fn a_lock_of_an_earlier_version_has_all_of_the_lake() {
+    let store = s3_store("earlier", "lease_secs = 5").await;
+    let lock = r#"{"run_id": "old", "host": "another-host", "process": 1, "incarnation": null, "released": false, "renewals": 7, "seconds": 5}"#;
+    store
+        .put("_cwlake/lock", Bytes::from(lock))
+        .await
+        .expect("put");
+    is_taken(&store, &days(1, 2), "run old").await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let ours = acquire(&store, "new", &days(1, 2)).await.expect("it died");
+    let ended = store
+        .get("_cwlake/lock")
+        .await
+        .expect("read")
+        .expect("there");
+    assert!(String::from_utf8_lossy(&ended).contains("\"released\": true"));
+    ours.release().await;
 }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::commit::DOCTOR;
 use crate::given::context::RunContext;
 use crate::given::place::Place;
 use crate::iam::Grants;
@@ -11,7 +10,7 @@ use crate::lake::table::Table;
 
 use crate::config::{Destination, ExportConfig};
 use crate::inspect::doctor::report::{Check, CheckState, DoctorReport};
-use crate::model::{Cause, CauseKind};
+use crate::model::{Cause, CauseKind, Claim};
 use crate::store::{AcquireError, Holder, Store, StoreError, StoreErrorKind};
 
 pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport) {
@@ -37,8 +36,9 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
             _ => check,
         }
     };
-    // Under the lock, or an export would sweep the probe away, or stumble over it.
-    match store.acquire(&Holder::of_this_process(DOCTOR)).await {
+    // It claims nothing: runs that are under way are not in its way, nor it in theirs.
+    let holder = Holder::of_this_process("doctor");
+    match store.acquire(&holder, &Claim::nothing()).await {
         Ok(held) => {
             let taken = Check::ok("destination", "lock", "taken, to be given back");
             report.checks.push(taken);
@@ -47,6 +47,7 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
                 .extend(probe(store, &context.config.tables_to_write(), missing).await);
             held.release().await;
         }
+        // Of an earlier version, which locks all of the lake.
         Err(AcquireError::Taken { holder, .. }) => {
             let text = format!("a run holds it, so nothing is written: {holder}");
             report.checks.push(Check::ok("destination", "lock", text));

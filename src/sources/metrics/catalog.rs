@@ -90,19 +90,25 @@ pub(crate) async fn read_catalog(
     Ok((catalog, Some(bytes)))
 }
 
-/// Adds to the catalog of a lane what `note` notes, and writes it when that changed it. Where a late request of the lock's last holder wrote it
-/// meanwhile, it is added to that.
+/// Adds to the catalog of a lane what `note` notes, and writes it when that changed it. Where another run wrote it meanwhile, it is
+/// added to that.
 pub(crate) async fn widen_catalog(
     lake: &Lake,
     lane: &Lane,
     account_name: Option<&str>,
     note: impl Fn(&mut Catalog),
 ) -> Result<(), Cause> {
-    match widened(lake, lane, account_name, &note).await {
-        Err(cause) if cause.is(StoreError::CHANGED) && lake.is_ours(true).await => {
-            widened(lake, lane, account_name, &note).await
+    const TRIES: u32 = 8;
+    let mut tries = 1;
+    loop {
+        match widened(lake, lane, account_name, &note).await {
+            Err(cause)
+                if cause.is(StoreError::CHANGED) && tries < TRIES && lake.is_ours(true).await =>
+            {
+                tries += 1;
+            }
+            done => return done,
         }
-        done => done,
     }
 }
 
