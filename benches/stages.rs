@@ -201,6 +201,8 @@ fn whole_pipeline(c: &mut Criterion) {
         },
         is_backfill: false,
         lanes: None,
+        beside: Arc::default(),
+        sharing: cwlake::run::Sharing::Whole,
         now: NOW,
         read_at: std::time::Instant::now(),
         force: true,

@@ -17,6 +17,7 @@ use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use crate::emulator::{Emulator, World};
 use crate::model::{Day, iso_seconds};
 use crate::report::{RunReport, grouped};
+use crate::run::Sharing;
 use crate::run::{RunContext, export};
 use crate::telemetry::Progress;
 
@@ -85,6 +86,8 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
         range,
         is_backfill: false,
         lanes: None,
+        beside: Arc::default(),
+        sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),
         force: false,

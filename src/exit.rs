@@ -4,7 +4,7 @@
 //! temporary fault · 6 no usable base credentials · 7 another run holds the lock · 8 budget cap · 130, 143 stopped by a signal. What a run that
 //! came to its end ends with stands at its report.
 
-use crate::commit::LakeError;
+use crate::commit::{GroupError, LakeError};
 use crate::config::{ConfigError, RangeError};
 use crate::ddl::DdlError;
 use crate::iam::{GrantsError, PrincipalError};
@@ -30,9 +30,14 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(
             RunError::Lake(LakeError::NotWritable { .. } | LakeError::Unknown { .. })
             | RunError::Config(_)
-            | RunError::Clock { .. },
+            | RunError::Clock { .. }
+            | RunError::Group(GroupError::Other { .. } | GroupError::None { .. }),
         ) => 2,
-        Some(RunError::Lake(LakeError::Unavailable { .. }) | RunError::Unreadable(_)) => 5,
+        Some(
+            RunError::Lake(LakeError::Unavailable { .. })
+            | RunError::Unreadable(_)
+            | RunError::Incomplete { .. },
+        ) => 5,
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
         Some(RunError::Organization(cause)) => exit_code_of(cause),
@@ -44,10 +49,12 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 130
             }
         }
-        Some(RunError::Store(error)) => match error.kind {
-            StoreErrorKind::Refused | StoreErrorKind::NotAllowed => 2,
-            StoreErrorKind::Temporary | StoreErrorKind::Changed => 5,
-        },
+        Some(RunError::Store(error) | RunError::Group(GroupError::Store(error))) => {
+            match error.kind {
+                StoreErrorKind::Refused | StoreErrorKind::NotAllowed => 2,
+                StoreErrorKind::Temporary | StoreErrorKind::Changed => 5,
+            }
+        }
         None => 1,
     }
 }
@@ -132,6 +139,16 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
         }
         RunError::Stopped(_) | RunError::Config(_) => None,
-        RunError::Store(source) => own(source, "nothing was asked of CloudWatch"),
+        RunError::Group(GroupError::Other { .. }) => Some(
+            "give the shards of each run a --group of their own; nothing was asked of CloudWatch"
+                .to_owned(),
+        ),
+        RunError::Group(GroupError::None { .. }) => Some(
+            "give --group and the days as the shards were given them".to_owned(),
+        ),
+        RunError::Incomplete { .. } => Some(
+            "start these shards again, then cwlake gather: what they have finished is not asked again".to_owned(),
+        ),
+        RunError::Store(source) | RunError::Group(GroupError::Store(source)) => own(source, "nothing was asked of CloudWatch"),
     }
 }

@@ -211,13 +211,14 @@ pub(crate) async fn alert(
         let message = Message::of(report, &news);
         match send_by(context, config, channel, &message).await {
             Ok(()) => {
-                told.sent.insert(channel.name(), news.len());
+                told.sent.insert(channel.name().to_owned(), news.len());
                 if let Err(error) = sent.note(store, day, channel.name(), &news).await {
                     told.cause = Some(Cause::from(error));
                 }
             }
             Err(error) => {
-                told.failed.insert(channel.name(), error.to_string());
+                told.failed
+                    .insert(channel.name().to_owned(), error.to_string());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The operations of AWS that a lane calls, and what calls of them took.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What quota a call spends, and what it is called in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Api {
 }
 
 /// What calls took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallStats {
     /// Requests sent, every try counted.
     pub calls: u64,

@@ -3,6 +3,7 @@
 mod ddl;
 mod iam;
 mod init;
+mod shards;
 mod spend;
 
 use std::io::{IsTerminal, Write};
@@ -23,7 +24,7 @@ use cwlake::config::{
 use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
 use cwlake::report::{plan_text, printable_lines};
-use cwlake::run::{LaneChoice, RunContext};
+use cwlake::run::{LaneChoice, RunContext, Sharing};
 use cwlake::telemetry::{Progress, stop_on_signals};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => status(&args, progress).await,
         Command::Verify(args) => verify(&args, progress).await,
         Command::Export(args) => export(&args, progress).await,
+        Command::Gather(args) => shards::gather(&args, progress).await,
         #[cfg(feature = "emulator")]
         Command::Demo(args) => {
             let demo = Box::pin(cwlake::demo::demo(&args.folder, clock(), progress)).await?;
@@ -104,17 +106,24 @@ fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 
 async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let context = context(config, run, range, args.force, progress).await?;
+    let mut context = context(config, run, range, args.force, progress).await?;
+    if args.shards.is_none() {
+        context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
+    }
     let (context, planned) = cwlake::run::plan(&context).await?;
     context.progress.finish();
     let report = planned.report(&context);
+    if let Some(of) = args.shards {
+        return shards::deal(args, of, &context, &planned).await;
+    }
     print_result(args.json, &report, || plan_text(&report, None))?;
     Ok(report.exit_code())
 }
 
 async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let context = context(config, run, range, args.force, progress).await?;
+    let mut context = context(config, run, range, args.force, progress).await?;
+    context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let report = cwlake::run::export(&context).await?;
     print_result(args.json, &report, || report.text())?;
@@ -263,6 +272,8 @@ fn context_of(mut config: ExportConfig, progress: Progress) -> RunContext {
         range: Range::Window(TimeWindow::days(Day::containing(now), Day::containing(now))),
         is_backfill: false,
         lanes: None,
+        beside: Arc::default(),
+        sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),
         force: false,
@@ -344,6 +355,8 @@ async fn context(
         range,
         is_backfill: request.to.is_some() || lanes.is_some(),
         lanes,
+        beside: Arc::default(),
+        sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),
         force,

@@ -253,6 +253,11 @@ impl Lake {
         self.scratch.spool()
     }
 
+    /// What other runs have claimed.
+    pub fn beside(&self) -> Vec<Claim> {
+        self.lock.beside()
+    }
+
     /// Cancelled when another run took the lock: nothing may be published any more.
     pub fn lost(&self) -> &CancellationToken {
         &self.lost

@@ -3,10 +3,12 @@
 //!
 //! In: a [`Staged`](crate::write::Staged) file. Out: the file at its final key, or the better one that was there, and its record.
 
+mod group;
 mod lake;
 mod manifest;
 mod publish;
 
+pub use group::{Group, GroupError, GroupPlan, Question, join_group, read_group, write_group};
 pub use lake::{Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord};
 pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, is_as_recorded, old_file};

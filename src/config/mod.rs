@@ -27,6 +27,7 @@ mod roles;
 mod rules;
 mod run_options;
 mod selection;
+mod shards;
 mod spanned;
 mod tables;
 mod template;
@@ -59,3 +60,4 @@ pub use run_options::RunOptions;
 pub use selection::{
     Asks, InstanceFilter, Origin, PeriodChoice, Selection, Source, billing_selections,
 };
+pub use shards::{ShardFound, ShardTyped, group_name, shard};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::budget::LaneBudget;
 
@@ -42,7 +42,7 @@ pub struct Fetched {
 }
 
 /// What one batch took and dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchStats {
     /// Requests, retries, throttles.
     #[serde(flatten)]

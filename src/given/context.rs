@@ -6,11 +6,12 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::given::choice::LaneChoice;
+use crate::given::shard::Sharing;
 use crate::telemetry::Progress;
 
 use crate::aws::{Origin, ServiceTime};
 use crate::config::{AccountConfig, ExportConfig, Range};
-use crate::model::{Dataset, Day, Lane};
+use crate::model::{Claim, Dataset, Day, Lane};
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]
@@ -25,6 +26,10 @@ pub struct RunContext {
     pub is_backfill: bool,
     /// Only these lanes, each for its own time; all when none is named.
     pub lanes: Option<LaneChoice>,
+    /// What other runs have claimed of the lake.
+    pub beside: Arc<[Claim]>,
+    /// What of them is this process's.
+    pub sharing: Sharing,
     /// The clock, read once: seconds since the epoch.
     pub now: i64,
     /// When it was read.
@@ -50,6 +55,16 @@ impl RunContext {
         let lanes = self.lanes.as_ref();
         let chosen = lanes.and_then(|lanes| lanes.window(dataset, lane));
         chosen.map_or(self.range, Range::Window)
+    }
+
+    /// The first second after the days before today of which another run is writing a table.
+    pub(crate) fn left_to_others(&self, table: &str) -> i64 {
+        let today = Day::containing(self.now);
+        let last = self
+            .beside
+            .iter()
+            .filter_map(|claim| claim.last_before(table, today));
+        last.max().map_or(i64::MIN, Day::end)
     }
 
     /// The days of it.
@@ -93,6 +108,8 @@ impl RunContext {
     }
 
     pub(crate) fn is_asked(&self, lane: &Lane) -> bool {
-        self.config.is_about(&lane.account) && self.config.reads(&lane.region)
+        self.config.is_about(&lane.account)
+            && self.config.reads(&lane.region)
+            && self.sharing.has(lane)
     }
 }

@@ -1,8 +1,8 @@
 //! Why a run does not come to a report.
 
-use crate::commit::LakeError;
+use crate::commit::{GroupError, LakeError};
 use crate::config::ConfigError;
-use crate::model::Cause;
+use crate::model::{Cause, GroupName};
 use crate::store::StoreError;
 
 /// A run that could not come to a report.
@@ -27,6 +27,17 @@ pub enum RunError {
         dollars: f64,
         /// What is allowed.
         cap: f64,
+    },
+    /// The shards of the run do not belong together; nothing was asked.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// Shards of a group are missing; nothing was brought together.
+    #[error("group {group} is not complete: {why}")]
+    Incomplete {
+        /// Its name.
+        group: GroupName,
+        /// Which shards, and why.
+        why: String,
     },
     /// A signal came before the destination was ours.
     #[error("stopped by {0} before anything was asked")]

@@ -6,3 +6,4 @@ pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod place;
 pub(crate) mod remarks;
+pub(crate) mod shard;

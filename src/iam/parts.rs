@@ -173,11 +173,12 @@ pub(super) fn writer_statements(
     };
     let mut statements = vec![
         Statement::allow("CwlakeWrite", &objects, vec![below("*")]),
-        // A forced empty unit, and the probe of cwlake doctor.
+        // A forced empty unit, the probe of cwlake doctor, and the locks of shards.
         Statement::allow(
             "CwlakeReplace",
             &["s3:DeleteObject"],
-            std::iter::once(below("_cwlake/probe-*"))
+            [below("_cwlake/probe-*"), below("_cwlake/locks/*")]
+                .into_iter()
                 .chain(tables.iter().map(|table| below(&format!("{table}/*"))))
                 .collect(),
         ),

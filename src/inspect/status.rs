@@ -17,8 +17,8 @@ use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 use crate::report::{grouped, printable};
-use crate::run::planning::lanes_of;
-use crate::sources::registry::source;
+
+use crate::sources::registry::{lanes_read, source};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// How whole the days of every account are.
@@ -104,7 +104,7 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         let is_linked = !context.config.accounts.iter().any(|a| a.id == account.id);
         let datasets = context.config.datasets.iter();
         for dataset in datasets.filter(|d| !is_linked || **d == Dataset::Metrics) {
-            let lanes = lanes_of(*dataset, &account.id, &regions);
+            let lanes = lanes_read(*dataset, &account.id, &regions);
             if lanes.is_empty() {
                 // Not even its regions are known: all of it is missing.
                 let days = status.tables.entry(*dataset).or_default();

@@ -15,7 +15,7 @@ pub const CONTROL_FOLDER: &str = "_cwlake";
 pub const LOCK: &str = "_cwlake/lock";
 
 /// Locked in a local lake while one of several programs looks at a file and replaces it.
-pub const TURN: &str = "_cwlake/turn";
+pub const TURN: &str = "_cwlake/lock.turn";
 
 /// The folder of the locks: one for each run under way, and for each shard of a group.
 pub const LOCKS: &str = "_cwlake/locks/";
@@ -127,6 +127,21 @@ pub fn report(run_id: &str) -> String {
 
 /// What is claimed by whoever tells of breaches, by day, as if it were a table.
 pub const ALERTS: &str = "alerts";
+
+/// What the shards of a group agree on.
+pub fn group(name: &GroupName) -> String {
+    format!("{}group.json", group_folder(name))
+}
+
+/// The report of a shard.
+pub fn shard_report(group: &GroupName, shard: u32) -> String {
+    format!("{}shard-{shard}.json", group_folder(group))
+}
+
+/// The folder of a group, with its `/`.
+pub fn group_folder(name: &GroupName) -> String {
+    format!("{CONTROL_FOLDER}/groups/{name}/")
+}
 
 /// Which alerts were sent about a day.
 pub fn alerts(day: Day) -> String {

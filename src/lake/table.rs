@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::model::{Dataset, Day, TimeWindow};
 
@@ -148,6 +148,14 @@ impl Hash for Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for &'static Table {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = TABLES.into_iter().find(|t| t.name == name);
+        known.ok_or_else(|| D::Error::custom(format!("'{}' is no table", name.escape_debug())))
     }
 }
 

@@ -53,6 +53,13 @@ impl Claim {
         })
     }
 
+    /// The last unit of a table that is claimed before a day.
+    pub fn last_before(&self, table: &str, day: Day) -> Option<Day> {
+        let units = self.units.as_ref()?;
+        let (first, last) = units.get(table)?;
+        (*first < day).then(|| (*last).min(day.plus(-1)))
+    }
+
     /// Whether a shard is another one of the same group, split alike: no lane is both its own and ours.
     pub fn is_beside(&self, other: &Member) -> bool {
         self.member.as_ref().is_some_and(|own| {

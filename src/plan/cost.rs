@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::batches::LanePlan;
 use crate::config::{DOLLARS_PER_METRIC, Limits, RECENT_SECONDS};
 use crate::model::MAX_STATISTICS_PER_BILLED_METRIC;
 
 /// Cost of one lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCost {
     /// Series asked.
     pub series: u64,
@@ -59,7 +59,7 @@ impl LanePlan {
 }
 
 /// Share of one namespace in a lane's cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NamespaceCost {
     /// Series asked.
     pub series: u64,
@@ -130,7 +130,7 @@ fn points_per_second(limits: &Limits, start: i64, now: i64) -> f64 {
 }
 
 /// Cost of a run: the sum over its lanes, which run side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Lanes that have something to ask.
     pub lanes: u64,

@@ -53,6 +53,8 @@ pub struct Question<'a> {
     pub resuming: bool,
     /// The run's clock.
     pub now: i64,
+    /// Before it other runs are at work: what is asked from where the last run ended leaves that to them.
+    pub left_to_others: i64,
 }
 
 /// What is asked, and what becomes of each day.
@@ -105,12 +107,17 @@ impl Question<'_> {
         known: &BTreeMap<Day, KnownDay>,
     ) -> AskedDays {
         let mut windows = Scope::new();
+        let first = first.map(|first| first.max(Day::containing(self.left_to_others)));
         for (part, asked) in self.asked {
             let window = match first {
                 Some(first) => since_last((part, asked), known, first, self.now),
                 None => Some(fresh),
             };
-            if let Some(window) = window {
+            let left = window.map(|w| TimeWindow {
+                start: w.start.max(self.left_to_others),
+                ..w
+            });
+            if let Some(window) = left.filter(|w| !w.is_empty()) {
                 windows.insert(part.clone(), (window, asked.delay));
             }
         }

@@ -13,6 +13,7 @@ mod mode;
 mod months;
 #[cfg(test)]
 mod sequences;
+mod split;
 mod windows;
 
 pub use batches::{
@@ -28,4 +29,5 @@ pub use mode::DayMode;
 pub use months::{
     Known as KnownMonth, end_of, is_final, mode as month_mode, month_window, months, window_of,
 };
+pub use split::{Share, Split, Together, deal, imbalance, loads};
 pub use windows::{Window, edges, is_legal, kept, windows};

@@ -105,6 +105,7 @@ impl World {
         let asked: BTreeMap<String, AskedPart> = asked.collect();
         let parts = asked.iter().map(|(p, a)| (p.clone(), a.delay)).collect();
         let question = Question {
+            left_to_others: i64::MIN,
             parts: &parts,
             asked: &asked,
             force: run.force,

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::words::printable;
 use crate::model::Cause;
 
 /// What became of the alerts.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AlertReport {
     /// Breaches of the day.
     pub breaches: usize,
     /// Channels that took a message, with the breaches in it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub sent: BTreeMap<&'static str, usize>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<String, usize>,
     /// Channels that did not, and why.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub failed: BTreeMap<&'static str, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, String>,
     /// Why nothing was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
 }
 

@@ -21,7 +21,7 @@ impl RunReport {
             let kind = u.cause.as_ref().map(|c| c.kind);
             kind == Some(CauseKind::Budget)
         };
-        match self.stopped_by {
+        match self.stopped_by.as_deref() {
             Some("SIGTERM") => 143,
             Some(_) => 130,
             None if self.units.iter().any(over_budget) => 8,
@@ -35,6 +35,8 @@ impl RunReport {
             {
                 3
             }
+            // Whether a run matched anything is known of all its shards together.
+            None if self.shard.is_some() => 0,
             None if self.planned.sum.series == 0 && !nothing_to_look_for && !has_tables => 4,
             None => 0,
         }

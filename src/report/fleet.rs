@@ -3,55 +3,55 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::words::{counted, grouped, printable};
 use crate::config::LeftOut;
 use crate::model::{Cause, CauseKind};
 
 /// The accounts of a run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FleetReport {
     /// Every account of the configuration.
     pub accounts: Vec<AccountReport>,
     /// Accounts of the organization that are not read, such as suspended ones.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOutAccount>,
     /// Linked accounts that are reachable in two ways, and how each was read.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<SharedSeries>,
     /// Links of monitoring accounts that could not be listed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlisted_links: Vec<LinkReport>,
     /// Regions of accounts that cannot be read directly, and are read through their link.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detours: Vec<Detour>,
     /// What a selection cannot do here.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// Selections that no series of any account matches.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<String>,
 }
 
 /// How entering one account ended.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccountReport {
     /// Its id.
     pub account_id: String,
     /// Its alias.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
     /// Regions read.
     pub regions: Vec<String>,
     /// Regions the account has not enabled; known with `regions = "auto"`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disabled_regions: Vec<String>,
     /// Why all regions of the partition were tried instead of the enabled ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions_guessed: Option<Cause>,
     /// Why it could not be entered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
 }
 
@@ -99,12 +99,12 @@ pub(crate) fn close_accounts<'a>(
 }
 
 /// An account of the organization that is not read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutAccount {
     /// Its id.
     pub account_id: String,
     /// Its name in the organization.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
     /// Why not.
     pub why: String,
@@ -125,7 +125,7 @@ impl From<LeftOut> for LeftOutAccount {
 }
 
 /// A linked account that is reachable in two ways, and is read once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedSeries {
     /// The account.
     pub account_id: String,
@@ -140,7 +140,7 @@ pub struct SharedSeries {
 }
 
 /// A region of an account that cannot be read directly, and is read through its link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detour {
     /// The account.
     pub account_id: String,
@@ -153,7 +153,7 @@ pub struct Detour {
 }
 
 /// Links of a monitoring account that could not be listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkReport {
     /// The monitoring account.
     pub account_id: String,

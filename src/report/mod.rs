@@ -5,6 +5,7 @@ mod ending;
 mod fleet;
 mod plan;
 mod run;
+mod shards;
 mod words;
 
 pub use alert::AlertReport;
@@ -13,7 +14,7 @@ pub(crate) use fleet::{close_accounts, lane_notes};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{
-    Forecast, LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, Totals,
-    UnitReport,
+    Forecast, LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, ShardReport,
+    Totals, UnitReport,
 };
 pub use words::{counted, grouped, printable, printable_lines, size};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::alert::AlertReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
@@ -11,16 +11,16 @@ use super::words::{counted, grouped, printable, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
-use crate::model::{Cause, CauseKind, Dataset, Day, Lane, UnitOutcome};
+use crate::model::{Cause, CauseKind, Dataset, Day, Lane, Member, UnitOutcome};
 use crate::plan::{Cost, LaneCost, NamespaceCost};
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {
     /// Version of this shape.
     pub report_version: u32,
     /// Version of the program.
-    pub cwlake_version: &'static str,
+    pub cwlake_version: String,
     /// Name of the run: its start.
     pub run_id: String,
     /// First day, `YYYY-MM-DD`.
@@ -28,17 +28,20 @@ pub struct RunReport {
     /// First day after.
     pub to: String,
     /// It was asked from where each lane's last run ended.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub since_last: bool,
     /// The lake's root.
     pub destination: String,
+    /// The shard whose report it is; none when it is about all of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardReport>,
     /// Start, RFC 3339 UTC.
     pub started_at: String,
     /// Duration.
     pub seconds: f64,
     /// The signal that stopped the run, if one did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stopped_by: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
     /// What the plan said it would cost.
     pub planned: Cost,
     /// Sums over all units and lanes.
@@ -49,20 +52,30 @@ pub struct RunReport {
     /// Every lane that was entered.
     pub lanes: Vec<LaneReport>,
     /// Every other dataset, in each of its lanes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<LaneReport>,
     /// What became of the alerts about its charges; they never change how the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertReport>,
     /// Why the report is not kept beside the data.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_stored: Option<Cause>,
     /// Every unit of the run.
     pub units: Vec<UnitReport>,
 }
 
+/// Which part of a run a report is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardReport {
+    /// The shard.
+    #[serde(flatten)]
+    pub member: Member,
+    /// This use of the group's name.
+    pub generation: String,
+}
+
 /// Sums.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Units by outcome.
     pub written: u64,
@@ -93,7 +106,7 @@ pub struct Totals {
 }
 
 /// What one dataset took in one lane.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LaneReport {
     /// `metrics`, `instances`, `logs` or `spend`.
     pub dataset: Dataset,
@@ -102,7 +115,7 @@ pub struct LaneReport {
     /// Its region.
     pub region: String,
     /// The monitoring account it is read through; none when it is read directly.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
     /// What its plan said.
     #[serde(flatten)]
@@ -120,12 +133,12 @@ pub struct LaneReport {
     /// It was found by itself and is not enabled: left out, not failed.
     pub skipped: bool,
     /// Why it could not be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
 }
 
 /// What reading a dataset in a lane will find and cost, as far as free calls tell.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Forecast {
     /// `GetMetricData`; of what is no metric the least number of calls.
     pub planned: LaneCost,
@@ -135,9 +148,9 @@ pub struct Forecast {
     pub overruled: u64,
     /// What there is: `instances`; `log_groups` and the `estimated_bytes` of their events.
     #[serde(flatten)]
-    pub found: BTreeMap<&'static str, u64>,
+    pub found: BTreeMap<String, u64>,
     /// There is something of what was selected.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub matched: bool,
     /// Series that each selection of metrics wants, by the selection's place.
     #[serde(skip)]
@@ -152,7 +165,7 @@ impl Forecast {
 }
 
 /// What became of one unit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnitReport {
     /// `metrics`, `instances`, `logs`, `spend` or `spend_intraday`.
     #[serde(rename = "dataset")]
@@ -170,7 +183,7 @@ pub struct UnitReport {
     /// The day is not over, or not all of it is published yet: more will come.
     pub provisional: bool,
     /// It came out as the bytes that were there: nothing was written.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unchanged: bool,
     /// Rows in the file.
     pub rows: u64,
@@ -179,38 +192,38 @@ pub struct UnitReport {
     /// Series with at least one point.
     pub series_returned: u64,
     /// Path below the lake's root.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Size of the file.
     pub bytes: u64,
     /// Its checksum.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// First timestamp, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_ts: Option<String>,
     /// Last timestamp.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_ts: Option<String>,
     /// The requests whose window touches the day. A request over several days counts in each: lanes hold the exact sums.
     pub requests: BatchStats,
     /// Time from the first request of its lane until its end.
     pub seconds: f64,
     /// Why it ended so, when that is not plain.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Queries CloudWatch refused for good; the first thousand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedQuery>,
     /// How many there were.
     pub refused_queries: u64,
     /// What CloudWatch remarked, by code and text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<MessageReport>,
 }
 
 /// A query CloudWatch refuses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedQuery {
     /// The metric.
     pub series: String,
@@ -221,7 +234,7 @@ pub struct RefusedQuery {
 }
 
 /// A remark of CloudWatch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageReport {
     /// For example `MultipleUnits`.
     pub code: String,
@@ -230,7 +243,7 @@ pub struct MessageReport {
     /// Queries it was made about.
     pub queries: u64,
     /// One of their metrics; none when it is about a request as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub example: Option<String>,
 }
 

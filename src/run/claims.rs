@@ -1,5 +1,6 @@
 //! What a run claims of its lake: at its start what it is certainly about, and by lane what is found to be asked beside that.
 
+use crate::commit::Lake;
 use crate::config::Range;
 use crate::given::context::RunContext;
 use crate::lake::table::{Partition, Table, tables_of};
@@ -10,7 +11,10 @@ use crate::sources::source::scope::LaneScope;
 
 /// The units that a run is about, as far as they are known before anything is looked at.
 pub(crate) fn claim_of(context: &RunContext) -> Claim {
-    let mut claim = Claim::nothing();
+    let mut claim = Claim {
+        member: context.sharing.own().map(|own| own.member.clone()),
+        ..Claim::nothing()
+    };
     for dataset in Dataset::ALL
         .into_iter()
         .filter(|d| context.config.exports(*d))

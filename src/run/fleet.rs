@@ -326,6 +326,7 @@ mod tests {
     use crate::commit::{LaneRecords, Scratch};
     use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
     use crate::given::place::Place;
+    use crate::given::shard::Sharing;
     use crate::lake::table::LOGS;
     use crate::model::{AccountId, Claim, Day, Region, Spans};
     use crate::plan::{DayMode, Scope};
@@ -416,6 +417,8 @@ mod tests {
                 range: resolve_range(&RangeRequest::default(), 0, NOW).expect("a range"),
                 is_backfill: false,
                 lanes: None,
+                beside: std::sync::Arc::default(),
+                sharing: Sharing::Whole,
                 now: NOW,
                 read_at: std::time::Instant::now(),
                 force: false,

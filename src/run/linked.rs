@@ -39,7 +39,10 @@ pub(crate) struct LinkedLane {
 /// The lanes whose links are followed.
 pub(crate) fn monitoring(lanes: &[UnplannedLane], context: &RunContext) -> Vec<UnplannedLane> {
     let exports = context.config.exports(Dataset::Metrics);
-    let in_region = |lane: &&UnplannedLane| exports && context.config.reads(&lane.lane().region);
+    let in_region = |unplanned: &&UnplannedLane| {
+        let lane = unplanned.lane();
+        exports && context.config.reads(&lane.region) && context.sharing.has(&lane)
+    };
     let monitoring = lanes.iter().filter(|l| l.is_monitoring()).filter(in_region);
     monitoring.cloned().collect()
 }

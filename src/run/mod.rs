@@ -1,8 +1,10 @@
 //! The pipeline: one call per stage, in order.
 
 mod claims;
+mod deal;
 pub(crate) mod enter;
 mod fleet;
+mod gather;
 pub(crate) mod linked;
 mod pipeline;
 pub(crate) mod planning;
@@ -13,5 +15,8 @@ pub use crate::alert::breaches::alert_as_file;
 pub use crate::given::choice::{ChoiceError, LaneChoice};
 pub use crate::given::context::RunContext;
 pub use crate::given::error::RunError;
+pub use crate::given::shard::{ShardRequest, Sharing};
+pub use deal::{Dealt, DealtShard, deal_lanes};
+pub use gather::{gather, group_of};
 pub use pipeline::{Planned, export, plan};
 pub use spend::{spend, spend_with_alerts};

@@ -18,14 +18,17 @@ use crate::given::remarks::{remarks, unmatched};
 use crate::lake::layout;
 use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
-use crate::report::{AccountReport, Detour, FleetReport, RunReport, Totals, close_accounts};
+use crate::report::{
+    AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, close_accounts,
+};
 use crate::run::claims::claim_of;
 use crate::run::enter::accounts::entered_accounts_by;
+use crate::run::enter::share::with_share;
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
-use crate::run::planning::{PlannedLane, Planning, lanes_of, wanted};
+use crate::run::planning::{PlannedLane, Planning, wanted};
 use crate::sources::logs::unknown_streams;
-use crate::sources::registry::source;
+use crate::sources::registry::{lanes_read, source};
 use crate::sources::source::Job;
 use crate::sources::source::scope::LaneScope;
 use crate::store::Store;
@@ -55,6 +58,7 @@ const WAIT_FOR_PLANS: Duration = Duration::from_mins(1);
 /// [`RunError::Credentials`], [`RunError::Organization`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<(RunContext, Planned), RunError> {
     let place = Arc::new(Place::of(context).await?);
+    let context = &with_share(context, &*place.store, false).await?;
     Box::pin(plan_with(context, &place, None)).await
 }
 
@@ -175,6 +179,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     let started = Instant::now();
     let run_id = run_id(context.now);
     let place = Arc::new(Place::of(context).await?);
+    let context = &with_share(context, &*place.store, true).await?;
     let tables = context.config.tables_to_write();
     let opening = Lake::open(
         Arc::clone(&place.store),
@@ -188,6 +193,10 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
         // A lease that was just taken is free for whoever comes: this process ends.
         () = context.stop.cancelled() => return Err(RunError::Stopped(crate::telemetry::stop_signal())),
     };
+    let context = &RunContext {
+        beside: lake.beside().into(),
+        ..context.clone()
+    };
     let result = Box::pin(export_into(context, &place, &lake, started, run_id)).await;
     // Every lane has ended; a task that broke down may still hold the lake, then the lock ends with the process.
     if let Some(lake) = Arc::into_inner(lake) {
@@ -195,7 +204,9 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     }
     let (context, mut report) = result?;
     // After the report and the lock: an alert that hangs keeps neither from anybody.
-    if context.config.exports(Dataset::Spend) && report.stopped_by.is_none() {
+    // Of all shards together it is told once.
+    let is_whole = report.shard.is_none() && report.stopped_by.is_none();
+    if context.config.exports(Dataset::Spend) && is_whole {
         let alerting = alert_after_export(&context, &*place.store, &report.run_id);
         report.alerts = Box::pin(alerting).await;
         if report.alerts.is_some() {
@@ -250,22 +261,25 @@ async fn export_into(
     // What came late may have what no other has.
     report.fleet.unmatched = unmatched_selections(&report, context);
     report.fleet.unmatched.extend(names_unmatched);
-    let unknown = unknown_streams(&context.config, &report.units, &names);
+    let unknown = unknown_streams(context, &report.units, &names);
     report.fleet.unmatched.extend(unknown);
     report.seconds = started.elapsed().as_secs_f64();
     report.stopped_by = context
         .stop
         .is_cancelled()
-        .then(crate::telemetry::stop_signal);
+        .then(|| crate::telemetry::stop_signal().to_owned());
     report.total();
     store(&*place.store, &mut report).await;
     Ok((context.clone(), report))
 }
 
 /// Keeps the report beside the data. Where that fails it is told all the same, with the reason: who is at the terminal needs it most.
-async fn store(store: &dyn Store, report: &mut RunReport) {
+pub(super) async fn store(store: &dyn Store, report: &mut RunReport) {
     let json = serde_json::to_string_pretty(report).unwrap_or_default();
-    let key = layout::report(&report.run_id);
+    let key = match &report.shard {
+        Some(ShardReport { member, .. }) => layout::shard_report(&member.group, member.shard.index),
+        None => layout::report(&report.run_id),
+    };
     let stored = store.put(&key, json.into()).await;
     report.not_stored = stored.err().map(Cause::from);
 }
@@ -285,7 +299,7 @@ async fn note_unentered(
         };
         let regions = account.regions.iter().filter_map(|r| Region::parse(r));
         let regions: Vec<Region> = regions.collect();
-        let lanes = |dataset| lanes_of(dataset, &id, &regions).into_iter();
+        let lanes = |dataset| lanes_read(dataset, &id, &regions).into_iter();
         let datasets = Dataset::ALL.into_iter();
         for (dataset, lane) in datasets.flat_map(|d| lanes(d).map(move |l| (d, l))) {
             let is_wanted = context.wants(dataset, &lane);
@@ -406,6 +420,11 @@ impl Planned {
         planned.chain(self.late.late()).collect()
     }
 
+    /// Its lanes.
+    pub(super) fn lanes(&self) -> &[PlannedLane] {
+        &self.lanes
+    }
+
     /// # Errors
     /// [`RunError::OverBudget`] when it costs more than allowed.
     fn within_cap(&self, context: &RunContext) -> Result<(), RunError> {
@@ -431,12 +450,13 @@ impl Planned {
         };
         let mut report = RunReport {
             report_version: 1,
-            cwlake_version: env!("CARGO_PKG_VERSION"),
+            cwlake_version: env!("CARGO_PKG_VERSION").to_owned(),
             run_id: String::new(),
             from: point(asked.start),
             to: point(asked.end),
             since_last: matches!(context.range, Range::SinceLast { .. }),
             destination: self.destination.clone(),
+            shard: context.sharing.own().map(|own| own.report()),
             started_at: iso_seconds(context.now),
             seconds: 0.0,
             stopped_by: None,
@@ -472,7 +492,7 @@ async fn stopped_for_good(stop: &CancellationToken) {
 }
 
 /// Start of the run and a number that no other run has: in containers every run is process 1.
-fn run_id(now: i64) -> String {
+pub(super) fn run_id(now: i64) -> String {
     let start = iso_seconds(now).replace(':', "-");
     format!("{start}-{:016x}", fastrand::u64(..))
 }

@@ -12,7 +12,7 @@ use crate::fetch::BatchStats;
 use crate::given::bounds::within_limits;
 use crate::given::context::RunContext;
 use crate::given::place::Place;
-use crate::model::{AccountId, Cause, Dataset, Lane, Region};
+use crate::model::{AccountId, Cause, Dataset, Lane};
 use crate::report::{Forecast, LaneReport, counted};
 use crate::run::enter::regions::UnplannedLane;
 use crate::run::linked::LinkedLane;
@@ -129,21 +129,6 @@ pub(crate) fn wanted(
         }
     }
     wanted
-}
-
-/// Where a dataset of an account is read, as far as its regions are known.
-pub(crate) fn lanes_of(dataset: Dataset, account: &AccountId, regions: &[Region]) -> Vec<Lane> {
-    let source = source(dataset);
-    // Where nothing is known of an account, it is one of the commercial partition.
-    let first = Region::parse("us-east-1");
-    let nothing_known = regions.is_empty() && !source.is_regional();
-    let known = regions.iter().chain(first.iter().filter(|_| nothing_known));
-    let read: BTreeSet<Region> = known.filter_map(|r| source.read_in(r)).collect();
-    let lane = |region| Lane {
-        account: account.clone(),
-        region,
-    };
-    read.into_iter().map(lane).collect()
 }
 
 /// A dataset in a lane, with the alias of its account.

@@ -98,7 +98,7 @@ struct AlarmsJob {
 impl Job for AlarmsJob {
     fn forecast(&self, _: &RunContext) -> Forecast {
         Forecast {
-            found: BTreeMap::from([("alarms", self.found.len() as u64)]),
+            found: BTreeMap::from([("alarms".to_owned(), self.found.len() as u64)]),
             // All alarms are asked for: there being none is an answer.
             matched: true,
             ..Forecast::default()

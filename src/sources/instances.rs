@@ -139,7 +139,7 @@ struct InstancesJob {
 impl Job for InstancesJob {
     fn forecast(&self, _: &RunContext) -> Forecast {
         Forecast {
-            found: BTreeMap::from([("instances", self.found.len() as u64)]),
+            found: BTreeMap::from([("instances".to_owned(), self.found.len() as u64)]),
             // All instances are asked for: there being none is an answer.
             matched: true,
             ..Forecast::default()

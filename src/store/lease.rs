@@ -99,6 +99,15 @@ pub(super) struct Lease {
     pub(super) claim: Claim,
 }
 
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.claim.member {
+            Some(member) => write!(f, "{member}, {}", self.holder),
+            None => self.holder.fmt(f),
+        }
+    }
+}
+
 /// How long a lease lives without being renewed, and how often it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTimes {

@@ -29,12 +29,12 @@ struct LocalLock {
     path: PathBuf,
     lease: Lease,
     file: File,
-    is_alone: bool,
+    beside: Vec<Claim>,
 }
 
 /// What others hold of a lake.
 struct Others {
-    alone: bool,
+    claims: Vec<Claim>,
     /// Who holds some of what is wanted.
     conflict: Option<String>,
 }
@@ -82,7 +82,7 @@ pub(super) async fn take_lock(
         path,
         lease,
         file,
-        is_alone: others.alone,
+        beside: others.claims,
     }))
 }
 
@@ -113,7 +113,7 @@ fn others(root: &Path, own: &Path, claim: &Claim) -> Result<Others, StoreError> 
     let folder = root.join(layout::LOCKS);
     let looked = |path: &Path, e: io::Error| StoreError::io("looking at", path, &e);
     let mut others = Others {
-        alone: true,
+        claims: Vec::new(),
         conflict: None,
     };
     for entry in fs::read_dir(&folder).map_err(|e| looked(&folder, e))? {
@@ -137,9 +137,10 @@ fn others(root: &Path, own: &Path, claim: &Claim) -> Result<Others, StoreError> 
             Err(e) => return Err(looked(&path, e)),
             Ok(None) => {}
             Ok(Some(lease)) => {
-                others.alone = false;
                 // Whoever cannot be understood may have anything.
-                let conflicts = lease.as_ref().map_or(true, |l| l.claim.conflicts(claim));
+                let theirs = lease.map_or_else(|_| Claim::everything(), |l| l.claim);
+                let conflicts = theirs.conflicts(claim);
+                others.claims.push(theirs);
                 if conflicts && others.conflict.is_none() {
                     others.conflict = Some(described(&path));
                 }
@@ -152,7 +153,7 @@ fn others(root: &Path, own: &Path, claim: &Claim) -> Result<Others, StoreError> 
 /// Who holds a lock, as its file says.
 fn described(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    serde_json::from_str::<Lease>(&text).map_or(String::new(), |l| l.holder.to_string())
+    serde_json::from_str::<Lease>(&text).map_or(String::new(), |l| l.to_string())
 }
 
 /// A file that is only there to be locked.
@@ -187,7 +188,11 @@ impl Held for LocalLock {
     }
 
     fn is_alone(&self) -> bool {
-        self.is_alone
+        self.beside.is_empty()
+    }
+
+    fn beside(&self) -> Vec<Claim> {
+        self.beside.clone()
     }
 
     async fn is_held(&self, _: bool) -> bool {

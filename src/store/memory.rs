@@ -123,7 +123,7 @@ impl Store for MemoryStore {
         let number = fastrand::u64(..);
         let lock = MemoryLock {
             number,
-            is_alone: self.holders().is_empty(),
+            beside: self.holders().values().map(|(_, c)| c.clone()).collect(),
             store: self.clone(),
         };
         self.claim(number, holder.to_string(), claim)?;
@@ -134,7 +134,7 @@ impl Store for MemoryStore {
 #[derive(Debug)]
 struct MemoryLock {
     number: u64,
-    is_alone: bool,
+    beside: Vec<Claim>,
     store: MemoryStore,
 }
 
@@ -145,7 +145,11 @@ impl Held for MemoryLock {
     }
 
     fn is_alone(&self) -> bool {
-        self.is_alone
+        self.beside.is_empty()
+    }
+
+    fn beside(&self) -> Vec<Claim> {
+        self.beside.clone()
     }
 
     async fn is_held(&self, _: bool) -> bool {

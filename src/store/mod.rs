@@ -85,6 +85,9 @@ pub trait Held: fmt::Debug + Send + Sync {
     /// Nobody else had a lock when it was taken: what lies about is nobody's.
     fn is_alone(&self) -> bool;
 
+    /// What others had claimed when it was taken; of a group once.
+    fn beside(&self) -> Vec<Claim>;
+
     /// Claims more; `claim` is all that is then claimed.
     ///
     /// # Errors

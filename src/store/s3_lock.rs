@@ -108,7 +108,7 @@ impl S3Store {
         Ok(Some((lease, version)))
     }
 
-    /// Reads the leases that may conflict with `claim`. Shards of the same group do not; of another group one tells what all claim.
+    /// Reads the leases that may conflict with `claim`, and some of the others. Shards of the same group do not conflict.
     async fn leases(&self, claim: &Claim) -> Result<Leases, StoreError> {
         let listed = self.list(layout::LOCK).await?;
         let mut leases = Leases::default();
@@ -126,16 +126,19 @@ impl S3Store {
             }
         }
         leases.found = self.read_leases(alone).await?;
-        for mut keys in groups.into_values() {
-            let others = keys.split_off(1);
-            let first = self.read_leases(keys).await?;
-            let is_apart = |f: &Found| !f.lease.claim.conflicts(claim);
-            if !first.is_empty() && first.iter().all(is_apart) {
-                leases.unread += others.len();
-            } else {
-                leases.found.extend(self.read_leases(others).await?);
+        for keys in groups.into_values() {
+            let mut chunks = keys.chunks(READS_AT_ONCE);
+            while let Some(keys) = chunks.next() {
+                let found = self.read_leases(keys.to_vec()).await?;
+                // All of a group claim the same: one that lives tells it.
+                let is_told = found
+                    .iter()
+                    .any(|f| !f.lease.claim.conflicts(claim) && self.is_live(f));
+                leases.found.extend(found);
+                if is_told {
+                    leases.unread += chunks.by_ref().map(<[String]>::len).sum::<usize>();
+                }
             }
-            leases.found.extend(first);
         }
         Ok(leases)
     }
@@ -162,6 +165,28 @@ impl S3Store {
         self.client.time().map_or_else(ours, ServiceTime::now)
     }
 
+    fn age(&self, found: &Found) -> i64 {
+        self.now() - found.version.modified
+    }
+
+    fn is_live(&self, found: &Found) -> bool {
+        judge(&found.lease, self.age(found)) == Finding::Live
+    }
+
+    /// Who else has something of the lake. Of one that was not renewed for long nothing is left to be minded.
+    fn beside(&self, leases: &Leases) -> Beside {
+        let is_long_dead = |f: &Found| {
+            let life = i64::try_from(f.lease.seconds).unwrap_or(i64::MAX);
+            self.age(f) > life.saturating_mul(10)
+        };
+        let is_over = |f: &Found| judge(&f.lease, self.age(f)) == Finding::Free || is_long_dead(f);
+        let live = leases.found.iter().filter(|f| self.is_live(f));
+        Beside {
+            is_alone: leases.unread == 0 && leases.found.iter().all(is_over),
+            claims: live.map(|f| f.lease.claim.clone()).collect(),
+        }
+    }
+
     /// What is left beside those who hold leases. `watched` are versions that were not renewed while somebody watched.
     fn room(&self, leases: &Leases, claim: &Claim, watched: &BTreeMap<String, String>) -> Room {
         let mut doubtful = BTreeMap::new();
@@ -170,7 +195,7 @@ impl S3Store {
             .iter()
             .filter(|f| f.lease.claim.conflicts(claim));
         for found in conflicting {
-            match judge(&found.lease, self.now() - found.version.modified) {
+            match judge(&found.lease, self.age(found)) {
                 Finding::Free => {}
                 Finding::Watch if watched.get(&found.key) == Some(&found.version.etag) => {}
                 Finding::Watch if !watched.contains_key(&found.key) => {
@@ -179,7 +204,7 @@ impl S3Store {
                 // It lives, or was renewed while it was watched.
                 Finding::Live | Finding::Watch => {
                     return Room::Taken {
-                        holder: found.lease.holder.to_string(),
+                        holder: found.lease.to_string(),
                         is_new: found.lease.renewals == 0,
                     };
                 }
@@ -257,9 +282,9 @@ impl S3Store {
             if let Room::Free = self.room(&others, claim, &watched) {
                 // A store that ignores conditions would let two in: what stands there now decides.
                 if own.first().is_some_and(|own| own.lease == lease) {
-                    let is_alone = others.are_given_back();
+                    let beside = self.beside(&others);
                     let own = Own { key, lease, etag };
-                    return Ok(Box::new(S3Lock::start(self.clone(), own, times, is_alone)));
+                    return Ok(Box::new(S3Lock::start(self.clone(), own, times, beside)));
                 }
                 continue;
             }
@@ -274,12 +299,11 @@ impl S3Store {
     }
 }
 
-impl Leases {
-    /// Nobody else has the lake or a part of it.
-    fn are_given_back(&self) -> bool {
-        let is_dead = |l: &Lease| l.released || l.holder.is_dead();
-        self.unread == 0 && self.found.iter().all(|f| is_dead(&f.lease))
-    }
+/// Who else had something of the lake.
+#[derive(Debug)]
+struct Beside {
+    is_alone: bool,
+    claims: Vec<Claim>,
 }
 
 /// Two that came at once are to come again one after the other.
@@ -324,7 +348,7 @@ struct S3Lock {
     key: String,
     holder: Holder,
     own: Arc<tokio::sync::Mutex<Own>>,
-    is_alone: bool,
+    beside: Beside,
     times: LeaseTimes,
     certain: Certain,
     stop: CancellationToken,
@@ -352,7 +376,7 @@ impl Certain {
 }
 
 impl S3Lock {
-    fn start(store: S3Store, own: Own, times: LeaseTimes, is_alone: bool) -> Self {
+    fn start(store: S3Store, own: Own, times: LeaseTimes, beside: Beside) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
         let (key, holder) = (own.key.clone(), own.lease.holder.clone());
         let (own, certain) = (Arc::new(tokio::sync::Mutex::new(own)), Certain::now());
@@ -369,7 +393,7 @@ impl S3Lock {
             key,
             holder,
             own,
-            is_alone,
+            beside,
             times,
             certain,
             stop,
@@ -430,7 +454,11 @@ impl Held for S3Lock {
     }
 
     fn is_alone(&self) -> bool {
-        self.is_alone
+        self.beside.is_alone
+    }
+
+    fn beside(&self) -> Vec<Claim> {
+        self.beside.claims.clone()
     }
 
     async fn is_held(&self, doubted: bool) -> bool {
@@ -469,6 +497,14 @@ impl Held for S3Lock {
         self.stop.cancel();
         if let Err(error) = (&mut self.task).await {
             tracing::warn!(%error, "the lock ends with its time");
+        }
+        // Nobody takes a shard's place for another: it would lie there for ever. A writer that may not delete leaves it, marked as given back.
+        let own = self.own.lock().await;
+        if own.lease.claim.member.is_some() && own.lease.released && !self.lost.is_cancelled() {
+            self.store.seen.saw(&own.key, Some(&own.etag));
+            if let Err(error) = self.store.delete(&own.key).await {
+                tracing::debug!(%error, "removing the lock of a shard");
+            }
         }
     }
 }

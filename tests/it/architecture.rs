@@ -114,7 +114,7 @@ fn aws_types_stay_in_adapters() {
 fn arrow_parquet_and_clap_have_one_home() {
     only_in("arrow_array", &["normalize/", "write/", "demo.rs"]);
     only_in("parquet::", &["write/", "demo.rs"]);
-    only_in("clap::", &["cli.rs", "main.rs", "commands/"]);
+    only_in("clap::", &["cli/", "main.rs", "commands/"]);
     only_in("anyhow", &["main.rs", "exit.rs", "commands/"]);
 }
 

@@ -126,6 +126,8 @@ impl Lab {
             range,
             is_backfill,
             lanes: None,
+            beside: Arc::default(),
+            sharing: cwlake::run::Sharing::Whole,
             now,
             read_at: std::time::Instant::now(),
             force: self.force,

@@ -15,9 +15,12 @@ import sys
 
 
 def shard_of(words):
+    """From 1, by whatever the engine says it with; 0 of a command that has none."""
     if "--shard" in words:
         return int(words[words.index("--shard") + 1].split("/")[0])
-    return int(os.environ.get("SLURM_ARRAY_TASK_ID", 0))
+    if "AWS_BATCH_JOB_ARRAY_INDEX" in os.environ:
+        return int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"]) + 1
+    return int(os.environ.get("SLURM_ARRAY_TASK_ID") or os.environ.get("CWLAKE_SHARD", "0").split("/")[0])
 
 
 def claimed(path):

@@ -1,32 +1,20 @@
 """Engines that others run: the files in deploy/ split an export over them, a shard is killed and tried again, and the lake is that of one run.
 
 Each engine is opt-in. CWLAKE_TEST_SLURM is 1, or the folder that Slurm's packages are unpacked in (see slurm.py); CWLAKE_TEST_DASK, CWLAKE_TEST_RAY and
-CWLAKE_TEST_DAGSTER are 1, or the Python that has the package. The templates for AWS are linted in every run.
+CWLAKE_TEST_DAGSTER are 1, or the Python that has the package.
 """
 
 import json
 import os
-import pathlib
-import shlex
+import secrets
 import subprocess
 import sys
-import time
+import tempfile
 
-import fleet
 import pytest
 import slurm
-from conftest import PROGRAM, ROOT, Emulator, clean_env, free_port, local_tree, run_program
-
-DEPLOY = ROOT / "deploy"
-SHARDS = 4
-DAY = ("--date", "2026-11-20")
-CONFIG = """destination = { url = "lake" }
-organization = {}
-instances = {}
-metrics = [{ preset = "ec2" }]
-[run]
-concurrency = 1
-"""
+from conftest import free_port
+from shards import DAY, DEPLOY, SHARDS, aws, one_run, site
 
 
 def asked(name):
@@ -39,77 +27,6 @@ def python_of(value):
 
 
 SLURM, DASK, RAY, DAGSTER = (asked(name) for name in ("SLURM", "DASK", "RAY", "DAGSTER"))
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory):
-    """Sixteen lanes whose metrics take their time, so that a shard can be killed between two of them."""
-    regions = ["us-east-1", "eu-west-1"]
-    accounts = [fleet.account(fleet.CALLER, regions=regions)]
-    accounts += [fleet.account(fleet.account_id(n), name=f"team-{n}", regions=regions) for n in range(7)]
-    slow = '[[fault]]\noperation = "GetMetricData"\nkind = "delay"\nmillis = 300\n'
-    running = Emulator(fleet.world(accounts, slow), tmp_path_factory.mktemp("aws"))
-    yield running
-    running.stop()
-
-
-def tables(lake):
-    return {key: sha for key, sha in local_tree(lake).items() if not key.startswith("_cwlake/")}
-
-
-@pytest.fixture(scope="module")
-def one_run(aws, tmp_path_factory):
-    """The tables that one process leaves."""
-    folder = tmp_path_factory.mktemp("one")
-    (folder / "cwlake.toml").write_text(CONFIG)
-    run_program(folder, aws.env(), "export", *DAY)
-    return tables(folder / "lake")
-
-
-class Site:
-    """A folder with a configuration, and a cwlake on its PATH that writes down how its calls end and can be made to fail."""
-
-    def __init__(self, folder, aws):
-        self.folder, self.lake = folder, folder / "lake"
-        (folder / "cwlake.toml").write_text(CONFIG)
-        (folder / "bin").mkdir()
-        mortal = [sys.executable, pathlib.Path(__file__).with_name("mortal.py"), folder, PROGRAM]
-        (folder / "bin" / "cwlake").write_text(f'#!/bin/sh\nexec {shlex.join(map(str, mortal))} "$@"\n')
-        (folder / "bin" / "cwlake").chmod(0o755)
-        self.env = clean_env(**aws.env(), CWLAKE_CONFIG=str(folder / "cwlake.toml"), RETRY_SECONDS="0.5")
-        self.env["PATH"] = f"{folder / 'bin'}:{self.env['PATH']}"
-
-    def kill_one(self):
-        (self.folder / "kill").touch()
-
-    def call_wrongly(self, shard):
-        (self.folder / "wrong").write_text(str(shard))
-
-    def run(self, *words, env=None, code=0):
-        done = subprocess.run(words, env=self.env | (env or {}), cwd=self.folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, (words, done.returncode, done.stdout[-3000:], done.stderr[-6000:], self.calls())
-        return done
-
-    def calls(self, command=None):
-        path = self.folder / "calls"
-        calls = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [call for call in calls if command in (None, call["command"])]
-
-    def check(self, one_run):
-        """One shard was killed with work done and work to do, and called again; no other was; the rest is as if nothing had been split."""
-        exports = self.calls("export")
-        killed = [call for call in exports if call["code"] == -9]
-        assert len(killed) == 1 and killed[0]["written"] > 0, exports
-        again = [call for call in exports if call["shard"] == killed[0]["shard"]]
-        assert [call["code"] for call in again] == [-9, 0] and again[1]["written"] > 0, exports
-        assert sorted(call["shard"] for call in exports if call["code"] == 0) == list(range(1, SHARDS + 1)), exports
-        assert [call["code"] for call in self.calls("gather")] == [0]
-        assert tables(self.lake) == one_run
-
-
-@pytest.fixture
-def site(aws, tmp_path):
-    return Site(tmp_path, aws)
 
 
 @pytest.fixture
@@ -164,9 +81,10 @@ def test_slurm_does_not_requeue_what_would_end_the_same_and_gather_names_it(clus
 @DASK[0]
 def test_dask_tries_the_shard_that_was_killed_again(site, background, one_run):
     python, url = python_of(DASK[1]), f"tcp://127.0.0.1:{free_port()}"
-    background(python, "-m", "distributed.cli.dask_scheduler", "--host", url, "--no-dashboard")
+    loopback = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+    background(python, "-m", "distributed.cli.dask_scheduler", "--port", url.split(":")[-1], *loopback)
     for _ in range(2):
-        background(python, "-m", "distributed.cli.dask_worker", url, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+        background(python, "-m", "distributed.cli.dask_worker", url, "--nthreads", "2", "--no-nanny", *loopback)
     site.kill_one()
     site.run(python, DEPLOY / "dask" / "export.py", str(SHARDS), "night", *DAY, env={"DASK_SCHEDULER_ADDRESS": url})
     site.check(one_run)
@@ -175,7 +93,10 @@ def test_dask_tries_the_shard_that_was_killed_again(site, background, one_run):
 @RAY[0]
 def test_ray_tries_the_shard_that_was_killed_again(site, one_run):
     site.kill_one()
-    site.run(python_of(RAY[1]), DEPLOY / "ray" / "export.py", str(SHARDS), "night", *DAY, env={"RAY_USAGE_STATS_ENABLED": "0"})
+    with tempfile.TemporaryDirectory(prefix="ray") as short:
+        # On loopback alone, which is Ray's way on Windows; no cluster is found that somebody else left; nothing is written into a home.
+        env = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": short, "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+        site.run(python_of(RAY[1]), DEPLOY / "ray" / "export.py", str(SHARDS), "night", *DAY, env=env)
     site.check(one_run)
 
 

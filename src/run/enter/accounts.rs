@@ -7,9 +7,11 @@ use crate::given::error::RunError;
 use crate::report::AccountReport;
 
 use crate::aws::{BaseSession, OrganizationError, ServiceTime, organization_accounts};
-use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount};
+use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount, RegionChoice};
 use crate::given::place::{Place, base_session};
+use crate::model::Dataset;
 use crate::run::enter::regions::{UnplannedLane, all_without_credentials, enter_all, lanes_of};
+use crate::sources::registry::lanes_read;
 
 /// The same run with every account of its configuration, and the accounts of the organization that are left out.
 ///
@@ -51,7 +53,10 @@ pub(crate) async fn entered_accounts_by(
     let (context, left_out) = joined(context, found)?;
     let config = Arc::clone(&context.config);
     let config = &config;
-    let accounts = config.accounts.iter().filter(|a| context.wants_account(a));
+    let accounts = config
+        .accounts
+        .iter()
+        .filter(|a| context.wants_account(a) && may_have(&context, a));
     let accounts: Vec<AccountConfig> = accounts.cloned().collect();
     context
         .progress
@@ -73,6 +78,21 @@ pub(crate) async fn entered_accounts_by(
         asked || behind && account.cause.is_some()
     });
     Ok((context, left_out, accounts, lanes))
+}
+
+/// Whether a lane of an account may be this shard's.
+fn may_have(context: &RunContext, account: &AccountConfig) -> bool {
+    let Some(own) = context.sharing.own() else {
+        return true;
+    };
+    let RegionChoice::Named(regions) = &account.regions else {
+        return own.may_have(&account.id);
+    };
+    let datasets = Dataset::ALL
+        .into_iter()
+        .filter(|d| context.config.exports(*d));
+    let mut lanes = datasets.flat_map(|dataset| lanes_read(dataset, &account.id, regions));
+    lanes.any(|lane| own.has(&lane))
 }
 
 /// A clock further off than this is refused: days would be called whole that are not over.
@@ -123,6 +143,7 @@ pub(crate) fn joined(
 ) -> Result<(RunContext, Vec<LeftOut>), RunError> {
     let (config, left_out) = context.config.with_organization(found)?;
     let context = RunContext {
+        sharing: context.sharing.among(&config),
         config: config.into(),
         ..context.clone()
     };

@@ -266,7 +266,10 @@ impl Job for LogsJob {
                 calls: self.least_calls(),
                 ..LaneCost::default()
             },
-            found: BTreeMap::from([("log_groups", groups), ("estimated_bytes", bytes)]),
+            found: BTreeMap::from([
+                ("log_groups".to_owned(), groups),
+                ("estimated_bytes".to_owned(), bytes),
+            ]),
             matched: groups > 0,
             ..Forecast::default()
         }

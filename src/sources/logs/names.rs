@@ -26,7 +26,8 @@ pub(super) async fn check_logs(
     let is_narrowed = context.lanes.is_some()
         || config.has_account_flag()
         || !config.only_regions.is_empty()
-        || config.accounts.is_empty();
+        || config.accounts.is_empty()
+        || context.sharing.own().is_some();
     let known: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.known).collect();
     let missing: Vec<(usize, String)> = config
         .logs
@@ -40,12 +41,18 @@ pub(super) async fn check_logs(
         return Err(RunError::Config(config.unknown_groups(&missing, &known)));
     }
     try_patterns(jobs, config, context.now).await?;
-    let mut none = unmatched(jobs, config);
+    // What no shard finds is told when all are brought together.
+    let is_told = !jobs.is_empty() || context.sharing.own().is_some();
+    let mut none = if is_told {
+        unmatched(jobs, config)
+    } else {
+        Vec::new()
+    };
     let unreadable: BTreeSet<&String> = jobs.iter().flat_map(|job| &job.unreadable).collect();
     none.extend(unreadable.into_iter().map(|name| {
         format!("log group {name} (its class is Infrequent Access, which only Logs Insights reads)")
     }));
-    if !jobs.is_empty() {
+    if is_told {
         let name = |(table, name): (usize, String)| {
             format!(
                 "log group {name} of [[logs]] in line {}",
@@ -91,17 +98,20 @@ const PLACES: usize = 3;
 
 /// Streams that are named and that no group has; none where something failed, or nothing was read: a stream may be there.
 pub(crate) fn unknown_streams(
-    config: &ExportConfig,
+    context: &RunContext,
     units: &[UnitReport],
     found: &BTreeSet<String>,
 ) -> Vec<String> {
     let of_logs = || units.iter().filter(|u| *u.table == LOGS);
-    let all_read = of_logs().any(|u| u.complete) && !of_logs().any(UnitReport::is_short);
-    if !all_read || of_logs().all(|u| u.outcome == UnitOutcome::Skipped) {
+    let is_read =
+        of_logs().any(|u| u.complete) && of_logs().any(|u| u.outcome != UnitOutcome::Skipped);
+    // A shard without logs has none of them either.
+    let has_none = context.sharing.own().is_some() && of_logs().next().is_none();
+    if !has_none && (!is_read || of_logs().any(UnitReport::is_short)) {
         return Vec::new();
     }
-    let named = config
-        .logs
+    let logs = &context.config.logs;
+    let named = logs
         .iter()
         .flat_map(|s| s.streams.iter().map(move |name| (s.line, name)));
     let unknown = named.filter(|(_, name)| !found.contains(*name));
@@ -111,9 +121,6 @@ pub(crate) fn unknown_streams(
 }
 
 fn unmatched(jobs: &[&LogsJob], config: &ExportConfig) -> Vec<String> {
-    if jobs.is_empty() {
-        return Vec::new();
-    }
     let named_alone = |n: usize| {
         let selection = &config.logs[n];
         selection.named_groups().count() == selection.groups.texts().len()

@@ -158,6 +158,7 @@ pub(crate) async fn lane_scope(
         force: context.force,
         resuming,
         now: context.now,
+        left_to_others: context.left_to_others(subject.table.name),
     };
     let asked = match context.range_of(subject.table.dataset, lane) {
         Range::Window(range) => {

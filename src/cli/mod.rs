@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod run;
+
+pub use run::{AskArgs, ExportArgs, GatherArgs, GroupArg, PlanArgs, RangeArgs, RunArgs, ShardArgs};
+
 /// AWS CloudWatch data as a table: every account and region, exact, as partitioned Parquet.
 #[derive(Debug, Parser)]
 #[command(name = "cwlake", version, max_term_width = 110, after_help = EXIT_CODES)]
@@ -77,6 +81,14 @@ Examples:
   cwlake export --since last                        # every few minutes
   cwlake export --only-failed lake/_cwlake/runs/RUN.json")]
     Export(ExportArgs),
+    /// Bring the shards of an export together: one report, one exit code, the alerts once
+    #[command(after_help = "\
+Examples:
+  cwlake gather --group nightly-2026-11-26
+  cwlake gather --from 2026-01-01 --to 2026-02-01   # shards of a backfill without a --group
+
+Exit codes: 5 when the report of a shard is missing, 7 while one runs, else as for export.")]
+    Gather(GatherArgs),
     /// Show how whole the lake is: complete, provisional, partial or missing, per account and day
     Status(StatusArgs),
     /// Open every file of the lake and compare it with the manifest; report faults and gaps
@@ -147,100 +159,6 @@ pub struct ConfigArgs {
     /// Only this dataset: `metrics`, `instances`, `logs`, `spend`, `alarms` or `alarm_history`; may be repeated
     #[arg(long, value_name = "NAME")]
     pub dataset: Vec<String>,
-}
-
-/// How an export runs, over what the configuration says.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Run")]
-pub struct RunArgs {
-    /// Only this namespace; may be repeated. Units keep what they have of the others
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Vec<String>,
-    /// Spend no more US dollars: refuse a plan that costs more, stop before the call that would, over `run.max_spend_usd`
-    #[arg(long, env = "CWLAKE_MAX_SPEND_USD", value_name = "USD")]
-    pub max_spend: Option<f64>,
-    /// Requests in flight over all lanes, over `run.concurrency`
-    #[arg(long, env = "CWLAKE_CONCURRENCY", value_name = "N")]
-    pub concurrency: Option<u32>,
-    /// Days before yesterday read again when no dates are given, over `run.lookback_days`
-    #[arg(long, env = "CWLAKE_LOOKBACK_DAYS", value_name = "N")]
-    pub lookback_days: Option<u32>,
-}
-
-/// The days.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Days")]
-pub struct RangeArgs {
-    /// One UTC day
-    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
-    pub date: Option<String>,
-    /// First UTC day of a range, or an instant such as 2026-11-20T10:00:00Z
-    #[arg(long, value_name = "DATE")]
-    pub from: Option<String>,
-    /// First UTC day or instant after the range; today when left out
-    #[arg(long, value_name = "DATE", requires = "from")]
-    pub to: Option<String>,
-    /// Take this instant (RFC 3339) for now, to repeat a run exactly
-    #[arg(long, env = "CWLAKE_NOW", hide = true, value_name = "INSTANT")]
-    pub now: Option<String>,
-}
-
-/// Other ways to say what is asked.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Days")]
-pub struct AskArgs {
-    /// `last`: from where each lane's last run ended to now, less the publication delay
-    #[arg(long, value_name = "WHEN", conflicts_with_all = ["date", "from", "to"])]
-    pub since: Option<String>,
-    /// Only the lanes and days that an earlier run's report (a file) says are not complete
-    #[arg(long, value_name = "REPORT", conflicts_with_all = ["date", "from", "to", "since"])]
-    pub only_failed: Option<PathBuf>,
-}
-
-/// `export`.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub run: RunArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub range: RangeArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub ask: AskArgs,
-    /// Read settled days again, and replace units even by ones with fewer rows or refused series
-    #[arg(long, help_heading = "Run")]
-    pub force: bool,
-    /// Print the run report as JSON on stdout
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-}
-
-/// `plan`.
-#[derive(Debug, Args)]
-pub struct PlanArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub run: RunArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub range: RangeArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "see the type")]
-    pub ask: AskArgs,
-    /// Plan settled days as well, as `export --force` would
-    #[arg(long, help_heading = "Run")]
-    pub force: bool,
-    /// Print the plan as JSON on stdout
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
 }
 
 /// `status`.

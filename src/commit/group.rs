@@ -1,0 +1,293 @@
+//! A group: the shards of one run, and what they have to agree on. Kept in the lake, where each of them finds it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::lake::layout;
+use crate::model::{DAY_SECONDS, GroupName, Member, TimeWindow, iso_seconds};
+use crate::store::{Store, StoreError, StoreErrorKind};
+
+/// Version of the record's shape.
+const VERSION: u32 = 1;
+
+/// What the shards of a group agree on. The first of them writes it, or `cwlake plan --write` before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Version of this shape.
+    pub group_version: u32,
+    /// Tells this use of the name from an earlier one.
+    pub generation: String,
+    /// How many shards there are.
+    pub shards: u32,
+    /// The time that is asked, in seconds since the epoch; none when each lane is asked from where its last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<(i64, i64)>,
+    /// When it was made, seconds since the epoch.
+    pub made_at: i64,
+    /// Which shard has which lane; by hash without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<GroupPlan>,
+    /// The run that brought its reports together, once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gathered_as: Option<String>,
+}
+
+/// Lanes dealt out before the shards begin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupPlan {
+    /// What each shard reads, from the first: `ACCOUNT/REGION`, or a region with all accounts in it.
+    pub shares: Vec<Vec<String>>,
+    /// US dollars that each shard's plan came to.
+    pub dollars: Vec<f64>,
+}
+
+/// The shards do not belong together.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The name is in use for another run.
+    #[error("group {group} is {there}, and this run {asked}")]
+    Other {
+        /// Its name.
+        group: GroupName,
+        /// What it is.
+        there: String,
+        /// What is asked.
+        asked: String,
+    },
+    /// It was never begun.
+    #[error("{root} has no group {group}")]
+    None {
+        /// Its name.
+        group: GroupName,
+        /// The lake's root.
+        root: String,
+    },
+    /// The lake did not let us find out.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a shard is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The time; none from where each lane's last run ended.
+    pub window: Option<TimeWindow>,
+    /// It was typed: a run without dates means other days after midnight.
+    pub is_typed: bool,
+}
+
+impl Group {
+    /// One that begins now.
+    pub fn new(shards: u32, window: Option<TimeWindow>, now: i64) -> Self {
+        Self {
+            group_version: VERSION,
+            generation: format!("{:016x}", fastrand::u64(..)),
+            shards,
+            window: window.map(|w| (w.start, w.end)),
+            made_at: now,
+            plan: None,
+            gathered_as: None,
+        }
+    }
+
+    /// The time that is asked.
+    pub fn window(&self) -> Option<TimeWindow> {
+        self.window.map(|(start, end)| TimeWindow { start, end })
+    }
+
+    fn describe(&self) -> String {
+        let time = asked_time(self.window());
+        format!("one of {} shards that asks {time}", self.shards)
+    }
+
+    /// What a shard that comes now is to do.
+    fn admits(&self, of: u32, question: Question, now: i64) -> Admission {
+        let is_same = self.window() == question.window;
+        if self.gathered_as.is_some() && (!is_same || self.window.is_none()) {
+            return Admission::Anew;
+        }
+        // Begun again after midnight, without dates, a shard goes on with what the others are asked.
+        let is_late = !question.is_typed
+            && question.window.is_some()
+            && self.window.is_some()
+            && now - self.made_at < DAY_SECONDS;
+        if self.shards == of && (is_same || is_late) {
+            Admission::Joins
+        } else {
+            Admission::Refused
+        }
+    }
+}
+
+fn asked_time(window: Option<TimeWindow>) -> String {
+    window.map_or_else(
+        || "from where each lane's last run ended".to_owned(),
+        |w| format!("{} to {}", iso_seconds(w.start), iso_seconds(w.end)),
+    )
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Joins,
+    /// What was done under the name is done.
+    Anew,
+    Refused,
+}
+
+/// Reads a group.
+///
+/// # Errors
+/// The store's, or a record that cannot be understood.
+pub async fn read_group(store: &dyn Store, group: &GroupName) -> Result<Option<Group>, StoreError> {
+    let key = layout::group(group);
+    let Some(body) = store.get(&key).await? else {
+        return Ok(None);
+    };
+    let refuse = |message: String| StoreError {
+        kind: StoreErrorKind::Refused,
+        doing: format!("reading {key}"),
+        message,
+        hint: Some("give --group another name, or move the file away".to_owned()),
+    };
+    let group: Group =
+        serde_json::from_slice(&body).map_err(|e| refuse(format!("it is no group: {e}")))?;
+    if group.group_version > VERSION {
+        return Err(refuse("it was written by a newer cwlake".to_owned()));
+    }
+    Ok(Some(group))
+}
+
+/// Writes a group over what was read last.
+///
+/// # Errors
+/// The store's; [`StoreErrorKind::Changed`] when somebody else wrote it meanwhile.
+pub async fn write_group(
+    store: &dyn Store,
+    name: &GroupName,
+    group: &Group,
+) -> Result<(), StoreError> {
+    let json = serde_json::to_vec(group).unwrap_or_default();
+    store.put(&layout::group(name), Bytes::from(json)).await
+}
+
+/// The group of a shard: what is there, or a new one. Of those who come at once the first decides.
+///
+/// # Errors
+/// [`GroupError::Other`] when the name means another run.
+pub async fn join_group(
+    store: &dyn Store,
+    member: &Member,
+    question: Question,
+    now: i64,
+) -> Result<Group, GroupError> {
+    const TRIES: u32 = 20;
+    let (name, of) = (&member.group, member.shard.of);
+    let mut tries = 1;
+    loop {
+        let there = read_group(store, name).await?;
+        match there.map(|group| (group.admits(of, question, now), group)) {
+            Some((Admission::Joins, group)) => return Ok(group),
+            Some((Admission::Refused, group)) => {
+                return Err(GroupError::Other {
+                    group: name.clone(),
+                    there: group.describe(),
+                    asked: format!("is one of {of} and asks {}", asked_time(question.window)),
+                });
+            }
+            None | Some((Admission::Anew, _)) => {}
+        }
+        let group = Group::new(of, question.window, now);
+        match write_group(store, name, &group).await {
+            Err(error) if error.kind == StoreErrorKind::Changed && tries < TRIES => tries += 1,
+            written => {
+                written?;
+                return Ok(group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Day, Shard};
+    use crate::store::MemoryStore;
+
+    const NOW: i64 = 1_764_200_000;
+
+    fn days(n: i64) -> Option<TimeWindow> {
+        let last = Day::containing(NOW).plus(n);
+        Some(TimeWindow::days(last.plus(-3), last))
+    }
+
+    #[test]
+    fn a_shard_joins_its_group_and_no_other_run() {
+        let nightly = Group::new(4, days(0), NOW);
+        let gathered = Group {
+            gathered_as: Some("run".to_owned()),
+            ..nightly.clone()
+        };
+        let last = Group::new(4, None, NOW);
+        let last_gathered = Group {
+            gathered_as: Some("run".to_owned()),
+            ..last.clone()
+        };
+        let check = |name, group: &Group, of, (days, is_typed), later, expected| {
+            let question = Question {
+                window: days,
+                is_typed,
+            };
+            let admission = group.admits(of, question, NOW + later);
+            assert_eq!(admission, expected, "{name}");
+        };
+        let (today, next) = ((days(0), false), (days(1), false));
+        let (typed, since_last) = ((days(1), true), (None, false));
+        let (joins, anew, refused) = (Admission::Joins, Admission::Anew, Admission::Refused);
+        check("the same", &nightly, 4, today, 0, joins);
+        check("another number", &nightly, 5, today, 0, refused);
+        check("after midnight", &nightly, 4, next, 3_600, joins);
+        check("days that are typed", &nightly, 4, typed, 3_600, refused);
+        check("the next night", &nightly, 4, next, 90_000, refused);
+        check("the next night, gathered", &gathered, 4, next, 90_000, anew);
+        check("again, gathered", &gathered, 4, today, 0, joins);
+        check("split anew, gathered", &gathered, 5, next, 0, anew);
+        check("since last", &last, 4, since_last, 0, joins);
+        check(
+            "since last, gathered",
+            &last_gathered,
+            4,
+            since_last,
+            0,
+            anew,
+        );
+        check("days of since last", &last, 4, today, 0, refused);
+    }
+
+    #[tokio::test]
+    async fn the_first_shard_writes_what_the_others_read() {
+        let store = MemoryStore::new();
+        let member = |shard: &str| Member {
+            group: GroupName::parse("g").expect("a name"),
+            shard: Shard::parse(shard).expect("a shard"),
+        };
+        let question = Question {
+            window: days(0),
+            is_typed: true,
+        };
+        let first = join_group(&store, &member("1/2"), question, NOW)
+            .await
+            .expect("made");
+        let second = join_group(&store, &member("2/2"), question, NOW + 9)
+            .await
+            .expect("joined");
+        assert_eq!(first, second);
+        let error = join_group(&store, &member("3/3"), question, NOW)
+            .await
+            .expect_err("other");
+        let text = error.to_string();
+        assert!(
+            text.contains("group g is one of 2 shards") && text.contains("is one of 3"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! A shard's part of a run: its group found or begun, its time and dollars taken from that.
+
+use std::sync::Arc;
+
+use crate::commit::{Group, Question, join_group, read_group};
+use crate::config::Range;
+use crate::given::context::RunContext;
+use crate::given::error::RunError;
+use crate::given::shard::{OwnShard, Sharing};
+use crate::store::Store;
+
+/// The same run with its part of the lanes, and with the time and the dollars that its group leaves it. A group that is not there is begun when
+/// the run `writes`.
+///
+/// # Errors
+/// [`RunError::Group`].
+pub(crate) async fn with_share(
+    context: &RunContext,
+    store: &dyn Store,
+    writes: bool,
+) -> Result<RunContext, RunError> {
+    let Sharing::Asked(asked) = &context.sharing else {
+        return Ok(context.clone());
+    };
+    let window = match context.range {
+        Range::Window(window) => Some(window),
+        Range::SinceLast { .. } => None,
+    };
+    let question = Question {
+        window,
+        is_typed: asked.is_dated,
+    };
+    let member = &asked.member;
+    let there = if writes {
+        None
+    } else {
+        read_group(store, &member.group)
+            .await
+            .map_err(RunError::Store)?
+    };
+    let group = match there {
+        Some(group) => group,
+        None if writes => join_group(store, member, question, context.now).await?,
+        None => Group::new(member.shard.of, window, context.now),
+    };
+    let mut context = context.clone();
+    if let Some(window) = group.window() {
+        context.range = Range::Window(window);
+    }
+    if let Some(cap) = context.config.run.max_spend_usd {
+        let mut config = (*context.config).clone();
+        config.run.max_spend_usd = Some(cap * part_of(&group, member.shard.index));
+        context.config = Arc::new(config);
+    }
+    let own = OwnShard::new(member.clone(), group, &context.config);
+    context.sharing = Sharing::Own(Arc::new(own));
+    Ok(context)
+}
+
+/// The part of the dollars that one shard may spend: as they were planned, else all alike.
+fn part_of(group: &Group, shard: u32) -> f64 {
+    let alike = 1.0 / f64::from(group.shards);
+    let Some(plan) = &group.plan else {
+        return alike;
+    };
+    let all: f64 = plan.dollars.iter().sum();
+    let own = plan.dollars.get(shard as usize - 1);
+    own.filter(|_| all > 0.0).map_or(alike, |own| own / all)
+}
