@@ -221,9 +221,12 @@ impl Lake {
             .map(|table| self.store.prove_writable(table.name));
         futures_util::future::try_join_all(proofs).await?;
         if is_new {
-            self.store
-                .put(layout::FORMAT, format::marker().into())
-                .await?;
+            let written = self.store.put(layout::FORMAT, format::marker().into());
+            match written.await {
+                // Another shard or run came at the same moment.
+                Err(error) if error.kind == StoreErrorKind::Changed => {}
+                written => written?,
+            }
         }
         Ok(())
     }

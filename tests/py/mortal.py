@@ -33,7 +33,7 @@ def claimed(path):
 
 
 def main(folder, program, *words):
-    folder, shard, written = pathlib.Path(folder), shard_of(words), 0
+    folder, shard, written, error = pathlib.Path(folder), shard_of(words), 0, None
     wrong = folder / "wrong"
     if words[0] == "export" and wrong.exists() and wrong.read_text() == str(shard):
         words = (*words, "--no-such-word")
@@ -41,12 +41,13 @@ def main(folder, program, *words):
     for line in child.stderr:
         sys.stderr.write(line)
         written += " written" in line
+        error = error or (line.strip() if line.startswith("error") else None)
         # Instances are written before the first answer of metrics is there.
         if words[0] == "export" and written == 1 and claimed(folder / "kill"):
             child.kill()
     code = child.wait()
     with (folder / "calls").open("a") as calls:
-        calls.write(json.dumps({"command": words[0], "shard": shard, "code": code, "written": written}) + "\n")
+        calls.write(json.dumps({"command": words[0], "shard": shard, "code": code, "written": written, "error": error}) + "\n")
     if code < 0:
         sys.stderr.flush()
         os.kill(os.getpid(), -code)

@@ -65,19 +65,19 @@ class Slurm:
             (work / name).mkdir(parents=True)
         host = socket.gethostname().split(".")[0]
         conf = CONF.format(host=host, ports=free_ports(2), user=getpass.getuser(), work=work)
-        self.env, self.bin, daemons, stepd = {"SLURM_CONF": str(work / "slurm.conf")}, "/usr/bin", "/usr/sbin:/usr/local/sbin", []
+        self.env, self.bin, self.sbin = {"SLURM_CONF": str(work / "slurm.conf")}, "/usr/bin", "/usr/sbin"
         if str(home) != "1":
             usr = pathlib.Path(home).resolve() / "usr"
-            # Outside of where they were made for, neither libraries nor plugins nor slurmstepd are found.
+            # Elsewhere than they were built for, neither libraries nor plugins are found.
             plugins = next(usr.glob("lib/*/slurm-wlm"))
             conf += f"PluginDir={plugins}\n"
             self.env["LD_LIBRARY_PATH"] = f"{plugins}:{plugins.parent}"
-            self.bin, daemons, stepd = f"{usr}/bin", f"{usr}/sbin", ["-d", usr / "sbin" / "slurmstepd-wlm"]
+            self.bin, self.sbin = f"{usr}/bin", f"{usr}/sbin"
         (work / "slurm.conf").write_text(conf)
         self.running = []
         try:
-            self.start(daemons, "slurmctld", "-D", "-i")
-            self.start(daemons, "slurmd", "-D", "-N", "one", *stepd)
+            self.start("slurmctld", "-D", "-i")
+            self.start("slurmd", "-D", "-N", "one", "-d", self.daemon("slurmstepd"))
             self.wait_for(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", check=False), 60)
         except BaseException:
             self.stop()
@@ -89,11 +89,15 @@ class Slurm:
     def __exit__(self, *_):
         self.stop()
 
-    def start(self, path, name, *words):
-        program = shutil.which(f"{name}-wlm", path=path) or shutil.which(name, path=path)
-        assert program, f"{name} is not there: CWLAKE_TEST_SLURM"
+    def daemon(self, name):
+        """Debian adds to the names."""
+        found = shutil.which(f"{name}-wlm", path=self.sbin) or shutil.which(name, path=self.sbin)
+        assert found, f"{name} is not in {self.sbin}: CWLAKE_TEST_SLURM"
+        return found
+
+    def start(self, name, *words):
         log = (self.work / f"{name}.log").open("w")
-        self.running.append(subprocess.Popen([program, *words], env=os.environ | self.env, stdout=log, stderr=log, cwd=self.work))
+        self.running.append(subprocess.Popen([self.daemon(name), *words], env=os.environ | self.env, stdout=log, stderr=log, cwd=self.work))
 
     def run(self, *words, env=None, cwd=None, check=True):
         env = (env or os.environ) | self.env

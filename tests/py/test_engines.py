@@ -64,16 +64,18 @@ def test_slurm_requeues_the_shard_that_was_killed(cluster, site, one_run):
     array, gather = submitted(cluster, site)
     assert set(cluster.ended(gather).values()) == {("COMPLETED", "0:0", 0)}, site.calls()
     tasks = cluster.ended(array)
-    assert sorted(tasks.values()) == [("COMPLETED", "0:0", 0)] * (SHARDS - 1) + [("COMPLETED", "0:0", 1)]
+    assert sorted(tasks.values()) == [("COMPLETED", "0:0", 0)] * (SHARDS - 1) + [("COMPLETED", "0:0", 1)], site.calls()
     site.check(one_run)
 
 
 @SLURM[0]
 def test_slurm_does_not_requeue_what_would_end_the_same_and_gather_names_it(cluster, site):
+    # Under a name of its own, which a plan was kept for.
+    site.run("cwlake", "plan", *DAY, "--shards", str(SHARDS), "--write", "--group", "night")
     site.call_wrongly(shard=3)
-    array, gather = submitted(cluster, site)
+    array, gather = submitted(cluster, site, CWLAKE_GROUP="night")
     assert set(cluster.ended(gather).values()) == {("FAILED", "5:0", 0)}, site.calls()
-    assert cluster.ended(array)["3"] == ("FAILED", "2:0", 0)
+    assert cluster.ended(array)["3"] == ("FAILED", "2:0", 0), site.calls()
     assert [call["code"] for call in site.calls("export") if call["shard"] == 3] == [2]
     assert f"3/{SHARDS}" in (site.folder / f"cwlake-gather-{gather}.log").read_text()
 
