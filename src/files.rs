@@ -40,6 +40,20 @@ pub(crate) fn check_ordinary(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a file that is there to be locked, or makes it.
+///
+/// # Errors
+/// As [`open_ordinary`].
+pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
+    match check_ordinary(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false);
+    options.open(path)
+}
+
 /// Makes or empties a file, with the permissions that its folder gives.
 ///
 /// # Errors

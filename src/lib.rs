@@ -50,6 +50,7 @@ pub mod report;
 pub mod run;
 mod sources;
 pub mod spend;
+mod staging;
 pub mod store;
 pub mod telemetry;
 pub mod write;

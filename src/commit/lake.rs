@@ -11,6 +11,7 @@ use crate::lake::{format, layout};
 
 use super::manifest::LaneRecords;
 use crate::model::{Cause, CauseKind, Claim, Day};
+use crate::staging::{OwnFolder, remove_dead};
 use crate::store::{AcquireError, Held, Holder, Store, StoreError, StoreErrorKind};
 
 /// The destination cannot be used.
@@ -104,9 +105,11 @@ impl Scratch {
         })
     }
 
-    /// Files on their way, of all runs.
-    fn staging(&self) -> PathBuf {
-        self.base.join("staging")
+    /// A folder for one run's files on their way; those that dead runs have left are removed.
+    fn own_folder(&self, run_id: &str) -> Result<OwnFolder, StoreError> {
+        self.secure()?;
+        let made = remove_dead(&self.base).and_then(|()| OwnFolder::create(&self.base, run_id));
+        made.map_err(|e| StoreError::io("writing to", &self.base, &e))
     }
 
     /// Copies of files that are only looked at.
@@ -128,7 +131,7 @@ impl Scratch {
 pub struct Lake {
     store: Arc<dyn Store>,
     scratch: Scratch,
-    run_id: String,
+    staging: OwnFolder,
     lock: Box<dyn Held>,
     lost: CancellationToken,
     /// What is claimed so far.
@@ -170,11 +173,18 @@ impl Lake {
             Err(AcquireError::Store(source)) => return Err(refused(source)),
             Err(taken) => return Err(LakeError::Locked(taken)),
         };
+        let staging = match scratch.own_folder(run_id) {
+            Ok(staging) => staging,
+            Err(error) => {
+                lock.release().await;
+                return Err(refused(error));
+            }
+        };
         let lake = Self {
             lost: lock.lost(),
             store,
             scratch,
-            run_id: run_id.to_owned(),
+            staging,
             lock,
             claim: Mutex::new(claim),
         };
@@ -204,15 +214,10 @@ impl Lake {
 
     /// `is_new` says that the lake has no marker yet.
     async fn prepare(&self, is_new: bool, tables: &[&Table]) -> Result<(), StoreError> {
-        self.scratch.secure()?;
-        if self.lock.is_alone() {
-            self.store.sweep().await?;
-            self.empty_staging()?;
-        }
+        self.store.sweep(&*self.lock).await?;
         let staging = self.staging();
         let probe = staging.join("probe");
-        create_folder(&staging)
-            .and_then(|()| create_folder(&self.scratch.spool()))
+        create_folder(&self.scratch.spool())
             .and_then(|()| std::fs::write(&probe, b"cwlake"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|e| StoreError::io("writing to", &staging, &e))?;
@@ -231,16 +236,6 @@ impl Lake {
         Ok(())
     }
 
-    fn empty_staging(&self) -> Result<(), StoreError> {
-        let staging = self.scratch.staging();
-        match std::fs::remove_dir_all(&staging) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::io("removing", &staging, &e))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -248,7 +243,7 @@ impl Lake {
 
     /// The folder for this run's files on their way.
     pub fn staging(&self) -> PathBuf {
-        self.scratch.staging().join(&self.run_id)
+        self.staging.path().to_owned()
     }
 
     /// The folder for answers that are not yet in the lake.
@@ -325,8 +320,7 @@ impl Lake {
     /// Removes what is left on its way, and gives the lock back.
     pub async fn close(self) {
         // What is left belongs to units that were not finished; the next run would remove it as well.
-        let _ = std::fs::remove_dir_all(self.staging());
-        let _ = std::fs::remove_dir(self.scratch.staging());
+        drop(self.staging);
         // An empty spool says nothing; one with answers is kept for the run that resumes.
         let _ = std::fs::remove_dir(self.scratch.spool());
         self.lock.release().await;

@@ -11,12 +11,13 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::files::{check_ordinary, open_ordinary};
+use crate::files::{check_ordinary, open_ordinary, open_to_lock};
 use crate::lake::layout;
 use crate::model::Claim;
+use crate::staging::{OwnFolder, remove_dead};
 use crate::write::Staged;
 
-use super::local_lock::{open_to_lock, take_lock};
+use super::local_lock::take_lock;
 use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 
 /// A folder. Staged files must lie on the same file system, as those below [`layout::local_scratch`] do.
@@ -24,6 +25,8 @@ use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind
 pub struct LocalStore {
     root: PathBuf,
     temporary: AtomicU64,
+    /// Where its own files are while they are written; none until there is one.
+    own: Mutex<Option<OwnFolder>>,
     seen: Arc<SeenFiles>,
 }
 
@@ -102,6 +105,7 @@ impl LocalStore {
         Self {
             root: root.to_owned(),
             temporary: AtomicU64::new(0),
+            own: Mutex::default(),
             seen: Arc::default(),
         }
     }
@@ -111,11 +115,18 @@ impl LocalStore {
     }
 
     /// A name nobody else uses, on the lake's file system and outside its tables.
-    fn temporary(&self) -> PathBuf {
+    fn temporary(&self) -> Result<PathBuf, StoreError> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let n = self.temporary.fetch_add(1, Ordering::Relaxed);
-        layout::local_scratch(&self.root)
-            .join("staging")
-            .join(format!("put-{}-{n}.part", std::process::id()))
+        let folder = match &mut *own {
+            Some(folder) => folder,
+            none => {
+                let base = layout::local_scratch(&self.root);
+                let made = OwnFolder::create(&base, &format!("put-{:016x}", fastrand::u64(..)));
+                none.insert(made.map_err(|e| StoreError::io("writing to", &base, &e))?)
+            }
+        };
+        Ok(folder.path().join(format!("{n}.part")))
     }
 }
 
@@ -184,7 +195,7 @@ impl Store for LocalStore {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
-        let (path, part) = (self.path(key), self.temporary());
+        let (path, part) = (self.path(key), self.temporary()?);
         let (root, seen) = (self.root.clone(), Arc::clone(&self.seen));
         blocking(move || {
             let written = write_synced(&part, &body)
@@ -296,7 +307,7 @@ impl Store for LocalStore {
 
     /// Writes, syncs, renames and removes a probe on the way that files will take.
     async fn prove_writable(&self, table: &str) -> Result<(), StoreError> {
-        let (folder, part) = (self.path(table), self.temporary());
+        let (folder, part) = (self.path(table), self.temporary()?);
         blocking(move || {
             let probe = folder.join(".probe");
             write_synced(&part, b"cwlake")
@@ -311,13 +322,10 @@ impl Store for LocalStore {
         .await
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
-        let staging = layout::local_scratch(&self.root).join("staging");
-        blocking(move || match fs::remove_dir_all(&staging) {
-            Err(e) if !is_missing(&e) => Err(StoreError::io("removing", &staging, &e)),
-            _ => Ok(()),
-        })
-        .await
+    async fn sweep(&self, _: &dyn Held) -> Result<(), StoreError> {
+        let base = layout::local_scratch(&self.root);
+        blocking(move || remove_dead(&base).map_err(|e| StoreError::io("emptying", &base, &e)))
+            .await
     }
 
     async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError> {

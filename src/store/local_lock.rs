@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::files::{check_ordinary, create_folder, open_ordinary};
+use crate::files::{create_folder, open_ordinary, open_to_lock};
 use crate::lake::layout;
 use crate::model::Claim;
 
@@ -156,17 +156,6 @@ fn described(path: &Path) -> String {
     serde_json::from_str::<Lease>(&text).map_or(String::new(), |l| l.to_string())
 }
 
-/// A file that is only there to be locked.
-pub(super) fn open_to_lock(path: &Path) -> io::Result<File> {
-    match check_ordinary(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false);
-    options.open(path)
-}
-
 fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -187,8 +176,14 @@ impl Held for LocalLock {
         CancellationToken::new()
     }
 
-    fn is_alone(&self) -> bool {
-        self.beside.is_empty()
+    async fn is_alone(&self) -> Result<bool, StoreError> {
+        match enter(&self.root).await {
+            Ok(_entrance) => Ok(others(&self.root, &self.path, &self.lease.claim)?
+                .claims
+                .is_empty()),
+            Err(AcquireError::Store(error)) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     fn beside(&self) -> Vec<Claim> {

@@ -115,7 +115,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    async fn sweep(&self, _: &dyn Held) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -144,8 +144,8 @@ impl Held for MemoryLock {
         CancellationToken::new()
     }
 
-    fn is_alone(&self) -> bool {
-        self.beside.is_empty()
+    async fn is_alone(&self) -> Result<bool, StoreError> {
+        Ok(self.store.holders().len() == 1)
     }
 
     fn beside(&self) -> Vec<Claim> {

@@ -65,8 +65,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Proves that a file of `table` could be published, without leaving anything a reader would see.
     async fn prove_writable(&self, table: &str) -> Result<(), StoreError>;
 
-    /// Removes what dead runs left behind that is no object: temporary files, unfinished uploads. Only for whoever is alone in the lake.
-    async fn sweep(&self) -> Result<(), StoreError>;
+    /// Removes what dead runs left behind that is no object: temporary files, unfinished uploads. Of a bucket only where
+    /// nobody else holds a lock: an upload does not tell whose it is.
+    async fn sweep(&self, held: &dyn Held) -> Result<(), StoreError>;
 
     /// Takes what a run claims of the lake: refused where another has some of it.
     async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError>;
@@ -82,8 +83,8 @@ pub trait Held: fmt::Debug + Send + Sync {
     /// always when it is `doubted`.
     async fn is_held(&self, doubted: bool) -> bool;
 
-    /// Nobody else had a lock when it was taken: what lies about is nobody's.
-    fn is_alone(&self) -> bool;
+    /// Whether nobody else has a lock now.
+    async fn is_alone(&self) -> Result<bool, StoreError>;
 
     /// What others had claimed when it was taken; of a group once.
     fn beside(&self) -> Vec<Claim>;

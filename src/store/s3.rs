@@ -239,6 +239,42 @@ impl S3Store {
         }
     }
 
+    /// Uploads to keys that are ours, with their ids.
+    async fn unfinished_uploads(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let doing = self.doing("listing unfinished uploads in", "");
+        let mut unfinished = Vec::new();
+        let (mut key_marker, mut id_marker) = (None::<String>, None::<String>);
+        loop {
+            let page = self
+                .client
+                .call(&doing, || {
+                    self.client
+                        .s3()
+                        .list_multipart_uploads()
+                        .bucket(&self.settings.bucket)
+                        .prefix(self.key(""))
+                        .set_expected_bucket_owner(self.owner())
+                        .set_key_marker(key_marker.clone())
+                        .set_upload_id_marker(id_marker.clone())
+                        .send()
+                })
+                .await
+                .map_err(|(cause, _)| self.error(&doing, cause))?;
+            for upload in page.uploads() {
+                let key = upload.key().and_then(|key| self.relative(key));
+                let key = key.filter(|key| layout::is_ours(key));
+                if let Some((key, id)) = key.zip(upload.upload_id()) {
+                    unfinished.push((key.to_owned(), id.to_owned()));
+                }
+            }
+            let next = page.next_key_marker.clone();
+            if page.is_truncated != Some(true) || next.is_none() || next == key_marker {
+                return Ok(unfinished);
+            }
+            (key_marker, id_marker) = (next, page.next_upload_id_marker.clone());
+        }
+    }
+
     /// What S3 refuses for good is told from what may pass, with the remedy.
     pub(super) fn error(&self, doing: &str, cause: Cause) -> StoreError {
         let message = cause
@@ -466,45 +502,22 @@ impl Store for S3Store {
     }
 
     /// Aborts unfinished uploads whose keys are ours. A writer that may not list them leaves that to a lifecycle rule.
-    async fn sweep(&self) -> Result<(), StoreError> {
-        let doing = self.doing("listing unfinished uploads in", "");
-        let (mut key_marker, mut id_marker) = (None::<String>, None::<String>);
-        loop {
-            let answer = self
-                .client
-                .call(&doing, || {
-                    self.client
-                        .s3()
-                        .list_multipart_uploads()
-                        .bucket(&self.settings.bucket)
-                        .prefix(self.key(""))
-                        .set_expected_bucket_owner(self.owner())
-                        .set_key_marker(key_marker.clone())
-                        .set_upload_id_marker(id_marker.clone())
-                        .send()
-                })
-                .await;
-            let page = match answer {
-                Ok(page) => page,
-                Err((cause, _)) => {
-                    tracing::warn!(%cause, "unfinished uploads of dead runs are not looked for");
-                    return Ok(());
-                }
-            };
-            for upload in page.uploads() {
-                let key = upload.key().and_then(|key| self.relative(key));
-                if let (Some(key), Some(id)) =
-                    (key.filter(|key| layout::is_ours(key)), upload.upload_id())
-                {
-                    self.abort(key, id).await;
-                }
-            }
-            let next = page.next_key_marker.clone();
-            if page.is_truncated != Some(true) || next.is_none() || next == key_marker {
+    async fn sweep(&self, held: &dyn Held) -> Result<(), StoreError> {
+        let unfinished = match self.unfinished_uploads().await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::warn!(%error, "unfinished uploads of dead runs are not looked for");
                 return Ok(());
             }
-            (key_marker, id_marker) = (next, page.next_upload_id_marker.clone());
+        };
+        // Looked at after the list was made: whoever has begun an upload in it and lives has a lock that is seen.
+        if unfinished.is_empty() || !held.is_alone().await? {
+            return Ok(());
         }
+        for (key, upload) in unfinished {
+            self.abort(&key, &upload).await;
+        }
+        Ok(())
     }
 
     async fn acquire(&self, holder: &Holder, claim: &Claim) -> Result<Box<dyn Held>, AcquireError> {

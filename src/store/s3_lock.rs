@@ -282,7 +282,7 @@ impl S3Store {
             if let Room::Free = self.room(&others, claim, &watched) {
                 // A store that ignores conditions would let two in: what stands there now decides.
                 if own.first().is_some_and(|own| own.lease == lease) {
-                    let beside = self.beside(&others);
+                    let beside = self.beside(&others).claims;
                     let own = Own { key, lease, etag };
                     return Ok(Box::new(S3Lock::start(self.clone(), own, times, beside)));
                 }
@@ -348,7 +348,7 @@ struct S3Lock {
     key: String,
     holder: Holder,
     own: Arc<tokio::sync::Mutex<Own>>,
-    beside: Beside,
+    beside: Vec<Claim>,
     times: LeaseTimes,
     certain: Certain,
     stop: CancellationToken,
@@ -376,7 +376,7 @@ impl Certain {
 }
 
 impl S3Lock {
-    fn start(store: S3Store, own: Own, times: LeaseTimes, beside: Beside) -> Self {
+    fn start(store: S3Store, own: Own, times: LeaseTimes, beside: Vec<Claim>) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
         let (key, holder) = (own.key.clone(), own.lease.holder.clone());
         let (own, certain) = (Arc::new(tokio::sync::Mutex::new(own)), Certain::now());
@@ -453,12 +453,15 @@ impl Held for S3Lock {
         self.lost.clone()
     }
 
-    fn is_alone(&self) -> bool {
-        self.beside.is_alone
+    async fn is_alone(&self) -> Result<bool, StoreError> {
+        let claim = self.own.lock().await.lease.claim.clone();
+        let mut others = self.store.leases(&claim).await?;
+        others.found.retain(|f| f.key != self.key);
+        Ok(self.store.beside(&others).is_alone)
     }
 
     fn beside(&self) -> Vec<Claim> {
-        self.beside.claims.clone()
+        self.beside.clone()
     }
 
     async fn is_held(&self, doubted: bool) -> bool {

@@ -88,7 +88,11 @@ async fn conforms(store: Arc<dyn Store>, dir: &Path) {
     shards(&*store).await;
     races(&store).await;
     store.prove_writable("metrics").await.expect("writable");
-    store.sweep().await.expect("swept");
+    let held = acquire(&*store, "sweeps", &Claim::nothing())
+        .await
+        .expect("free");
+    store.sweep(&*held).await.expect("swept");
+    held.release().await;
     let left: Vec<String> = keys(&*store, "metrics/").await;
     assert_eq!(
         left,
@@ -216,14 +220,14 @@ async fn is_taken(store: &dyn Store, claim: &Claim, by: &str) {
 
 async fn locking(store: &dyn Store) {
     let first = acquire(store, "run-1", &days(20, 26)).await.expect("free");
-    assert!(first.is_alone());
+    assert!(first.is_alone().await.expect("looked"));
     is_taken(store, &days(26, 30), "run-1").await;
     is_taken(store, &Claim::everything(), "run-1").await;
     is_taken(store, &shard("1/2"), "run-1").await;
     let beside = acquire(store, "run-2", &days(1, 19))
         .await
         .expect("other days");
-    assert!(!beside.is_alone());
+    assert!(!beside.is_alone().await.expect("looked"));
     let looking = acquire(store, "doctor", &Claim::nothing())
         .await
         .expect("nothing");
@@ -239,7 +243,7 @@ async fn locking(store: &dyn Store) {
     let again = acquire(store, "run-3", &Claim::everything())
         .await
         .expect("free again");
-    assert!(again.is_alone());
+    assert!(again.is_alone().await.expect("looked"));
     again.release().await;
 }
 
@@ -395,7 +399,16 @@ async fn unfinished_uploads_of_ours_are_swept_and_others_are_not() {
             .await
             .expect("begun");
     }
-    store.sweep().await.expect("swept");
+    let beside = acquire(&store, "beside", &days(1, 2)).await.expect("free");
+    let held = acquire(&store, "sweeps", &days(3, 4)).await.expect("free");
+    store.sweep(&*held).await.expect("left");
+    assert_eq!(
+        open_uploads(&client, "sweep/").await.len(),
+        2,
+        "they may be another run's"
+    );
+    beside.release().await;
+    store.sweep(&*held).await.expect("swept");
     assert_eq!(
         open_uploads(&client, "sweep/").await,
         ["sweep/metrics/someone-elses.bin"]
