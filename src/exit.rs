@@ -31,12 +31,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
             RunError::Lake(LakeError::NotWritable { .. } | LakeError::Unknown { .. })
             | RunError::Config(_)
             | RunError::Clock { .. }
-            | RunError::Group(GroupError::Other { .. } | GroupError::None { .. }),
+            | RunError::Group(GroupError::Other { .. } | GroupError::Begun { .. }),
         ) => 2,
         Some(
             RunError::Lake(LakeError::Unavailable { .. })
             | RunError::Unreadable(_)
-            | RunError::Incomplete { .. },
+            | RunError::Incomplete { .. }
+            | RunError::Group(GroupError::None { .. }),
         ) => 5,
         Some(RunError::Lake(LakeError::Locked(_))) => 7,
         Some(RunError::Credentials(_)) => 6,
@@ -122,7 +123,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             "set the machine's clock, for example by NTP: days would be called whole that are not over, and nothing was asked".to_owned(),
         ),
         RunError::OverBudget { .. } => Some(
-            "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap"
+            "cwlake plan shows what costs most; --max-spend or run.max_spend_usd raises the cap; of shards, cwlake plan --shards N --write gives each what its own plan costs"
                 .to_owned(),
         ),
         RunError::Lake(LakeError::NotWritable { source, .. }) => own(
@@ -139,15 +140,15 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             Some("wait for it to end; a lock whose run died is taken over by itself".to_owned())
         }
         RunError::Stopped(_) | RunError::Config(_) => None,
-        RunError::Group(GroupError::Other { .. }) => Some(
+        RunError::Group(GroupError::Other { .. } | GroupError::Begun { .. }) => Some(
             "give the shards of each run a --group of their own; nothing was asked of CloudWatch"
                 .to_owned(),
         ),
         RunError::Group(GroupError::None { .. }) => Some(
-            "give --group and the days as the shards were given them".to_owned(),
+            "begin its shards first; give --group and the days as they were given them".to_owned(),
         ),
         RunError::Incomplete { .. } => Some(
-            "start these shards again, then cwlake gather: what they have finished is not asked again".to_owned(),
+            "look at what these shards ended with, start them again, then cwlake gather: of days that are final, what they have finished is not asked again".to_owned(),
         ),
         RunError::Store(source) | RunError::Group(GroupError::Store(source)) => own(source, "nothing was asked of CloudWatch"),
     }

@@ -22,6 +22,8 @@ pub struct Group {
     /// The time that is asked, in seconds since the epoch; none when each lane is asked from where its last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<(i64, i64)>,
+    /// Names what its configuration asks for.
+    pub asks: String,
     /// When it was made, seconds since the epoch.
     pub made_at: i64,
     /// Which shard has which lane; by hash without it.
@@ -54,6 +56,14 @@ pub enum GroupError {
         /// What is asked.
         asked: String,
     },
+    /// Some of its shards are done: dealt out anew, their reports would count for nothing.
+    #[error("group {group} has begun: shard {shard} has left its report")]
+    Begun {
+        /// Its name.
+        group: GroupName,
+        /// One that is done.
+        shard: u32,
+    },
     /// It was never begun.
     #[error("{root} has no group {group}")]
     None {
@@ -68,22 +78,25 @@ pub enum GroupError {
 }
 
 /// What a shard is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The time; none from where each lane's last run ended.
     pub window: Option<TimeWindow>,
+    /// Names what the configuration asks for.
+    pub asks: String,
     /// It was typed: a run without dates means other days after midnight.
     pub is_typed: bool,
 }
 
 impl Group {
     /// One that begins now.
-    pub fn new(shards: u32, window: Option<TimeWindow>, now: i64) -> Self {
+    pub fn new(shards: u32, question: &Question, now: i64) -> Self {
         Self {
             group_version: VERSION,
             generation: format!("{:016x}", fastrand::u64(..)),
             shards,
-            window: window.map(|w| (w.start, w.end)),
+            window: question.window.map(|w| (w.start, w.end)),
+            asks: question.asks.clone(),
             made_at: now,
             plan: None,
             gathered_as: None,
@@ -101,7 +114,7 @@ impl Group {
     }
 
     /// What a shard that comes now is to do.
-    fn admits(&self, of: u32, question: Question, now: i64) -> Admission {
+    fn admits(&self, of: u32, question: &Question, now: i64) -> Admission {
         let is_same = self.window() == question.window;
         if self.gathered_as.is_some() && (!is_same || self.window.is_none()) {
             return Admission::Anew;
@@ -111,7 +124,8 @@ impl Group {
             && question.window.is_some()
             && self.window.is_some()
             && now - self.made_at < DAY_SECONDS;
-        if self.shards == of && (is_same || is_late) {
+        let is_alike = self.shards == of && self.asks == question.asks;
+        if is_alike && (is_same || is_late) {
             Admission::Joins
         } else {
             Admission::Refused
@@ -177,7 +191,7 @@ pub async fn write_group(
 pub async fn join_group(
     store: &dyn Store,
     member: &Member,
-    question: Question,
+    question: &Question,
     now: i64,
 ) -> Result<Group, GroupError> {
     const TRIES: u32 = 20;
@@ -188,15 +202,23 @@ pub async fn join_group(
         match there.map(|group| (group.admits(of, question, now), group)) {
             Some((Admission::Joins, group)) => return Ok(group),
             Some((Admission::Refused, group)) => {
+                let what = if group.asks == question.asks {
+                    ""
+                } else {
+                    " of another configuration"
+                };
                 return Err(GroupError::Other {
                     group: name.clone(),
                     there: group.describe(),
-                    asked: format!("is one of {of} and asks {}", asked_time(question.window)),
+                    asked: format!(
+                        "is one of {of}{what} and asks {}",
+                        asked_time(question.window)
+                    ),
                 });
             }
             None | Some((Admission::Anew, _)) => {}
         }
-        let group = Group::new(of, question.window, now);
+        let group = Group::new(of, question, now);
         match write_group(store, name, &group).await {
             Err(error) if error.kind == StoreErrorKind::Changed && tries < TRIES => tries += 1,
             written => {
@@ -220,24 +242,26 @@ mod tests {
         Some(TimeWindow::days(last.plus(-3), last))
     }
 
+    fn asked(window: Option<TimeWindow>, is_typed: bool) -> Question {
+        Question {
+            window,
+            asks: "metrics".to_owned(),
+            is_typed,
+        }
+    }
+
     #[test]
     fn a_shard_joins_its_group_and_no_other_run() {
-        let nightly = Group::new(4, days(0), NOW);
-        let gathered = Group {
+        let gathered = |group: &Group| Group {
             gathered_as: Some("run".to_owned()),
-            ..nightly.clone()
+            ..group.clone()
         };
-        let last = Group::new(4, None, NOW);
-        let last_gathered = Group {
-            gathered_as: Some("run".to_owned()),
-            ..last.clone()
-        };
+        let nightly = Group::new(4, &asked(days(0), false), NOW);
+        let last = Group::new(4, &asked(None, false), NOW);
+        let (nightly_gathered, last_gathered) = (gathered(&nightly), gathered(&last));
         let check = |name, group: &Group, of, (days, is_typed), later, expected| {
-            let question = Question {
-                window: days,
-                is_typed,
-            };
-            let admission = group.admits(of, question, NOW + later);
+            let question = asked(days, is_typed);
+            let admission = group.admits(of, &question, NOW + later);
             assert_eq!(admission, expected, "{name}");
         };
         let (today, next) = ((days(0), false), (days(1), false));
@@ -248,9 +272,16 @@ mod tests {
         check("after midnight", &nightly, 4, next, 3_600, joins);
         check("days that are typed", &nightly, 4, typed, 3_600, refused);
         check("the next night", &nightly, 4, next, 90_000, refused);
-        check("the next night, gathered", &gathered, 4, next, 90_000, anew);
-        check("again, gathered", &gathered, 4, today, 0, joins);
-        check("split anew, gathered", &gathered, 5, next, 0, anew);
+        check(
+            "the next night, gathered",
+            &nightly_gathered,
+            4,
+            next,
+            90_000,
+            anew,
+        );
+        check("again, gathered", &nightly_gathered, 4, today, 0, joins);
+        check("split anew, gathered", &nightly_gathered, 5, next, 0, anew);
         check("since last", &last, 4, since_last, 0, joins);
         check(
             "since last, gathered",
@@ -259,6 +290,15 @@ mod tests {
             since_last,
             0,
             anew,
+        );
+        let other = Question {
+            asks: "logs".to_owned(),
+            ..asked(days(0), false)
+        };
+        assert_eq!(
+            nightly.admits(4, &other, NOW),
+            refused,
+            "another configuration"
         );
         check("days of since last", &last, 4, today, 0, refused);
     }
@@ -270,10 +310,7 @@ mod tests {
             group: GroupName::parse("g").expect("a name"),
             shard: Shard::parse(shard).expect("a shard"),
         };
-        let question = Question {
-            window: days(0),
-            is_typed: true,
-        };
+        let question = &asked(days(0), true);
         let first = join_group(&store, &member("1/2"), question, NOW)
             .await
             .expect("made");

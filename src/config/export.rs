@@ -108,6 +108,17 @@ impl ExportConfig {
         ))
     }
 
+    /// Names what a run is meant to read: it changes with the datasets and what is selected of them.
+    pub fn question_of_all(&self) -> String {
+        let names: Vec<&str> = self.datasets.iter().map(|d| d.name()).collect();
+        let logs = self.logs_plan_hash(None, 0);
+        short_hash(&format!(
+            "{}\n{logs}\n{}",
+            self.fingerprint,
+            names.join(",")
+        ))
+    }
+
     /// The same of one namespace: it changes with what is asked of that alone.
     pub fn question(
         &self,

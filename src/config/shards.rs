@@ -71,8 +71,13 @@ pub fn shard(
     let shard = Shard::parse(&text).ok_or_else(|| RangeError {
         flag,
         message: format!(
-            "'{}' is no shard: write 3/16 for the third of sixteen, {} at most",
+            "'{}' is no shard{}: write 3/16 for the third of sixteen, {} at most",
             text.escape_debug(),
+            if flag == said_by {
+                String::new()
+            } else {
+                format!(" of what {said_by} says there are")
+            },
             Shard::MOST
         ),
     })?;
@@ -85,9 +90,6 @@ pub fn shard(
 
 const TYPED: &str = "--shard";
 const VARIABLE: &str = "CWLAKE_SHARD";
-const BATCH: &str = "AWS Batch";
-const SLURM: &str = "Slurm";
-const KUBERNETES: &str = "Kubernetes";
 
 type Said = (&'static str, &'static str, String);
 
@@ -99,57 +101,104 @@ fn said(typed: &ShardTyped, environment: &Environment) -> Result<Option<Said>, R
     if let Some(text) = environment.get(VARIABLE) {
         return Ok(Some((VARIABLE, VARIABLE, text)));
     }
-    let from_zero = |index: &str, first: &str| {
-        let number = |text: &str| text.parse::<u32>().ok();
-        let index = number(index)?.checked_sub(number(first)?)?;
-        Some(index.saturating_add(1).to_string())
-    };
-    // What is no number is shown as it stands.
-    let of = |index: String, first: &str, count: &str| {
-        let index = from_zero(&index, first).unwrap_or(index);
-        format!("{index}/{count}")
-    };
-    let batch = "AWS_BATCH_JOB_ARRAY_INDEX";
-    if let (Some(index), Some(count)) = (
-        environment.get(batch),
-        environment.get("AWS_BATCH_JOB_ARRAY_SIZE"),
-    ) {
-        return Ok(Some((batch, BATCH, of(index, "0", &count))));
+    for engine in ENGINES {
+        let Some(index) = environment.get(engine.index) else {
+            continue;
+        };
+        // Half an answer must not become all of the run in every task.
+        let Some(count) = environment.get(engine.count) else {
+            return Err(RangeError {
+                flag: engine.index,
+                message: format!(
+                    "{}: set {} to it, or type --shard 1/1 to run all in this one",
+                    engine.without_count, engine.count
+                ),
+            });
+        };
+        let set = |name: &str| (!name.is_empty()).then(|| environment.get(name)).flatten();
+        let number = |text: Option<String>, otherwise: u32| match text {
+            Some(text) => text.parse().ok(),
+            None => Some(otherwise),
+        };
+        let from_one = || {
+            let from_first =
+                number(Some(index.clone()), 0)?.checked_sub(number(set(engine.first), 0)?)?;
+            (from_first / number(set(engine.step), 1)?.max(1)).checked_add(1)
+        };
+        // What is no number is shown as it stands.
+        let shard = from_one().map_or_else(|| index.clone(), |n| n.to_string());
+        return Ok(Some((
+            engine.index,
+            engine.name,
+            format!("{shard}/{count}"),
+        )));
     }
-    let slurm = "SLURM_ARRAY_TASK_ID";
-    if let (Some(index), Some(count)) = (
-        environment.get(slurm),
-        environment.get("SLURM_ARRAY_TASK_COUNT"),
-    ) {
-        let first = environment.get("SLURM_ARRAY_TASK_MIN").unwrap_or_default();
-        return Ok(Some((slurm, SLURM, of(index, &first, &count))));
-    }
-    let indexed = "JOB_COMPLETION_INDEX";
-    let Some(index) = environment.get(indexed) else {
-        return Ok(None);
-    };
-    // It is set by every Indexed Job, and tells no number.
-    match environment.get("CWLAKE_SHARDS") {
-        Some(count) => Ok(Some((indexed, KUBERNETES, of(index, "0", &count)))),
-        None => Err(RangeError {
-            flag: indexed,
-            message: "this is a pod of an Indexed Job, and how many there are is not said: set CWLAKE_SHARDS to the Job's completions, or type --shard 1/1 to run all in this one".to_owned(),
+    match environment.get(KUBERNETES.count) {
+        Some(count) => Err(RangeError {
+            flag: KUBERNETES.count,
+            message: format!(
+                "there are {count} shards, and which this is is not said: set {} or type --shard",
+                KUBERNETES.index
+            ),
         }),
+        None => Ok(None),
     }
 }
 
-/// What the engine calls the group: it is another one each time the array is started.
+/// How an engine says which task of an array a process is.
+struct Engine {
+    name: &'static str,
+    index: &'static str,
+    count: &'static str,
+    /// What it calls the array; it is another name each time one is started.
+    group: &'static str,
+    /// The first index, where that is not 0.
+    first: &'static str,
+    /// From one index to the next, where that is not 1.
+    step: &'static str,
+    without_count: &'static str,
+}
+
+const BATCH: Engine = Engine {
+    name: "AWS Batch",
+    index: "AWS_BATCH_JOB_ARRAY_INDEX",
+    count: "AWS_BATCH_JOB_ARRAY_SIZE",
+    group: "AWS_BATCH_JOB_ID",
+    first: "",
+    step: "",
+    without_count: "this is a child of an array, and how many there are is not said",
+};
+
+const SLURM: Engine = Engine {
+    name: "Slurm",
+    index: "SLURM_ARRAY_TASK_ID",
+    count: "SLURM_ARRAY_TASK_COUNT",
+    group: "SLURM_ARRAY_JOB_ID",
+    first: "SLURM_ARRAY_TASK_MIN",
+    step: "SLURM_ARRAY_TASK_STEP",
+    without_count: "this is a task of an array, and how many there are is not said",
+};
+
+/// Every Indexed Job sets the index, and none tells the number.
+const KUBERNETES: Engine = Engine {
+    name: "Kubernetes",
+    index: "JOB_COMPLETION_INDEX",
+    count: "CWLAKE_SHARDS",
+    group: "",
+    first: "",
+    step: "",
+    without_count: "this is a pod of an Indexed Job, and its completions are not said",
+};
+
+const ENGINES: [&Engine; 3] = [&BATCH, &SLURM, &KUBERNETES];
+
+/// What the engine calls the group.
 fn engine_group(said_by: &str, environment: &Environment) -> Option<GroupName> {
-    let name = match said_by {
-        BATCH => {
-            let job = environment.get("AWS_BATCH_JOB_ID")?;
-            // `JOB:INDEX`.
-            job.split(':').next().map(str::to_owned)?
-        }
-        SLURM => environment.get("SLURM_ARRAY_JOB_ID")?,
-        _ => return None,
-    };
-    GroupName::parse(&name)
+    let engine = ENGINES.iter().find(|engine| engine.name == said_by)?;
+    let name = environment.get(engine.group)?;
+    // Of Batch it is `JOB:INDEX`.
+    let name = name.split(':').next()?;
+    GroupName::parse(name)
 }
 
 #[cfg(test)]

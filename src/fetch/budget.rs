@@ -51,6 +51,11 @@ impl Budget {
         }
     }
 
+    /// Metrics that were set aside so far.
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
+    }
+
     /// Gives back what was set aside for a request that was not answered.
     pub fn refund(&self, metrics: u64) {
         self.spent.fetch_sub(metrics, Ordering::Relaxed);

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use crate::commit::Group;
-use crate::config::{ExportConfig, RegionChoice};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{DOLLARS_PER_METRIC, ExportConfig, RegionChoice};
+use crate::lake::layout;
 use crate::model::{AccountId, Lane, Member};
 use crate::plan::{Share, Split, Together};
 use crate::report::ShardReport;
+use crate::store::{Store, StoreError};
 
 /// What a run has of its lanes.
 #[derive(Clone, Debug, Default)]
@@ -35,19 +39,80 @@ pub struct OwnShard {
     pub(crate) member: Member,
     group: Group,
     split: Split,
+    spending: Arc<Spending>,
+}
+
+/// Metrics that earlier tries of a shard were billed, and those of this one as far as they are noted in the lake.
+#[derive(Debug)]
+pub(crate) struct Spending {
+    before: u64,
+    noted: tokio::sync::Mutex<u64>,
+}
+
+/// The same as it stands in the lake.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpendingFile {
+    generation: String,
+    billed_metrics: u64,
+}
+
+impl Spending {
+    /// Reads what earlier tries of a shard have spent.
+    pub(crate) async fn of(
+        store: &dyn Store,
+        member: &Member,
+        group: &Group,
+    ) -> Result<Self, StoreError> {
+        let key = layout::shard_spending(&member.group, member.shard.index);
+        let body = store.get(&key).await?;
+        let file = body.and_then(|b| serde_json::from_slice::<SpendingFile>(&b).ok());
+        let file = file.filter(|f| f.generation == group.generation);
+        Ok(Self {
+            before: file.map_or(0, |f| f.billed_metrics),
+            noted: tokio::sync::Mutex::new(0),
+        })
+    }
+
+    pub(crate) fn dollars_before(&self) -> f64 {
+        self.before as f64 * DOLLARS_PER_METRIC
+    }
 }
 
 impl OwnShard {
-    pub(crate) fn new(member: Member, group: Group, config: &ExportConfig) -> Self {
+    pub(crate) fn new(
+        member: Member,
+        group: Group,
+        spending: Arc<Spending>,
+        config: &ExportConfig,
+    ) -> Self {
         Self {
             split: split_of(&group, config),
             member,
             group,
+            spending,
         }
     }
 
     pub(crate) fn has(&self, lane: &Lane) -> bool {
         self.split.owner(lane) == self.member.shard.index
+    }
+
+    /// Notes in the lake what is spent so far, so that a cap holds over all tries of the shard.
+    pub(crate) async fn note_spent(&self, store: &dyn Store, spent: u64) {
+        let mut noted = self.spending.noted.lock().await;
+        if *noted >= spent {
+            return;
+        }
+        let file = SpendingFile {
+            generation: self.group.generation.clone(),
+            billed_metrics: self.spending.before + spent,
+        };
+        let key = layout::shard_spending(&self.member.group, self.member.shard.index);
+        let json = serde_json::to_vec(&file).unwrap_or_default();
+        match store.put(&key, json.into()).await {
+            Ok(()) => *noted = spent,
+            Err(error) => tracing::warn!(%error, "noting what the shard has spent"),
+        }
     }
 
     /// What its report says of it.
@@ -82,7 +147,8 @@ impl Sharing {
         match self {
             Self::Own(own) => {
                 let (member, group) = (own.member.clone(), own.group.clone());
-                Self::Own(Arc::new(OwnShard::new(member, group, config)))
+                let spending = Arc::clone(&own.spending);
+                Self::Own(Arc::new(OwnShard::new(member, group, spending, config)))
             }
             other => other.clone(),
         }

@@ -283,7 +283,7 @@ impl DiscoverReport {
             grouped(self.lanes.len() as u64)
         );
         self.fleet.account_notes(&mut out);
-        self.fleet.selection_notes(&mut out);
+        self.fleet.selection_notes(&mut out, true);
         let unread = self
             .lanes
             .iter()

@@ -138,6 +138,20 @@ pub fn shard_report(group: &GroupName, shard: u32) -> String {
     format!("{}shard-{shard}.json", group_folder(group))
 }
 
+/// The shard of a report, when the key is one.
+pub fn parse_shard_report(group: &GroupName, key: &str) -> Option<u32> {
+    let name = key.strip_prefix(&group_folder(group))?;
+    name.strip_prefix("shard-")?
+        .strip_suffix(".json")?
+        .parse()
+        .ok()
+}
+
+/// What a shard has spent over all its tries.
+pub fn shard_spending(group: &GroupName, shard: u32) -> String {
+    format!("{}spent-{shard}.json", group_folder(group))
+}
+
 /// The folder of a group, with its `/`.
 pub fn group_folder(name: &GroupName) -> String {
     format!("{CONTROL_FOLDER}/groups/{name}/")

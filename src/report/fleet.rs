@@ -244,8 +244,8 @@ impl FleetReport {
     }
 
     /// Selections without a series, links without a list, and accounts that are reachable twice.
-    pub(crate) fn selection_notes(&self, out: &mut String) {
-        for unmatched in &self.unmatched {
+    pub(crate) fn selection_notes(&self, out: &mut String, is_whole: bool) {
+        for unmatched in self.unmatched.iter().filter(|_| is_whole) {
             let _ = writeln!(
                 out,
                 "  warning: {} matches nothing of any account",

@@ -476,7 +476,8 @@ impl RunReport {
                 grouped(overruled)
             );
         }
-        self.fleet.selection_notes(out);
+        // What one shard does not find another may have.
+        self.fleet.selection_notes(out, self.shard.is_none());
         let unread = self
             .lanes
             .iter()

@@ -5,19 +5,20 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commit::{Group, GroupPlan, LakeError, read_group, write_group};
+use crate::commit::{Group, GroupError, GroupPlan, LakeError, Question, read_group, write_group};
 use crate::config::{DOLLARS_PER_METRIC, Range};
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::given::shard::together;
+use crate::lake::layout;
 use crate::model::{Dataset, GroupName};
 use crate::plan::{Share, Split, deal, imbalance, loads};
 use crate::report::{counted, grouped};
 use crate::run::claims::claim_of;
 use crate::run::pipeline::{Planned, run_id};
 use crate::run::planning::PlannedLane;
-use crate::store::{AcquireError, Holder};
+use crate::store::{AcquireError, Holder, Store, StoreError};
 
 /// What a lane takes that has next to nothing to read, in points: entering and listing it.
 const LANE_WEIGHT: u64 = 10_000;
@@ -153,19 +154,39 @@ impl Dealt {
             Range::Window(window) => Some(window),
             Range::SinceLast { .. } => None,
         };
+        let question = Question {
+            window,
+            asks: context.config.question_of_all(),
+            is_typed: true,
+        };
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let group = Group {
             plan: Some(self.plan.clone()),
-            ..Group::new(shards, window, context.now)
+            ..Group::new(shards, &question, context.now)
         };
         let kept = async {
             // What is there is replaced as it is now.
-            read_group(store, &self.group).await?;
-            write_group(store, &self.group, &group).await
+            if let Some(there) = read_group(store, &self.group).await?
+                && there.gathered_as.is_none()
+                && let Some(shard) = self.done_shard(store).await?
+            {
+                let group = self.group.clone();
+                return Err(GroupError::Begun { group, shard });
+            }
+            Ok(write_group(store, &self.group, &group).await?)
         };
         let kept = kept.await;
         held.release().await;
-        kept.map_err(RunError::Store)
+        Ok(kept?)
+    }
+
+    /// A shard of the group that has left a report.
+    async fn done_shard(&self, store: &dyn Store) -> Result<Option<u32>, StoreError> {
+        let entries = store.list(&layout::group_folder(&self.group)).await?;
+        let mut shards = entries
+            .iter()
+            .filter_map(|e| layout::parse_shard_report(&self.group, &e.key));
+        Ok(shards.next())
     }
 
     /// As text: the shards, how even they are, and what to do next.

@@ -16,6 +16,7 @@ use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, UnitOutcome};
 use crate::plan::{Cost, OPEN_FILES};
 use crate::report::{LaneReport, UnitReport};
 use crate::run::claims::reserved;
+use crate::run::enter::share::note_spent;
 use crate::run::planning::{PlannedLane, Planning, Regions};
 use crate::run::publish::{Publisher, note_unread};
 use crate::sources::registry::source;
@@ -263,7 +264,10 @@ impl<'a> Fleet<'a> {
         let ended = loop {
             tokio::select! {
                 biased;
-                Some(units) = given.recv() => publisher.publish(units).await,
+                Some(units) = given.recv() => {
+                    publisher.publish(units).await;
+                    note_spent(self.context, &**self.lake.store(), &self.bounds.budget).await;
+                }
                 ended = &mut task => break ended.unwrap_or_else(|_| Err(Cause::broke_down())),
                 () = tokio::time::sleep(with_grace) => {
                     task.abort();

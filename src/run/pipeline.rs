@@ -23,7 +23,7 @@ use crate::report::{
 };
 use crate::run::claims::claim_of;
 use crate::run::enter::accounts::entered_accounts_by;
-use crate::run::enter::share::with_share;
+use crate::run::enter::share::{note_spent, with_share};
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
 use crate::run::planning::{PlannedLane, Planning, wanted};
@@ -248,6 +248,7 @@ async fn export_into(
         .lanes(lanes.len() + planned.late.late().len());
     let fleet = Fleet::new((context, lake, &bounds), started, planned.cost);
     let done = fleet.export(lanes, planned.late).await;
+    note_spent(context, &*place.store, &bounds.budget).await;
     context.progress.finish();
     report.planned = fleet.cost();
     let names_unmatched = std::mem::take(&mut planned.fleet.unmatched);

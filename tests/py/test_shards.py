@@ -114,10 +114,10 @@ def test_a_group_that_is_not_complete_is_not_brought_together(aws, tmp_path):
     runs.export("--shard", "1/3", *named)
     runs.export("--shard", "3/3", *named)
     err = runs.gather(*named, code=5)
-    assert "shard 2/3 left no report" in err and "start these shards again" in err
+    assert "shard 2/3 left no report" in err and "start them again" in err
     err = runs.export("--shard", "2/4", *named, code=2)
     assert "night-1 is one of 3 shards" in err and "--group" in err
-    assert "has no group night-2" in runs.gather("--group", "night-2", code=2)
+    assert "has no group night-2" in runs.gather("--group", "night-2", code=5)
     runs.export("--shard", "2/3", *named)
     assert runs.gather(*named)["totals"]["failed"] == 0
     # A report that does not speak of what the lake has is not believed.
@@ -130,7 +130,7 @@ def test_a_group_that_is_not_complete_is_not_brought_together(aws, tmp_path):
 
 def test_shards_that_are_killed_repeated_and_started_twice_leave_one_tree(emulator, whole, tmp_path):
     tree, paid, _ = whole
-    slow = emulator(world(SLOW))
+    slow = emulator(world(SLOW.replace("150", "700")))
     runs, lottery = Runs(tmp_path, slow.env()), random.Random(7)
     waiting, under_way, killed, twice = [1, 2, 3, 4, 5], {}, 0, 0
     while waiting or under_way:
@@ -154,7 +154,7 @@ def test_shards_that_are_killed_repeated_and_started_twice_leave_one_tree(emulat
                 waiting.append(shard)
     runs.gather()
     assert runs.tree() == tree
-    assert killed == 12
+    assert killed >= 8 and twice >= 1
     # What a shard had under way when it was killed is asked again, and nothing else.
     assert paid <= bill(slow) <= paid * (1 + killed / 5)
 
@@ -186,6 +186,28 @@ def test_dollars_are_shared_out_among_shards(aws, whole, tmp_path):
     for n in (1, 2, 3):
         runs.start("--shard", f"{n}/3", "--group", "less", "--max-spend", str(cost / 3)).wait(timeout=120)
     assert (bill(aws) - before) * 0.00001 <= cost / 3
+
+
+def test_a_cap_holds_over_all_tries_of_a_shard(aws, tmp_path):
+    runs, before = Runs(tmp_path, aws.env()), bill(aws)
+    first = runs.export("--shard", "1/1", "--max-spend", "1")
+    cap = str(first["totals"]["dollars"] * 1.5)
+    capped = Runs(tmp_path / "capped", aws.env())
+    before = bill(aws)
+    capped.export("--shard", "1/1", "--max-spend", cap)
+    # Of young days all is asked again: what the first try has spent is not there any more.
+    assert "more than the" in capped.export("--shard", "1/1", "--max-spend", cap, code=8)
+    assert (bill(aws) - before) * 0.00001 <= float(cap)
+
+
+def test_a_group_that_has_begun_is_not_dealt_out_anew(aws, tmp_path):
+    runs = Runs(tmp_path, aws.env())
+    runs.run("plan", "--shards", "2", "--write", "--group", "begun")
+    runs.run("plan", "--shards", "3", "--write", "--group", "begun")
+    runs.export("--shard", "2/3", "--group", "begun")
+    assert "shard 2 has left its report" in runs.run("plan", "--shards", "4", "--write", "--group", "begun", code=2)
+    (tmp_path / "cwlake.toml").write_text(CONFIG.replace('"Average", ', ""))
+    assert "of another configuration" in runs.export("--shard", "1/3", "--group", "begun", code=2)
 
 
 def test_engines_say_which_shard_it_is(aws, whole, tmp_path):

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::commit::{Group, Question, join_group, read_group};
 use crate::config::Range;
+use crate::fetch::Budget;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
-use crate::given::shard::{OwnShard, Sharing};
+use crate::given::shard::{OwnShard, Sharing, Spending};
 use crate::store::Store;
 
 /// The same run with its part of the lanes, and with the time and the dollars that its group leaves it. A group that is not there is begun when
@@ -28,6 +29,7 @@ pub(crate) async fn with_share(
     };
     let question = Question {
         window,
+        asks: context.config.question_of_all(),
         is_typed: asked.is_dated,
     };
     let member = &asked.member;
@@ -40,19 +42,22 @@ pub(crate) async fn with_share(
     };
     let group = match there {
         Some(group) => group,
-        None if writes => join_group(store, member, question, context.now).await?,
-        None => Group::new(member.shard.of, window, context.now),
+        None if writes => join_group(store, member, &question, context.now).await?,
+        None => Group::new(member.shard.of, &question, context.now),
     };
     let mut context = context.clone();
     if let Some(window) = group.window() {
         context.range = Range::Window(window);
     }
+    let spending = Spending::of(store, member, &group).await;
+    let spending = spending.map_err(RunError::Store)?;
     if let Some(cap) = context.config.run.max_spend_usd {
         let mut config = (*context.config).clone();
-        config.run.max_spend_usd = Some(cap * part_of(&group, member.shard.index));
+        let part = cap * part_of(&group, member.shard.index);
+        config.run.max_spend_usd = Some((part - spending.dollars_before()).max(0.0));
         context.config = Arc::new(config);
     }
-    let own = OwnShard::new(member.clone(), group, &context.config);
+    let own = OwnShard::new(member.clone(), group, Arc::new(spending), &context.config);
     context.sharing = Sharing::Own(Arc::new(own));
     Ok(context)
 }
@@ -66,4 +71,13 @@ fn part_of(group: &Group, shard: u32) -> f64 {
     let all: f64 = plan.dollars.iter().sum();
     let own = plan.dollars.get(shard as usize - 1);
     own.filter(|_| all > 0.0).map_or(alike, |own| own / all)
+}
+
+/// Notes what a shard whose dollars are capped has spent so far.
+pub(crate) async fn note_spent(context: &RunContext, store: &dyn Store, budget: &Budget) {
+    if let Some(own) = context.sharing.own()
+        && context.config.run.max_spend_usd.is_some()
+    {
+        own.note_spent(store, budget.spent()).await;
+    }
 }
