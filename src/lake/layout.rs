@@ -11,7 +11,7 @@ use crate::model::{AccountId, Day, GroupName, Lane, Member, Region, Shard};
 /// Name of the folder for everything that is not a table; never inside one.
 pub const CONTROL_FOLDER: &str = "_cwlake";
 
-/// Where every lock's key begins: the one of an earlier version is no more than that.
+/// Where every lock's key begins; by itself, the first run's in a bucket, and in a folder the one that is held for a moment.
 pub const LOCK: &str = "_cwlake/lock";
 
 /// Locked in a local lake while one of several programs looks at a file and replaces it.

@@ -322,7 +322,11 @@ fn slot(leases: &Leases, claim: &Claim) -> (String, Option<String>) {
     }
     let mut number = 0_u32;
     loop {
-        let key = layout::run_lock(&number.to_string());
+        // The first is the one that an earlier version knows.
+        let key = match number {
+            0 => layout::LOCK.to_owned(),
+            number => layout::run_lock(&number.to_string()),
+        };
         match at(&key) {
             Some(found) if !found.lease.released => number += 1,
             there => {

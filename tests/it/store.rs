@@ -466,10 +466,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over_and_its_holder_is_told() {
     let second = second.expect("taken over");
     assert!(!lost.is_cancelled());
     // Somebody removes the lock by hand and another run takes it: the holder notices.
-    store
-        .delete("_cwlake/locks/run-0.json")
-        .await
-        .expect("removed");
+    store.delete("_cwlake/lock").await.expect("removed");
     let third = store
         .acquire(&elsewhere("run-4"), &all)
         .await

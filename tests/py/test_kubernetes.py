@@ -10,6 +10,7 @@ import subprocess
 import threading
 
 import fleet
+import kubernetes_validate
 import pytest
 import yaml
 from aws_proxy import AwsProxy
@@ -167,7 +168,6 @@ class Held:
 
 
 def test_manifests_are_valid():
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     for name in NAMES:
         for manifest in manifests(name):
             kubernetes_validate.validate(manifest, "1.36", strict=True)
