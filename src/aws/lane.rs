@@ -1,6 +1,6 @@
 //! One lane's clients, its quotas and its number of tries.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -23,11 +23,8 @@ pub struct LaneClient(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     lane: Lane,
-    cloudwatch: aws_sdk_cloudwatch::Client,
-    #[cfg(feature = "ec2")]
-    ec2: aws_sdk_ec2::Client,
-    /// Made when it is first used: most lanes of most runs read no logs.
-    logs: OnceLock<aws_sdk_cloudwatchlogs::Client>,
+    /// Made when they are first used, and dropped while the lane waits: each takes some twenty kilobytes.
+    made: Mutex<Clients>,
     sdk: SdkConfig,
     credentials: Arc<AccountCredentials>,
     attempts: u32,
@@ -44,6 +41,15 @@ struct Inner {
     describe_alarm_history: Pacer,
 }
 
+/// The clients of a lane's services.
+#[derive(Debug, Default)]
+struct Clients {
+    cloudwatch: Option<aws_sdk_cloudwatch::Client>,
+    #[cfg(feature = "ec2")]
+    ec2: Option<aws_sdk_ec2::Client>,
+    logs: Option<aws_sdk_cloudwatchlogs::Client>,
+}
+
 impl LaneClient {
     /// `sdk` is for the lane's region and calls with `credentials`.
     pub(super) fn new(
@@ -53,14 +59,7 @@ impl LaneClient {
         limits: &Limits,
     ) -> Self {
         Self(Arc::new(Inner {
-            cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
-            #[cfg(feature = "ec2")]
-            ec2: aws_sdk_ec2::Client::from_conf(
-                aws_sdk_ec2::config::Builder::from(sdk)
-                    .interceptor(WholeXml)
-                    .build(),
-            ),
-            logs: OnceLock::new(),
+            made: Mutex::default(),
             sdk: sdk.clone(),
             credentials,
             attempts: limits.attempts,
@@ -96,23 +95,35 @@ impl LaneClient {
         &self.0.lane
     }
 
+    fn made(&self) -> MutexGuard<'_, Clients> {
+        self.0.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The CloudWatch client.
-    pub fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
-        &self.0.cloudwatch
+    pub fn cloudwatch(&self) -> aws_sdk_cloudwatch::Client {
+        let make = || aws_sdk_cloudwatch::Client::new(&self.0.sdk);
+        self.made().cloudwatch.get_or_insert_with(make).clone()
     }
 
     /// The EC2 client.
     #[cfg(feature = "ec2")]
-    pub fn ec2(&self) -> &aws_sdk_ec2::Client {
-        &self.0.ec2
+    pub fn ec2(&self) -> aws_sdk_ec2::Client {
+        let make = || {
+            let config = aws_sdk_ec2::config::Builder::from(&self.0.sdk);
+            aws_sdk_ec2::Client::from_conf(config.interceptor(WholeXml).build())
+        };
+        self.made().ec2.get_or_insert_with(make).clone()
     }
 
     /// The client of `CloudWatch` Logs.
-    pub fn logs(&self) -> &aws_sdk_cloudwatchlogs::Client {
-        let inner = &self.0;
-        inner
-            .logs
-            .get_or_init(|| aws_sdk_cloudwatchlogs::Client::new(&inner.sdk))
+    pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        let make = || aws_sdk_cloudwatchlogs::Client::new(&self.0.sdk);
+        self.made().logs.get_or_insert_with(make).clone()
+    }
+
+    /// The lane is not called for a while: its clients are made again when it is.
+    pub(crate) fn rest(&self) {
+        *self.made() = Clients::default();
     }
 
     /// The account's session.

@@ -1,6 +1,7 @@
 //! How a run that came to its end ends: its exit code.
 
-use super::run::{LaneReport, RunReport, UnitReport};
+use super::lane::LaneReport;
+use super::run::{RunReport, UnitReport};
 use crate::model::CauseKind;
 
 impl RunReport {
@@ -14,8 +15,8 @@ impl RunReport {
             kind == Some(CauseKind::Destination) && self.totals.written == 0 && !is_asked
         };
         // Everything is there: nothing was even listed.
-        let nothing_to_look_for =
-            !self.lanes.is_empty() && self.lanes.iter().all(|l| l.discovery.calls == 0);
+        let nothing_to_look_for = (self.idle_lanes > 0 || !self.lanes.is_empty())
+            && self.lanes.iter().all(|l| l.discovery.calls == 0);
         let has_tables = self.tables.iter().any(|t| t.forecast.matched);
         let over_budget = |u: &UnitReport| {
             let kind = u.cause.as_ref().map(|c| c.kind);

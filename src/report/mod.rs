@@ -3,6 +3,7 @@
 mod alert;
 mod ending;
 mod fleet;
+mod lane;
 mod plan;
 mod run;
 mod shards;
@@ -11,10 +12,10 @@ mod words;
 pub use alert::AlertReport;
 pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
 pub(crate) use fleet::{close_accounts, lane_notes};
+pub use lane::{Forecast, LaneReport};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
 pub use run::{
-    Forecast, LISTED_REFUSALS, LaneReport, MessageReport, RefusedQuery, RunReport, ShardReport,
-    Totals, UnitReport,
+    LISTED_REFUSALS, MessageReport, RefusedQuery, RunReport, ShardReport, Totals, UnitReport,
 };
 pub use words::{counted, grouped, printable, printable_lines, size};

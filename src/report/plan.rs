@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::run::{LaneReport, RunReport};
+use super::lane::LaneReport;
+use super::run::RunReport;
 use super::words::{grouped, printable, size};
 use crate::model::Dataset;
 use crate::plan::{BYTES_PER_POINT, LaneCost, NamespaceCost};

@@ -1,18 +1,19 @@
 //! The report of a run: what became of every account, lane and unit, as JSON and as text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::alert::AlertReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
+use super::lane::LaneReport;
 use super::words::{counted, grouped, printable, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
 use crate::model::{Cause, CauseKind, Dataset, Day, Lane, Member, UnitOutcome};
-use crate::plan::{Cost, LaneCost, NamespaceCost};
+use crate::plan::Cost;
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,7 +50,13 @@ pub struct RunReport {
     /// Its accounts, and what is to be said of them.
     #[serde(flatten)]
     pub fleet: FleetReport,
-    /// Every lane that was entered.
+    /// Lanes of which nothing was to be asked: they are in no list.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub idle_lanes: u64,
+    /// Units that are left as they are, since all of them is known: counted as skipped, and in no list.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settled_units: u64,
+    /// Every other lane that was entered.
     pub lanes: Vec<LaneReport>,
     /// Every other dataset, in each of its lanes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -60,8 +67,13 @@ pub struct RunReport {
     /// Why the report is not kept beside the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_stored: Option<Cause>,
-    /// Every unit of the run.
+    /// Every other unit of the run.
     pub units: Vec<UnitReport>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Which part of a run a report is about.
@@ -103,65 +115,6 @@ pub struct Totals {
     pub log_events: CallStats,
     /// US dollars for the metrics billed, outside the free tier.
     pub dollars: f64,
-}
-
-/// What one dataset took in one lane.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LaneReport {
-    /// `metrics`, `instances`, `logs` or `spend`.
-    pub dataset: Dataset,
-    /// Its account.
-    pub account_id: String,
-    /// Its region.
-    pub region: String,
-    /// The monitoring account it is read through; none when it is read directly.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub through: Option<String>,
-    /// What its plan said.
-    #[serde(flatten)]
-    pub forecast: Forecast,
-    /// Calls that found out what there is.
-    pub discovery: CallStats,
-    /// Calls for what is no metric.
-    pub calls: CallStats,
-    /// `GetMetricData`, exact.
-    pub get_metric_data: BatchStats,
-    /// Rows of its units.
-    pub rows: u64,
-    /// Time from the first request to the last file.
-    pub seconds: f64,
-    /// It was found by itself and is not enabled: left out, not failed.
-    pub skipped: bool,
-    /// Why it could not be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
-}
-
-/// What reading a dataset in a lane will find and cost, as far as free calls tell.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Forecast {
-    /// `GetMetricData`; of what is no metric the least number of calls.
-    pub planned: LaneCost,
-    /// The same by namespace.
-    pub namespaces: BTreeMap<String, NamespaceCost>,
-    /// (Series, statistic) pairs that a later `[[metrics]]` table asks for at another period or unit: the first table decided.
-    pub overruled: u64,
-    /// What there is: `instances`; `log_groups` and the `estimated_bytes` of their events.
-    #[serde(flatten)]
-    pub found: BTreeMap<String, u64>,
-    /// There is something of what was selected.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub matched: bool,
-    /// Series that each selection of metrics wants, by the selection's place.
-    #[serde(skip)]
-    pub selections: BTreeMap<usize, u64>,
-}
-
-impl Forecast {
-    /// How many of something there are.
-    pub fn found(&self, what: &str) -> u64 {
-        self.found.get(what).copied().unwrap_or(0)
-    }
 }
 
 /// What became of one unit.
@@ -279,6 +232,11 @@ impl UnitReport {
         }
     }
 
+    /// Whether nothing of it was asked, since all of it is known.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcome == UnitOutcome::Skipped && self.complete && self.series_asked == 0
+    }
+
     /// Whether something of it is missing that was asked for: it failed, was denied, or is not complete.
     pub fn is_short(&self) -> bool {
         is_short(
@@ -307,6 +265,7 @@ impl RunReport {
     /// Adds what a dataset took in a lane.
     pub(crate) fn add(&mut self, lane: LaneReport) {
         match lane.dataset {
+            _ if lane.is_idle() => self.idle_lanes += 1,
             Dataset::Metrics => self.lanes.push(lane),
             _ => self.tables.push(lane),
         }
@@ -320,7 +279,10 @@ impl RunReport {
             let days = a.date.cmp(&b.date);
             days.then_with(by_lane).then_with(|| a.table.cmp(b.table))
         });
-        let mut totals = Totals::default();
+        let mut totals = Totals {
+            skipped: self.settled_units,
+            ..Totals::default()
+        };
         for unit in &self.units {
             match unit.outcome {
                 UnitOutcome::Written => totals.written += 1,

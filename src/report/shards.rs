@@ -35,6 +35,8 @@ impl RunReport {
         self.stopped_by = self.stopped_by.take().or(other.stopped_by);
         self.not_stored = self.not_stored.take().or(other.not_stored);
         self.planned = self.planned.and(other.planned);
+        self.idle_lanes += other.idle_lanes;
+        self.settled_units += other.settled_units;
         self.lanes.extend(other.lanes);
         self.tables.extend(other.tables);
         self.units.extend(other.units);

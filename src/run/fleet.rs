@@ -17,6 +17,7 @@ use crate::plan::{Cost, OPEN_FILES};
 use crate::report::{LaneReport, UnitReport};
 use crate::run::claims::reserved;
 use crate::run::enter::share::note_spent;
+use crate::run::lines::Lines;
 use crate::run::planning::{PlannedLane, Planning, Regions};
 use crate::run::publish::{Publisher, note_unread};
 use crate::sources::registry::source;
@@ -30,9 +31,6 @@ const LANES_A_REQUEST: usize = 8;
 /// Memory of rows that wait for their row group to be full, for each request that may be in flight: `run.concurrency` is the one measure of
 /// what a run holds. A lane that needs more than all of it has the run to itself.
 const WAITING_KIB_A_REQUEST: u32 = 12 << 10;
-
-/// Lanes whose rows are sorted on disk at once: each holds rows that wait to be sorted.
-const SORTING_LANES: usize = 6;
 
 /// What a job has beyond the time limit, at most, so that one that keeps to it by itself ends by itself: what it has read stays.
 const GRACE: Duration = Duration::from_mins(1);
@@ -51,8 +49,7 @@ pub(crate) struct Fleet<'a> {
     lake: &'a Arc<Lake>,
     bounds: &'a Bounds,
     planned: Instant,
-    lanes: Semaphore,
-    sorting: Semaphore,
+    lanes: usize,
     most_kib: u32,
     waiting: Semaphore,
     files: Semaphore,
@@ -74,8 +71,7 @@ impl<'a> Fleet<'a> {
             lake,
             bounds,
             planned,
-            lanes: Semaphore::new(concurrency as usize * LANES_A_REQUEST),
-            sorting: Semaphore::new(SORTING_LANES),
+            lanes: concurrency as usize * LANES_A_REQUEST,
             most_kib,
             waiting: Semaphore::new(most_kib as usize),
             files: Semaphore::new(OPEN_FILES as usize),
@@ -101,29 +97,34 @@ impl<'a> Fleet<'a> {
         let (mut held, planned): (Vec<_>, Vec<_>) = planned.into_iter().partition(is_held);
         let mut regions = Regions::default();
         planned.iter().for_each(|lane| regions.note(lane));
-        let mut under_way: FuturesUnordered<_> = planned
-            .into_iter()
-            .map(|lane| self.export_lane(lane))
-            .collect();
+        let mut lines = Lines::new(self.lanes, planned);
+        let mut under_way = FuturesUnordered::new();
         let mut done = Vec::new();
         let mut more_may_come = true;
-        while more_may_come || !under_way.is_empty() {
+        loop {
+            while let Some((line, lane)) = lines.next() {
+                under_way.push(async move { (line, self.export_lane(lane).await) });
+            }
+            if !more_may_come && under_way.is_empty() {
+                break;
+            }
             tokio::select! {
                 next = late.next(), if more_may_come => match next {
                     Some(lane) if lane.leave_out => held.push(lane),
                     Some(lane) => {
                         regions.note(&lane);
-                        under_way.push(self.export_lane(self.counted(lane)));
+                        lines.push(self.counted(lane));
                     }
                     None => {
                         more_may_come = false;
                         for mut lane in held.drain(..) {
                             lane.leave_out = regions.leave_out(&lane.lane);
-                            under_way.push(self.export_lane(lane));
+                            lines.push(lane);
                         }
                     }
                 },
-                Some(lane) = under_way.next() => {
+                Some((line, lane)) = under_way.next() => {
+                    lines.ended(line);
                     self.context.progress.lane_done(&lane.report, &lane.units);
                     done.push(lane);
                 }
@@ -194,12 +195,6 @@ impl<'a> Fleet<'a> {
         };
         let holding = job.holding();
         let closed = "the bounds of a run are never closed";
-        let turns = if holding.sorts {
-            &self.sorting
-        } else {
-            &self.lanes
-        };
-        let _turn = turns.acquire().await.expect(closed);
         let _files = self.files.acquire_many(holding.files).await.expect(closed);
         let kib = holding.kib.min(self.most_kib);
         let _rows = self.waiting.acquire_many(kib).await.expect(closed);
@@ -534,13 +529,13 @@ mod tests {
         let slow = lab.planned("eu-west-1", Then::GivesTheRest).await;
         let quick = lab.planned("us-east-1", Then::GivesTheRest).await;
         let of = |lane: &PlannedLane| (Dataset::Logs, lane.lane.clone(), None);
-        planning.spawn(of(&slow), async move {
+        planning.spawn(of(&slow), move || async move {
             tokio::time::sleep(Duration::from_hours(1)).await;
             slow
         });
-        planning.spawn(of(&quick), async move { quick });
+        planning.spawn(of(&quick), move || async move { quick });
         let broken = (Dataset::Logs, Lab::lane("eu-west-2"), None);
-        planning.spawn(broken, async { panic!("on purpose") });
+        planning.spawn(broken, || async { panic!("on purpose") });
         let planned = planning.wait(Some(Duration::from_mins(1))).await;
         let ready: Vec<bool> = planned.iter().map(|l| l.ready.is_ok()).collect();
         assert_eq!(ready, [true, false]);
@@ -576,7 +571,7 @@ mod tests {
             let mut planning = Planning::new(&lab.place, &lab.context);
             let late = closed("111122223333", "eu-west-1");
             let of_late = (Dataset::Logs, late.lane.clone(), None);
-            planning.spawn(of_late, async move {
+            planning.spawn(of_late, move || async move {
                 tokio::time::sleep(Duration::from_hours(1)).await;
                 late
             });

@@ -5,6 +5,7 @@ mod deal;
 pub(crate) mod enter;
 mod fleet;
 mod gather;
+mod lines;
 pub(crate) mod linked;
 mod pipeline;
 pub(crate) mod planning;

@@ -19,7 +19,7 @@ use crate::lake::layout;
 use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
 use crate::report::{
-    AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, close_accounts,
+    AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, UnitReport, close_accounts,
 };
 use crate::run::claims::claim_of;
 use crate::run::enter::accounts::entered_accounts_by;
@@ -253,10 +253,13 @@ async fn export_into(
     report.planned = fleet.cost();
     let names_unmatched = std::mem::take(&mut planned.fleet.unmatched);
     let mut names = BTreeSet::new();
-    (report.lanes, report.tables) = (Vec::new(), Vec::new());
+    (report.lanes, report.tables, report.idle_lanes) = (Vec::new(), Vec::new(), 0);
     for lane in done {
         report.add(lane.report);
-        report.units.extend(lane.units);
+        let (settled, told): (Vec<_>, Vec<_>) =
+            lane.units.into_iter().partition(UnitReport::is_settled);
+        report.settled_units += settled.len() as u64;
+        report.units.extend(told);
         names.extend(lane.names);
     }
     // What came late may have what no other has.
@@ -276,7 +279,7 @@ async fn export_into(
 
 /// Keeps the report beside the data. Where that fails it is told all the same, with the reason: who is at the terminal needs it most.
 pub(super) async fn store(store: &dyn Store, report: &mut RunReport) {
-    let json = serde_json::to_string_pretty(report).unwrap_or_default();
+    let json = serde_json::to_string(report).unwrap_or_default();
     let key = match &report.shard {
         Some(ShardReport { member, .. }) => layout::shard_report(&member.group, member.shard.index),
         None => layout::report(&report.run_id),
@@ -464,6 +467,8 @@ impl Planned {
             planned: self.cost,
             totals: Totals::default(),
             fleet: self.fleet.clone(),
+            idle_lanes: 0,
+            settled_units: 0,
             lanes: Vec::new(),
             tables: Vec::new(),
             alerts: None,

@@ -1,13 +1,15 @@
 //! Every dataset planned in every lane, side by side; what takes too long is planned while the others are read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
 
-use crate::aws::CallStats;
+use crate::aws::{CallStats, LaneClient};
 use crate::fetch::BatchStats;
 use crate::given::bounds::within_limits;
 use crate::given::context::RunContext;
@@ -134,23 +136,51 @@ pub(crate) fn wanted(
 /// A dataset in a lane, with the alias of its account.
 type OfLane = (Dataset, Lane, Option<Arc<str>>);
 
+fn looking(
+    client: LaneClient,
+    account_name: Option<Arc<str>>,
+    place: &Arc<Place>,
+    context: &RunContext,
+) -> Looking {
+    Looking {
+        client,
+        account_name,
+        place: Arc::clone(place),
+        context: context.clone(),
+    }
+}
+
 /// Lanes under planning. Dropped, it stops them.
 #[derive(Debug)]
 pub(crate) struct Planning {
     place: Arc<Place>,
-    context: RunContext,
-    at_once: Arc<Semaphore>,
+    context: Arc<RunContext>,
+    /// Lanes that wait for their turn: of fifteen thousand some are at work, and the others are no more than their names.
+    waiting: VecDeque<(OfLane, Begin)>,
+    at_once: usize,
+    begun: usize,
     tasks: JoinSet<PlannedLane>,
     /// What each task plans, in the order in which it was begun.
     about: HashMap<Id, (usize, OfLane)>,
+}
+
+/// Begins to plan a lane.
+struct Begin(Box<dyn FnOnce() -> BoxFuture<'static, PlannedLane> + Send>);
+
+impl fmt::Debug for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Begin")
+    }
 }
 
 impl Planning {
     pub(crate) fn new(place: &Arc<Place>, context: &RunContext) -> Self {
         Self {
             place: Arc::clone(place),
-            context: context.clone(),
-            at_once: Arc::new(Semaphore::new(context.config.run.concurrency as usize)),
+            context: Arc::new(context.clone()),
+            waiting: VecDeque::new(),
+            at_once: context.config.run.concurrency as usize,
+            begun: 0,
             tasks: JoinSet::new(),
             about: HashMap::new(),
         }
@@ -167,11 +197,12 @@ impl Planning {
     }
 
     fn begin(&mut self, dataset: Dataset, unplanned: UnplannedLane) {
-        let client = unplanned.client(&self.context.config);
         let (lane, name) = (unplanned.lane(), unplanned.account_name());
-        let (place, looking) = (Arc::clone(&self.place), self.looking(client, name.clone()));
-        let of_lane = (dataset, lane.clone(), name);
-        self.spawn(of_lane, async move {
+        let (place, context) = (Arc::clone(&self.place), Arc::clone(&self.context));
+        let of_lane = (dataset, lane.clone(), name.clone());
+        self.spawn(of_lane, move || async move {
+            let client = unplanned.client(&context.config);
+            let looking = looking(client, name, &place, &context);
             let mut stats = CallStats::default();
             let planning = source(dataset).plan(&looking, &mut stats);
             let ready = within_limits(&looking.context, planning).await;
@@ -191,6 +222,7 @@ impl Planning {
                     .may_be_left_out(cause, &planned.lane, &place)
                     .await;
             }
+            looking.client.rest();
             planned
         });
     }
@@ -206,9 +238,10 @@ impl Planning {
         let mut accounts = self.context.config.accounts.iter();
         let config = accounts.find(|a| a.id == linked.lane.account);
         let name: Option<Arc<str>> = config.and_then(|a| a.name.as_deref()).map(Arc::from);
-        let looking = self.looking(linked.client, name.clone());
-        let of_lane = (Dataset::Metrics, linked.lane.clone(), name);
-        self.spawn(of_lane, async move {
+        let (place, context) = (Arc::clone(&self.place), Arc::clone(&self.context));
+        let of_lane = (Dataset::Metrics, linked.lane.clone(), name.clone());
+        self.spawn(of_lane, move || async move {
+            let looking = looking(linked.client, name, &place, &context);
             let mut stats = linked.stats;
             let planning = async {
                 let listing = Listing::Linked(linked.lane.clone(), linked.metrics);
@@ -227,27 +260,25 @@ impl Planning {
         });
     }
 
-    fn looking(&self, client: crate::aws::LaneClient, account_name: Option<Arc<str>>) -> Looking {
-        Looking {
-            client,
-            account_name,
-            place: Arc::clone(&self.place),
-            context: self.context.clone(),
-        }
-    }
-
-    pub(super) fn spawn(
+    pub(super) fn spawn<F: Future<Output = PlannedLane> + Send + 'static>(
         &mut self,
         of_lane: OfLane,
-        planning: impl Future<Output = PlannedLane> + Send + 'static,
+        planning: impl FnOnce() -> F + Send + 'static,
     ) {
-        let at_once = Arc::clone(&self.at_once);
-        let task = self.tasks.spawn(async move {
-            let _one = at_once.acquire_owned().await;
-            planning.await
-        });
-        let order = self.about.len();
-        self.about.insert(task.id(), (order, of_lane));
+        let begin = Begin(Box::new(move || planning().boxed()));
+        self.waiting.push_back((of_lane, begin));
+        self.begin_some();
+    }
+
+    /// Begins as many as may be at work.
+    fn begin_some(&mut self) {
+        while self.tasks.len() < self.at_once
+            && let Some((of_lane, begin)) = self.waiting.pop_front()
+        {
+            let task = self.tasks.spawn((begin.0)());
+            self.about.insert(task.id(), (self.begun, of_lane));
+            self.begun += 1;
+        }
     }
 
     /// The next lane that is planned, with its place in the order in which they were begun.
@@ -257,6 +288,7 @@ impl Planning {
             Err(error) => (error.id(), None),
         };
         let (order, of_lane) = self.about.remove(&id)?;
+        self.begin_some();
         let broken = || PlannedLane::broken(of_lane);
         Some((order, planned.unwrap_or_else(broken)))
     }
@@ -292,9 +324,11 @@ impl Planning {
 
     /// What is not planned yet.
     pub(crate) fn late(&self) -> Vec<(Dataset, Lane)> {
-        let about = self.about.values();
-        let mut late: Vec<_> = about
-            .map(|(_, (of, lane, _))| (*of, lane.clone()))
+        let at_work = self.about.values().map(|(_, of_lane)| of_lane);
+        let waiting = self.waiting.iter().map(|(of_lane, _)| of_lane);
+        let mut late: Vec<_> = at_work
+            .chain(waiting)
+            .map(|(of, lane, _)| (*of, lane.clone()))
             .collect();
         late.sort();
         late
