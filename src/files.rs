@@ -49,8 +49,10 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let mut options = File::options();
+    let mut options = OpenOptions::new();
     options.create(true).read(true).write(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode_above(path) & 0o666);
     options.open(path)
 }
 

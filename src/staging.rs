@@ -1,7 +1,7 @@
 //! Folders for files on their way: each belongs to one process, and what a process that died has left is removed by the next one.
 //!
 //! They lie side by side below `<base>/staging`, each locked for as long as its process lives. Whoever makes or removes one holds
-//! `<base>/lock.staging` meanwhile, so that a folder is never found between its making and its locking.
+//! `<base>/lock-staging` meanwhile, so that a folder is never found between its making and its locking.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -27,7 +27,7 @@ fn staging(base: &Path) -> PathBuf {
 /// Keeps others from making and removing folders for a moment.
 fn enter(base: &Path) -> io::Result<File> {
     create_folder(base)?;
-    let entrance = open_to_lock(&base.join("lock.staging"))?;
+    let entrance = open_to_lock(&base.join("lock-staging"))?;
     entrance.lock()?;
     Ok(entrance)
 }

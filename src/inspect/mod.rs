@@ -3,11 +3,14 @@
 mod accounts;
 mod discovery;
 mod doctor;
+mod fault;
+mod series;
 mod status;
 mod verify;
 
 pub use accounts::{AccountList, ListedAccount, accounts};
 pub use discovery::{DiscoverReport, DiscoveredLane, DiscoveredMetric, discover};
 pub use doctor::{Check, CheckState, DoctorReport, StatementToAdd, doctor};
+pub use fault::Fault;
 pub use status::{AccountStatus, ShortUnit, StatusReport, status};
-pub use verify::{Fault, Gap, VerifyReport, verify};
+pub use verify::{Gap, VerifyReport, verify};

@@ -12,6 +12,8 @@ use crate::run::enter::accounts::with_accounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use crate::commit::{Attempt, LaneRecords};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
@@ -85,46 +87,68 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         accounts: Vec::new(),
         totals: BTreeMap::new(),
     };
-    for account in with_linked(&context.config.accounts, &known, &context.config) {
-        let regions: Vec<Region> = match &account.regions {
-            RegionChoice::Named(named) => named.clone(),
-            // Those that a run has found.
-            RegionChoice::Auto => {
-                let ours = known.iter().filter(|l| l.account == account.id);
-                ours.map(|l| l.region.clone()).collect()
-            }
-        };
-        let mut status = AccountStatus {
-            account_id: account.id.to_string(),
-            account_name: account.name.clone(),
-            tables: BTreeMap::new(),
-            short: Vec::new(),
-        };
-        // Of an account that is read through another there are metrics alone.
-        let is_linked = !context.config.accounts.iter().any(|a| a.id == account.id);
-        let datasets = context.config.datasets.iter();
-        for dataset in datasets.filter(|d| !is_linked || **d == Dataset::Metrics) {
-            let lanes = lanes_read(*dataset, &account.id, &regions);
-            if lanes.is_empty() {
-                // Not even its regions are known: all of it is missing.
-                let days = status.tables.entry(*dataset).or_default();
-                for day in range.touched_days() {
-                    let missing = UnitState::Missing;
-                    days.insert(day.to_string(), missing);
-                    *report.totals.entry(missing.as_str()).or_default() += 1;
-                }
-            }
-            for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
-                let unit = (*dataset, lane);
-                add_lane(context, store, range, unit, &mut status, &mut report.totals).await?;
-            }
+    let accounts = with_linked(&context.config.accounts, &known, &context.config);
+    let looked = stream::iter(accounts).map(|account| of_account(context, store, account, &known));
+    let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
+    while let Some((account, totals)) = looked.try_next().await? {
+        for (state, days) in totals {
+            *report.totals.entry(state).or_default() += days;
         }
-        status
-            .short
-            .sort_by(|a, b| (a.dataset, &a.date, &a.region).cmp(&(b.dataset, &b.date, &b.region)));
-        report.accounts.push(status);
+        report.accounts.push(account);
     }
     Ok(report)
+}
+
+/// Accounts that are looked at side by side.
+const AT_ONCE: usize = 32;
+
+type Totals = BTreeMap<&'static str, u64>;
+
+async fn of_account(
+    context: &RunContext,
+    store: &dyn Store,
+    account: AccountConfig,
+    known: &BTreeSet<Lane>,
+) -> Result<(AccountStatus, Totals), StoreError> {
+    let range = context.range.window();
+    let mut totals = Totals::new();
+    let regions: Vec<Region> = match &account.regions {
+        RegionChoice::Named(named) => named.clone(),
+        // Those that a run has found.
+        RegionChoice::Auto => {
+            let ours = known.iter().filter(|l| l.account == account.id);
+            ours.map(|l| l.region.clone()).collect()
+        }
+    };
+    let mut status = AccountStatus {
+        account_id: account.id.to_string(),
+        account_name: account.name.clone(),
+        tables: BTreeMap::new(),
+        short: Vec::new(),
+    };
+    // Of an account that is read through another there are metrics alone.
+    let is_linked = !context.config.accounts.iter().any(|a| a.id == account.id);
+    let datasets = context.config.datasets.iter();
+    for dataset in datasets.filter(|d| !is_linked || **d == Dataset::Metrics) {
+        let lanes = lanes_read(*dataset, &account.id, &regions);
+        if lanes.is_empty() {
+            // Not even its regions are known: all of it is missing.
+            let days = status.tables.entry(*dataset).or_default();
+            for day in range.touched_days() {
+                let missing = UnitState::Missing;
+                days.insert(day.to_string(), missing);
+                *totals.entry(missing.as_str()).or_default() += 1;
+            }
+        }
+        for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
+            let unit = (*dataset, lane);
+            add_lane(context, store, range, unit, &mut status, &mut totals).await?;
+        }
+    }
+    status
+        .short
+        .sort_by(|a, b| (a.dataset, &a.date, &a.region).cmp(&(b.dataset, &b.date, &b.region)));
+    Ok((status, totals))
 }
 
 /// The accounts of the configuration, and those the lake has through a monitoring account.
@@ -154,7 +178,7 @@ async fn add_lane(
     range: TimeWindow,
     (dataset, lane): (Dataset, &Lane),
     status: &mut AccountStatus,
-    totals: &mut BTreeMap<&'static str, u64>,
+    totals: &mut Totals,
 ) -> Result<(), StoreError> {
     // Tables of one dataset are written together: the one that people read speaks for all.
     let table = tables_of(dataset)

@@ -10,19 +10,22 @@ use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
-use crate::sources::metrics::catalog::read_catalog;
 use crate::sources::metrics::old::OldRuns;
 
-use crate::lake::table::{LOGS, METRICS, SERIES, Table};
+use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
+use crate::inspect::series::verify_series;
+use crate::lake::table::{LOGS, METRICS, Table};
 use crate::lake::{UnitId, layout};
 use crate::sources::metrics::old::{OldError, RunKey, key_of};
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use crate::commit::{Committed, LaneRecords};
 use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
 use crate::report::{grouped, printable};
-use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
 
 /// What `verify` found.
@@ -44,15 +47,6 @@ pub struct VerifyReport {
     pub incomplete: Vec<Fault>,
     /// Time that no unit covers, between a lane's first and last.
     pub gaps: Vec<Gap>,
-}
-
-/// A file that is not what the manifest says, or not what a unit must be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// Its key.
-    pub file: String,
-    /// What is wrong.
-    pub what: String,
 }
 
 /// Time that no unit covers.
@@ -99,7 +93,7 @@ pub async fn verify(
     for table in unit_tables() {
         verify_table(context, store, table, range, &scratch, &mut report).await?;
     }
-    verify_series(context, store, &mut report).await?;
+    verify_series(context, store, &mut report.faults).await?;
     let _ = std::fs::remove_dir_all(&scratch);
     Ok(report)
 }
@@ -120,6 +114,7 @@ async fn verify_table(
     let of_unit = |day: Day| table.partition.window(day);
     let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
     let mut expected = BTreeSet::new();
+    let mut files = Vec::new();
     let (records, unreadable) = all_records(context, store, table, report).await?;
     for (lane, records) in records {
         let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
@@ -140,19 +135,21 @@ async fn verify_table(
             }
             for file in &committed.files {
                 expected.insert(file.name.clone());
-                let unit = (table, day, &lane);
-                let faults = verify_file(store, scratch, unit, file, report).await?;
-                let name = &file.name;
-                report.faults.extend(faults.into_iter().map(|what| Fault {
-                    file: name.clone(),
-                    what,
-                }));
+                files.push((day, lane.clone(), file.clone()));
             }
         }
         // An inventory is there on the days of runs, and a month of charges is one unit.
         if [&METRICS, &LOGS].contains(&table) {
             report.gaps.extend(gaps(table, &lane, &covered));
         }
+    }
+    let looked = stream::iter(files).map(|(day, lane, file)| async move {
+        let checked = verify_file(store, scratch, (table, day, &lane), &file).await?;
+        Ok::<_, StoreError>((file.name, checked))
+    });
+    let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
+    while let Some((name, checked)) = looked.try_next().await? {
+        report.add(&name, checked);
     }
     for entry in store.list(&format!("{table}/")).await? {
         let unit = layout::parse_unit(table, &entry.key);
@@ -177,11 +174,6 @@ async fn verify_table(
     Ok(())
 }
 
-fn wanted(context: &RunContext, lane: &Lane) -> bool {
-    let config = &context.config;
-    config.is_about(&lane.account) && config.reads(&lane.region)
-}
-
 /// The records of a table by lane, and month and lane of manifests that cannot be read.
 type Records = (Vec<(Lane, LaneRecords)>, BTreeSet<(String, Lane)>);
 
@@ -192,112 +184,60 @@ async fn all_records(
     table: &'static Table,
     report: &mut VerifyReport,
 ) -> Result<Records, StoreError> {
-    let mut lanes: BTreeMap<Lane, LaneRecords> = BTreeMap::new();
-    let mut unreadable = BTreeSet::new();
+    let mut months: BTreeMap<Lane, Vec<String>> = BTreeMap::new();
     for entry in store.list(&layout::manifests(table)).await? {
-        let Some((month, lane)) = layout::parse_manifest(table, &entry.key) else {
-            continue;
-        };
-        if !wanted(context, &lane) {
-            continue;
-        }
-        let records = lanes
-            .entry(lane.clone())
-            .or_insert_with(|| LaneRecords::new(table, lane.clone()));
-        let first = Day::parse(&format!("{month}-01"));
-        if let Err(error) = records.read(store, first.into_iter()).await {
-            report.faults.push(Fault {
-                file: entry.key,
-                what: unreadable_for_good(error)?,
-            });
-            unreadable.insert((month, lane));
+        let manifest = layout::parse_manifest(table, &entry.key);
+        if let Some((month, lane)) = manifest.filter(|(_, lane)| wanted(context, lane)) {
+            months.entry(lane).or_default().push(month);
         }
     }
-    Ok((lanes.into_iter().collect(), unreadable))
-}
-
-/// What is to be said of an object that cannot be read, whoever asks again.
-///
-/// # Errors
-/// The store's own trouble, which says nothing of the object.
-fn unreadable_for_good(error: StoreError) -> Result<String, StoreError> {
-    match error.kind {
-        StoreErrorKind::Refused => Ok(match error.hint {
-            Some(hint) => format!("{} ({hint})", error.message),
-            None => error.message,
-        }),
-        _ => Err(error),
-    }
-}
-
-/// The catalog of series has no units: every file of it must be one, and every lane with metrics must have one.
-async fn verify_series(
-    context: &RunContext,
-    store: &dyn Store,
-    report: &mut VerifyReport,
-) -> Result<(), StoreError> {
-    let config = &context.config;
-    if config.has_dataset_flag() && !config.datasets.contains(&SERIES.dataset) {
-        return Ok(());
-    }
-    let mut found = BTreeSet::new();
-    for entry in store.list(&format!("{SERIES}/")).await? {
-        let lane = layout::parse_lane_file(&SERIES, &entry.key);
-        if lane.as_ref().is_some_and(|lane| !wanted(context, lane)) {
-            continue;
-        }
-        let what = match &lane {
-            None => {
-                Some("it is not cwlake's: readers will take it for a part of the table".to_owned())
+    let reading = stream::iter(months).map(|(lane, months)| async move {
+        let mut records = LaneRecords::new(table, lane.clone());
+        let mut unreadable = Vec::new();
+        for month in months {
+            let first = Day::parse(&format!("{month}-01"));
+            if let Err(error) = records.read(store, first.into_iter()).await {
+                unreadable.push((month, unreadable_for_good(error)?));
             }
-            Some(lane) => match read_catalog(store, lane).await {
-                Ok(_) => None,
-                Err(cause) => {
-                    // A store that does not answer says nothing of the file.
-                    if let Err(error) = store.tail(&entry.key, 1).await {
-                        unreadable_for_good(error)?;
-                    }
-                    Some(cause.message)
-                }
-            },
-        };
-        let fault = |what| Fault {
-            file: entry.key.clone(),
-            what,
-        };
-        report.faults.extend(what.map(fault));
-        found.extend(lane);
-    }
-    for entry in store.list(&layout::manifests(&METRICS)).await? {
-        let lane = layout::parse_manifest(&METRICS, &entry.key).map(|(_, lane)| lane);
-        let Some(lane) = lane.filter(|lane| wanted(context, lane) && !found.contains(lane)) else {
-            continue;
-        };
-        if has_rows(store, &entry.key, &lane).await? {
-            report.faults.push(Fault {
-                file: layout::unit(&UnitId::new(&SERIES, Day::containing(0), &lane)),
-                what: "it is missing: the next export of metrics writes it".to_owned(),
-            });
-            found.insert(lane);
         }
+        Ok::<_, StoreError>((lane, records, unreadable))
+    });
+    let (mut lanes, mut all_unreadable) = (Vec::new(), BTreeSet::new());
+    let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
+    while let Some((lane, records, unreadable)) = reading.try_next().await? {
+        for (month, what) in unreadable {
+            report.faults.push(Fault {
+                file: layout::manifest(table, &month, &lane),
+                what,
+            });
+            all_unreadable.insert((month, lane.clone()));
+        }
+        lanes.push((lane, records));
     }
-    Ok(())
+    Ok((lanes, all_unreadable))
 }
 
-/// Whether a manifest of metrics speaks of rows.
-async fn has_rows(store: &dyn Store, key: &str, lane: &Lane) -> Result<bool, StoreError> {
-    let month = layout::parse_manifest(&METRICS, key).map(|(month, _)| month);
-    let first = month.and_then(|month| Day::parse(&format!("{month}-01")));
-    let mut records = LaneRecords::new(&METRICS, lane.clone());
-    if let Err(error) = records.read(store, first.into_iter()).await {
-        // It was told of with its table.
-        unreadable_for_good(error)?;
+/// What a file was found to be.
+#[derive(Default)]
+struct Checked {
+    /// One, if it could be opened.
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    faults: Vec<String>,
+}
+
+impl VerifyReport {
+    fn add(&mut self, name: &str, checked: Checked) {
+        self.files += checked.files;
+        self.rows += checked.rows;
+        self.bytes += checked.bytes;
+        let faults = checked.faults.into_iter().map(|what| Fault {
+            file: name.to_owned(),
+            what,
+        });
+        self.faults.extend(faults);
     }
-    let has_files = records
-        .all()
-        .filter_map(|(_, record)| record.committed.as_ref())
-        .any(|committed| !committed.files.is_empty());
-    Ok(has_files)
 }
 
 async fn verify_file(
@@ -305,14 +245,16 @@ async fn verify_file(
     scratch: &std::path::Path,
     (table, day, lane): (&'static Table, Day, &Lane),
     file: &crate::commit::FileRecord,
-    report: &mut VerifyReport,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Checked, StoreError> {
+    let unread = |what: String| Checked {
+        faults: vec![what],
+        ..Checked::default()
+    };
     let path = match store.open(&file.name, scratch).await {
         Ok(Some(path)) => path,
-        Ok(None) => return Ok(vec!["it is missing".to_owned()]),
-        Err(error) => return Ok(vec![unreadable_for_good(error)?]),
+        Ok(None) => return Ok(unread("it is missing".to_owned())),
+        Err(error) => return Ok(unread(unreadable_for_good(error)?)),
     };
-    report.files += 1;
     let (file, lane) = (file.clone(), lane.clone());
     let is_copy = path.starts_with(scratch);
     let checked = tokio::task::spawn_blocking(move || {
@@ -334,11 +276,12 @@ async fn verify_file(
         }
     });
     match checked.await {
-        Ok((rows, bytes, faults)) => {
-            report.rows += rows;
-            report.bytes += bytes;
-            Ok(faults)
-        }
+        Ok((rows, bytes, faults)) => Ok(Checked {
+            files: 1,
+            rows,
+            bytes,
+            faults,
+        }),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -15,7 +15,7 @@ pub const CONTROL_FOLDER: &str = "_cwlake";
 pub const LOCK: &str = "_cwlake/lock";
 
 /// Locked in a local lake while one of several programs looks at a file and replaces it.
-pub const TURN: &str = "_cwlake/lock.turn";
+pub const TURN: &str = "_cwlake/lock-turn";
 
 /// The folder of the locks: one for each run under way, and for each shard of a group.
 pub const LOCKS: &str = "_cwlake/locks/";

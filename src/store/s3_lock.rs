@@ -24,6 +24,9 @@ use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErro
 /// How often a run looks again: others may come and go meanwhile.
 const ROUNDS: u32 = 8;
 
+/// Seconds that a run has for announcing its lease and looking at the others.
+const ENTERING: i64 = 1;
+
 /// Leases that are read at once.
 const READS_AT_ONCE: usize = 16;
 
@@ -205,7 +208,7 @@ impl S3Store {
                 Finding::Live | Finding::Watch => {
                     return Room::Taken {
                         holder: found.lease.to_string(),
-                        is_new: found.lease.renewals == 0,
+                        is_new: found.lease.renewals == 0 && self.age(found) <= ENTERING,
                     };
                 }
             }

@@ -54,6 +54,12 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
             report.checks.push(list(store, missing).await);
         }
         Err(AcquireError::Store(error)) => {
+            // Others' locks are listed before one's own is written.
+            let listed = list(store, missing).await;
+            if listed.state == CheckState::Failed {
+                report.checks.push(listed);
+                return;
+            }
             let check = Check::of_store("lock", &error, CheckState::Failed);
             report.checks.push(missing(check, &error, "CwlakeWrite"));
         }
