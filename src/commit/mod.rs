@@ -7,8 +7,10 @@ mod group;
 mod lake;
 mod manifest;
 mod publish;
+mod reports;
 
 pub use group::{Group, GroupError, GroupPlan, Question, join_group, read_group, write_group};
 pub use lake::{Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord};
 pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, is_as_recorded, old_file};
+pub use reports::remove_reports;

@@ -113,6 +113,8 @@ pub struct Run {
     pub lookback_days: Option<Spanned<i64>>,
     /// Refuse to start when the plan costs more US dollars, stop before the call that would pass it.
     pub max_spend_usd: Option<Spanned<f64>>,
+    /// Days that the reports of runs are kept, and groups of shards that were brought together (30).
+    pub keep_reports_days: Option<Spanned<i64>>,
     /// Requests in flight over the whole run, and the measure of what it holds in memory (32).
     pub concurrency: Option<Spanned<i64>>,
     /// Batches of one account and region not yet written (4).

@@ -16,6 +16,8 @@ use crate::model::Region;
 pub struct RunOptions {
     /// Days before yesterday that a run without dates reads again.
     pub lookback_days: u32,
+    /// Days that the reports of runs are kept.
+    pub keep_reports_days: u32,
     /// Refuse to start when the plan costs more, US dollars.
     pub max_spend_usd: Option<f64>,
     /// Requests in flight over all lanes; memory and lanes at work go with it.
@@ -39,6 +41,7 @@ impl RunOptions {
 }
 
 const DEFAULT_LOOKBACK_DAYS: u32 = 2;
+const DEFAULT_KEEP_REPORTS_DAYS: u32 = 30;
 const DEFAULT_CONCURRENCY: u32 = 32;
 const DEFAULT_READ_AHEAD: u32 = 4;
 pub(super) fn extra_regions(run: &Run, problems: &mut Vec<Problem>) -> Vec<Region> {
@@ -69,6 +72,12 @@ pub(super) fn run_options(
         run.lookback_days.as_ref(),
         "lookback_days",
         0..=454,
+        problems,
+    );
+    let keep_reports = whole(
+        run.keep_reports_days.as_ref(),
+        "keep_reports_days",
+        1..=3_650,
         problems,
     );
     let concurrency = whole(run.concurrency.as_ref(), "concurrency", 1..=1_024, problems);
@@ -108,6 +117,7 @@ pub(super) fn run_options(
             .lookback_days
             .or(lookback)
             .unwrap_or(DEFAULT_LOOKBACK_DAYS),
+        keep_reports_days: keep_reports.unwrap_or(DEFAULT_KEEP_REPORTS_DAYS),
         max_spend_usd: overrides
             .max_spend_usd
             .or(run.max_spend_usd.as_ref().map(|u| *u.get_ref())),

@@ -173,11 +173,12 @@ pub(super) fn writer_statements(
     };
     let mut statements = vec![
         Statement::allow("CwlakeWrite", &objects, vec![below("*")]),
-        // A forced empty unit, the probe of cwlake doctor, and the locks of shards.
+        // A forced empty unit, the probe of cwlake doctor, the locks of shards, and old reports.
         Statement::allow(
             "CwlakeReplace",
             &["s3:DeleteObject"],
-            [below("_cwlake/probe-*"), below("_cwlake/locks/*")]
+            ["probe-*", "locks/*", "runs/*", "groups/*"]
+                .map(|of_lake| below(&format!("_cwlake/{of_lake}")))
                 .into_iter()
                 .chain(tables.iter().map(|table| below(&format!("{table}/*"))))
                 .collect(),

@@ -120,9 +120,26 @@ pub fn parse_manifest(table: &Table, key: &str) -> Option<(String, Lane)> {
     Some((month.to_owned(), lane))
 }
 
+/// The folder of the reports of runs.
+pub const REPORTS: &str = "_cwlake/runs/";
+
 /// The report of a run.
 pub fn report(run_id: &str) -> String {
-    format!("{CONTROL_FOLDER}/runs/{run_id}.json")
+    format!("{REPORTS}{run_id}.json")
+}
+
+/// The day on which the run of a report began, when the key is one.
+pub fn parse_report(key: &str) -> Option<Day> {
+    let run_id = key.strip_prefix(REPORTS)?.strip_suffix(".json")?;
+    Day::parse(run_id.get(..10)?)
+}
+
+/// The folder of the groups.
+pub const GROUPS: &str = "_cwlake/groups/";
+
+/// The group of an object that is one's.
+pub fn parse_group(key: &str) -> Option<GroupName> {
+    GroupName::parse(key.strip_prefix(GROUPS)?.split_once('/')?.0)
 }
 
 /// What is claimed by whoever tells of breaches, by day, as if it were a table.
@@ -154,7 +171,7 @@ pub fn shard_spending(group: &GroupName, shard: u32) -> String {
 
 /// The folder of a group, with its `/`.
 pub fn group_folder(name: &GroupName) -> String {
-    format!("{CONTROL_FOLDER}/groups/{name}/")
+    format!("{GROUPS}{name}/")
 }
 
 /// Which alerts were sent about a day.

@@ -17,7 +17,7 @@ use crate::model::{AccountId, Dataset, Day, GroupName, Lane, Region, Shard};
 use crate::report::{RunReport, ShardReport};
 use crate::run::claims::claim_of;
 use crate::run::enter::accounts::with_accounts;
-use crate::run::pipeline::{run_id, store};
+use crate::run::pipeline::{remove_old_reports, run_id, store};
 use crate::store::{Store, StoreError};
 
 /// Objects that are read at once.
@@ -93,6 +93,7 @@ async fn gather_into(
         report.alerts = Box::pin(alert_after_export(context, destination, &report.run_id)).await;
     }
     store(destination, &mut report).await;
+    remove_old_reports(context, destination).await;
     group.gathered_as = Some(report.run_id.clone());
     write_group(destination, name, &group)
         .await

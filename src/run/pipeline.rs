@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::breaches::alert_after_export;
-use crate::commit::Lake;
+use crate::commit::{Lake, remove_reports};
 use crate::config::{AccountConfig, Range, RegionChoice, point};
 use crate::fetch::sweep_spool;
 use crate::given::bounds::Bounds;
@@ -16,7 +16,7 @@ use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::given::remarks::{remarks, unmatched};
 use crate::lake::layout;
-use crate::model::{AccountId, Cause, Dataset, Lane, Region, TimeWindow, iso_seconds};
+use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
 use crate::report::{
     AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, UnitReport, close_accounts,
@@ -274,7 +274,23 @@ async fn export_into(
         .then(|| crate::telemetry::stop_signal().to_owned());
     report.total();
     store(&*place.store, &mut report).await;
+    let is_of_days = matches!(context.range, Range::Window(_)) && report.shard.is_none();
+    if is_of_days && report.stopped_by.is_none() {
+        remove_old_reports(context, &*place.store).await;
+    }
     Ok((context.clone(), report))
+}
+
+/// Removes reports that are older than they are kept. Every few minutes would be too often to look for them.
+pub(super) async fn remove_old_reports(context: &RunContext, store: &dyn Store) {
+    let today = Day::containing(context.now);
+    let days = i64::from(context.config.run.keep_reports_days);
+    match remove_reports(store, today.plus(-days)).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "old reports are removed"),
+        // A writer need not be allowed to.
+        Err(error) => tracing::warn!(%error, "removing old reports"),
+    }
 }
 
 /// Keeps the report beside the data. Where that fails it is told all the same, with the reason: who is at the terminal needs it most.

@@ -134,7 +134,7 @@ def test_tables_and_alerts_ask_for_what_they_use(tmp_path):
     assert by_sid["CwlakeTopic"]["Resource"] == ["arn:aws:sns:us-east-1:999900001111:spend"]
     lake = "arn:aws:s3:::acme-lake/cloudwatch"
     assert by_sid["CwlakeReplace"]["Resource"] == [
-        f"{lake}/{t}" for t in ("_cwlake/probe-*", "_cwlake/locks/*", "instances/*", "logs/*", "spend/*", "spend_intraday/*")
+        f"{lake}/{t}" for t in ("_cwlake/probe-*", "_cwlake/locks/*", "_cwlake/runs/*", "_cwlake/groups/*", "instances/*", "logs/*", "spend/*", "spend_intraday/*")
     ]
     document = json.loads(cwlake(tmp_path, WITH_ROLE, "iam", "--principal", ROLE))
     assert {k for k in document if k.startswith("alert")} == {"alert_ses_policy", "alert_sns_policy", "alert_event_bus_policy"}
