@@ -6,6 +6,7 @@ mod fleet;
 mod lane;
 mod plan;
 mod run;
+mod shard;
 mod shards;
 mod words;
 
@@ -15,7 +16,6 @@ pub(crate) use fleet::{close_accounts, lane_notes};
 pub use lane::{Forecast, LaneReport};
 pub use plan::plan_text;
 pub(crate) use run::is_short;
-pub use run::{
-    LISTED_REFUSALS, MessageReport, RefusedQuery, RunReport, ShardReport, Totals, UnitReport,
-};
+pub use run::{LISTED_REFUSALS, MessageReport, RefusedQuery, RunReport, Totals, UnitReport};
+pub use shard::{ShardReport, ShardTimes};
 pub use words::{counted, grouped, printable, printable_lines, size};

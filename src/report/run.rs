@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::alert::AlertReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
 use super::lane::LaneReport;
+use super::shard::{ShardReport, ShardTimes};
 use super::words::{counted, grouped, printable, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
-use crate::model::{Cause, CauseKind, Dataset, Day, Lane, Member, UnitOutcome};
+use crate::model::{Cause, CauseKind, Dataset, Day, Lane, UnitOutcome};
 use crate::plan::Cost;
 
 /// Everything a run did. Written to `_cwlake/runs/<run_id>.json`.
@@ -36,6 +37,9 @@ pub struct RunReport {
     /// The shard whose report it is; none when it is about all of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardReport>,
+    /// The shards it was brought together from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<ShardTimes>,
     /// Start, RFC 3339 UTC.
     pub started_at: String,
     /// Duration.
@@ -74,16 +78,6 @@ pub struct RunReport {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
-}
-
-/// Which part of a run a report is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardReport {
-    /// The shard.
-    #[serde(flatten)]
-    pub member: Member,
-    /// This use of the group's name.
-    pub generation: String,
 }
 
 /// Sums.
@@ -355,6 +349,11 @@ impl RunReport {
                 grouped(t.log_events.throttles)
             );
         }
+        out += &self
+            .shards
+            .as_ref()
+            .map(ShardTimes::text)
+            .unwrap_or_default();
         self.notes(&mut out);
         self.unit_notes(&mut out);
         if let Some(cause) = &self.not_stored {

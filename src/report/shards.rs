@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fleet::{AccountReport, FleetReport};
 use super::run::RunReport;
+use super::shard::ShardTimes;
 
 impl RunReport {
     /// The report of all shards of a run, as if it had been one; `None` without any.
@@ -14,13 +15,14 @@ impl RunReport {
             .iter()
             .map(unmatched)
             .reduce(|all: BTreeSet<String>, own| all.intersection(&own).cloned().collect());
+        let times = times_of(&shards);
         let mut shards = shards.into_iter();
         let mut whole = shards.next()?;
         for shard in shards {
             whole.add_shard(shard);
         }
         whole.run_id = run_id;
-        whole.shard = None;
+        (whole.shard, whole.shards) = (None, Some(times));
         whole.fleet.close();
         whole.fleet.unmatched = unmatched.unwrap_or_default().into_iter().collect();
         whole.total();
@@ -55,6 +57,16 @@ impl RunReport {
         self.fleet.unlisted_links.extend(unlisted_links);
         self.fleet.detours.extend(detours);
         self.fleet.remarks.extend(remarks);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shards are thousands at most")]
+fn times_of(shards: &[RunReport]) -> ShardTimes {
+    let seconds = || shards.iter().map(|report| report.seconds);
+    ShardTimes {
+        shards: shards.len(),
+        slowest_seconds: seconds().fold(0.0, f64::max),
+        mean_seconds: seconds().sum::<f64>() / shards.len().max(1) as f64,
     }
 }
 

@@ -476,6 +476,7 @@ impl Planned {
             to: point(asked.end),
             since_last: matches!(context.range, Range::SinceLast { .. }),
             destination: self.destination.clone(),
+            shards: None,
             shard: context.sharing.own().map(|own| own.report()),
             started_at: iso_seconds(context.now),
             seconds: 0.0,

@@ -24,9 +24,6 @@ use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErro
 /// How often a run looks again: others may come and go meanwhile.
 const ROUNDS: u32 = 8;
 
-/// Seconds that a run has for announcing its lease and looking at the others.
-const ENTERING: i64 = 1;
-
 /// Leases that are read at once.
 const READS_AT_ONCE: usize = 16;
 
@@ -208,7 +205,7 @@ impl S3Store {
                 Finding::Live | Finding::Watch => {
                     return Room::Taken {
                         holder: found.lease.to_string(),
-                        is_new: found.lease.renewals == 0 && self.age(found) <= ENTERING,
+                        is_new: found.lease.renewals == 0,
                     };
                 }
             }
@@ -274,7 +271,7 @@ impl S3Store {
                 continue;
             }
             let (key, seen) = slot(&there, claim);
-            lease.released = false;
+            (lease.released, lease.renewals) = (false, 0);
             let Some(etag) = self.write_lease(&key, &lease, seen.as_deref()).await? else {
                 continue;
             };
@@ -284,7 +281,12 @@ impl S3Store {
             others.found = rest;
             if let Room::Free = self.room(&others, claim, &watched) {
                 // A store that ignores conditions would let two in: what stands there now decides.
-                if own.first().is_some_and(|own| own.lease == lease) {
+                if own.first().is_none_or(|own| own.lease != lease) {
+                    continue;
+                }
+                // Whoever comes now need not wait for us to withdraw.
+                lease.renewals = 1;
+                if let Some(etag) = self.write_lease(&key, &lease, Some(&etag)).await? {
                     let beside = self.beside(&others).claims;
                     let own = Own { key, lease, etag };
                     return Ok(Box::new(S3Lock::start(self.clone(), own, times, beside)));

@@ -106,6 +106,7 @@ def test_shards_leave_what_one_run_leaves_and_pay_what_it_pays(aws, whole, tmp_p
     assert [u.get("file") for u in together["units"]] == [u.get("file") for u in report["units"]]
     assert [a["account_id"] for a in together["accounts"]] == ACCOUNTS
     assert not together.get("unmatched") and "shard" not in together
+    assert together["shards"]["shards"] == 4 and together["shards"]["slowest_seconds"] >= together["shards"]["mean_seconds"] > 0
 
 
 def test_a_group_that_is_not_complete_is_not_brought_together(aws, tmp_path):
