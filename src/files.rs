@@ -56,6 +56,24 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Locks a file that nobody holds for long.
+///
+/// # Errors
+/// The file system's, or [`io::ErrorKind::TimedOut`] where somebody holds it all the same: a program that was suspended.
+pub(crate) fn lock_for_a_moment(file: &File) -> io::Result<()> {
+    const TRIES: u32 = 100;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    let text = "another program holds it, and was perhaps suspended";
+    Err(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
 /// Makes or empties a file, with the permissions that its folder gives.
 ///
 /// # Errors

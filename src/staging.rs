@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{create_folder, open_to_lock};
+use crate::files::{create_folder, lock_for_a_moment, open_to_lock};
 
 /// A folder of this process, removed with all that is in it when this is dropped.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ fn staging(base: &Path) -> PathBuf {
 fn enter(base: &Path) -> io::Result<File> {
     create_folder(base)?;
     let entrance = open_to_lock(&base.join("lock-staging"))?;
-    entrance.lock()?;
+    lock_for_a_moment(&entrance)?;
     Ok(entrance)
 }
 

@@ -110,11 +110,12 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
     if args.shards.is_none() {
         context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
     }
-    let (context, planned) = cwlake::run::plan(&context).await?;
+    let asked = context;
+    let (context, planned) = cwlake::run::plan(&asked).await?;
     context.progress.finish();
     let report = planned.report(&context);
     if let Some(of) = args.shards {
-        return shards::deal(args, of, &context, &planned).await;
+        return shards::deal(args, of, (&asked, &context), &planned).await;
     }
     print_result(args.json, &report, || plan_text(&report, None))?;
     Ok(report.exit_code())

@@ -52,7 +52,7 @@ fn group(typed: Option<&str>, context: &RunContext) -> anyhow::Result<GroupName>
 pub(super) async fn deal(
     args: &PlanArgs,
     of: u32,
-    context: &RunContext,
+    (asked, context): (&RunContext, &RunContext),
     planned: &Planned,
 ) -> anyhow::Result<u8> {
     if Shard::new(1, of).is_none() {
@@ -62,7 +62,7 @@ pub(super) async fn deal(
     let group = group(args.shard.group.group.as_deref(), context)?;
     let dealt = cwlake::run::deal_lanes(context, planned, &group, of);
     if args.write {
-        dealt.keep(context).await?;
+        dealt.keep(asked).await?;
     }
     print_result(args.json, &dealt, || dealt.text(args.write))?;
     Ok(planned.report(context).exit_code())

@@ -126,6 +126,13 @@ impl Scratch {
     }
 }
 
+/// Units that another run has.
+#[derive(Debug)]
+struct Refused {
+    unit: (&'static Table, Day, Day),
+    cause: Cause,
+}
+
 /// An open, locked destination.
 #[derive(Debug)]
 pub struct Lake {
@@ -134,8 +141,8 @@ pub struct Lake {
     staging: OwnFolder,
     lock: Box<dyn Held>,
     lost: CancellationToken,
-    /// What is claimed so far.
-    claim: Mutex<Claim>,
+    /// What is claimed so far, and what was refused.
+    claim: Mutex<(Claim, Vec<Refused>)>,
 }
 
 impl Lake {
@@ -173,7 +180,12 @@ impl Lake {
             Err(AcquireError::Store(source)) => return Err(refused(source)),
             Err(taken) => return Err(LakeError::Locked(taken)),
         };
-        let staging = match scratch.own_folder(run_id) {
+        let (of_scratch, name) = (scratch.clone(), run_id.to_owned());
+        let made = tokio::task::spawn_blocking(move || of_scratch.own_folder(&name));
+        let staging = match made
+            .await
+            .unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+        {
             Ok(staging) => staging,
             Err(error) => {
                 lock.release().await;
@@ -186,7 +198,7 @@ impl Lake {
             scratch,
             staging,
             lock,
-            claim: Mutex::new(claim),
+            claim: Mutex::new((claim, Vec::new())),
         };
         let known = match lake.store.get(layout::FORMAT).await {
             Ok(Some(marker)) => match format::check(&marker) {
@@ -271,11 +283,22 @@ impl Lake {
     /// # Errors
     /// Another run has some of them, or the store's.
     pub async fn reserve(&self, units: &[(&'static Table, Day, Day)]) -> Result<(), Cause> {
-        let mut claimed = self.claim.lock().await;
+        let mut guard = self.claim.lock().await;
+        let (claimed, refused) = &mut *guard;
         let is_claimed =
             |(table, first, last): &(&Table, Day, Day)| claimed.has(table.name, *first, *last);
         if units.iter().all(is_claimed) {
             return Ok(());
+        }
+        // Thousands of lanes may want the same days: whoever has them is asked once.
+        let is_refused = |other: &&Refused| {
+            let (table, first, last) = other.unit;
+            units
+                .iter()
+                .any(|(t, from, to)| *t == table && *from <= first && last <= *to)
+        };
+        if let Some(refused) = refused.iter().find(is_refused) {
+            return Err(refused.cause.clone());
         }
         let mut wider = claimed.clone();
         for (table, first, last) in units {
@@ -287,11 +310,16 @@ impl Lake {
                 Ok(())
             }
             Err(AcquireError::Store(error)) => Err(error.into()),
-            Err(taken) => Err(
-                Cause::new(CauseKind::Destination, taken.to_string()).with_hint(
+            Err(taken) => {
+                let cause = Cause::new(CauseKind::Destination, taken.to_string()).with_hint(
                     "run again when it has ended: nothing was asked of CloudWatch for these days",
-                ),
-            ),
+                );
+                refused.extend(units.iter().map(|unit| Refused {
+                    unit: *unit,
+                    cause: cause.clone(),
+                }));
+                Err(cause)
+            }
         }
     }
 

@@ -108,14 +108,19 @@ impl ExportConfig {
         ))
     }
 
-    /// Names what a run is meant to read: it changes with the datasets and what is selected of them.
+    /// Names what a run is meant to read: it changes with the datasets, what is selected of them, and of which accounts and regions.
     pub fn question_of_all(&self) -> String {
         let names: Vec<&str> = self.datasets.iter().map(|d| d.name()).collect();
         let logs = self.logs_plan_hash(None, 0);
+        let account = |a: &AccountConfig| format!("{} {:?} {}", a.id, a.regions, a.linked_accounts);
+        let accounts: Vec<String> = self.accounts.iter().map(account).collect();
+        let flags = (self.flagged_accounts(), &self.only_regions);
         short_hash(&format!(
-            "{}\n{logs}\n{}",
+            "{}\n{logs}\n{}\n{}\n{:?}\n{flags:?}",
             self.fingerprint,
-            names.join(",")
+            names.join(","),
+            accounts.join(","),
+            self.organization
         ))
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::commit::Group;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::config::{DOLLARS_PER_METRIC, ExportConfig, RegionChoice};
 use crate::lake::layout;
-use crate::model::{AccountId, Lane, Member};
+use crate::model::{Lane, Member};
 use crate::plan::{Share, Split, Together};
 use crate::report::ShardReport;
 use crate::store::{Store, StoreError};
@@ -39,14 +40,16 @@ pub struct OwnShard {
     pub(crate) member: Member,
     group: Group,
     split: Split,
-    spending: Arc<Spending>,
+    spending: Arc<Mutex<Spending>>,
 }
 
-/// Metrics that earlier tries of a shard were billed, and those of this one as far as they are noted in the lake.
-#[derive(Debug)]
+/// Metrics that a shard was billed, as far as that is noted in the lake.
+#[derive(Debug, Default)]
 pub(crate) struct Spending {
+    /// By earlier tries.
     before: u64,
-    noted: tokio::sync::Mutex<u64>,
+    /// By this one.
+    own: u64,
 }
 
 /// The same as it stands in the lake.
@@ -56,33 +59,11 @@ struct SpendingFile {
     billed_metrics: u64,
 }
 
-impl Spending {
-    /// Reads what earlier tries of a shard have spent.
-    pub(crate) async fn of(
-        store: &dyn Store,
-        member: &Member,
-        group: &Group,
-    ) -> Result<Self, StoreError> {
-        let key = layout::shard_spending(&member.group, member.shard.index);
-        let body = store.get(&key).await?;
-        let file = body.and_then(|b| serde_json::from_slice::<SpendingFile>(&b).ok());
-        let file = file.filter(|f| f.generation == group.generation);
-        Ok(Self {
-            before: file.map_or(0, |f| f.billed_metrics),
-            noted: tokio::sync::Mutex::new(0),
-        })
-    }
-
-    pub(crate) fn dollars_before(&self) -> f64 {
-        self.before as f64 * DOLLARS_PER_METRIC
-    }
-}
-
 impl OwnShard {
     pub(crate) fn new(
         member: Member,
         group: Group,
-        spending: Arc<Spending>,
+        spending: Arc<Mutex<Spending>>,
         config: &ExportConfig,
     ) -> Self {
         Self {
@@ -97,20 +78,33 @@ impl OwnShard {
         self.split.owner(lane) == self.member.shard.index
     }
 
+    fn spending_key(&self) -> String {
+        layout::shard_spending(&self.member.group, self.member.shard.index)
+    }
+
+    /// Reads what earlier tries have spent, in dollars.
+    pub(crate) async fn read_spent(&self, store: &dyn Store) -> Result<f64, StoreError> {
+        let body = store.get(&self.spending_key()).await?;
+        let file = body.and_then(|b| serde_json::from_slice::<SpendingFile>(&b).ok());
+        let file = file.filter(|f| f.generation == self.group.generation);
+        let before = file.map_or(0, |f| f.billed_metrics);
+        self.spending.lock().await.before = before;
+        Ok(before as f64 * DOLLARS_PER_METRIC)
+    }
+
     /// Notes in the lake what is spent so far, so that a cap holds over all tries of the shard.
     pub(crate) async fn note_spent(&self, store: &dyn Store, spent: u64) {
-        let mut noted = self.spending.noted.lock().await;
-        if *noted >= spent {
+        let mut spending = self.spending.lock().await;
+        if spending.own >= spent {
             return;
         }
         let file = SpendingFile {
             generation: self.group.generation.clone(),
-            billed_metrics: self.spending.before + spent,
+            billed_metrics: spending.before + spent,
         };
-        let key = layout::shard_spending(&self.member.group, self.member.shard.index);
         let json = serde_json::to_vec(&file).unwrap_or_default();
-        match store.put(&key, json.into()).await {
-            Ok(()) => *noted = spent,
+        match store.put(&self.spending_key(), json.into()).await {
+            Ok(()) => spending.own = spent,
             Err(error) => tracing::warn!(%error, "noting what the shard has spent"),
         }
     }
@@ -121,11 +115,6 @@ impl OwnShard {
             member: self.member.clone(),
             generation: self.group.generation.clone(),
         }
-    }
-
-    /// Whether a region of an account whose regions are found out may be this shard's.
-    pub(crate) fn may_have(&self, account: &AccountId) -> bool {
-        self.split.may_have(self.member.shard.index, account)
     }
 }
 
@@ -168,14 +157,20 @@ fn split_of(group: &Group, config: &ExportConfig) -> Split {
     Split::frozen(group.shards, together, shares.collect())
 }
 
-/// The regions in which monitoring accounts see others.
+/// What stays together of a configuration's lanes.
 pub(crate) fn together(config: &ExportConfig) -> Together {
-    let mut regions = std::collections::BTreeSet::new();
-    for account in config.accounts.iter().filter(|a| a.linked_accounts) {
+    let mut together = Together::default();
+    for account in &config.accounts {
         match &account.regions {
-            RegionChoice::Named(named) => regions.extend(named.iter().cloned()),
-            RegionChoice::Auto => return Together::All,
+            RegionChoice::Named(named) if account.linked_accounts => {
+                together.regions.extend(named.iter().cloned());
+            }
+            RegionChoice::Named(_) => {}
+            RegionChoice::Auto => {
+                together.accounts.insert(account.id.clone());
+                together.all_regions |= account.linked_accounts;
+            }
         }
     }
-    Together::Regions(regions)
+    together
 }

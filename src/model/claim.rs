@@ -101,7 +101,7 @@ mod tests {
         }
         claim.member = member.map(|(group, shard)| Member {
             group: GroupName::parse(group).expect("a name"),
-            shard: Shard::parse(shard).expect("a shard"),
+            shard: Shard::parse(shard).unwrap_or(Shard::ALL),
         });
         claim
     }
@@ -144,6 +144,7 @@ mod tests {
             &claim(&TODAY, Some(("h", "1/2"))),
             false,
         );
+        check("all of them", &one, &claim(&[], Some(("g", "all"))), true);
         check("a run alone", &one, &claim(&JANUARY, None), true);
     }
 

@@ -17,6 +17,9 @@ impl Shard {
     /// More than anybody's engine starts at once; AWS Batch arrays end at 10,000.
     pub const MOST: u32 = 10_000;
 
+    /// Whoever brings all of a group together: no shard runs beside it.
+    pub const ALL: Self = Self { index: 0, of: 0 };
+
     /// Reads `3/16`.
     pub fn parse(text: &str) -> Option<Self> {
         let (index, of) = text.split_once('/')?;
@@ -79,6 +82,9 @@ pub struct Member {
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shard == Shard::ALL {
+            return write!(f, "gather of group {}", self.group);
+        }
         write!(f, "shard {} of group {}", self.shard, self.group)
     }
 }

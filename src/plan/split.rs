@@ -8,30 +8,40 @@ use std::fmt;
 
 use crate::model::{AccountId, Lane, Region};
 
-/// What one shard reads as a whole: a lane; or a region in which a monitoring account sees others, with everything in it, since which of two ways
-/// a lane is read is decided for all of them together.
+/// What one shard reads as a whole: a lane, or more where what becomes of one lane is decided by others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// An account in a region.
     Lane(Lane),
-    /// All accounts in a region.
+    /// An account whose regions are found out: a closed one is left out beside open ones, and missed where all are closed.
+    Account(AccountId),
+    /// All accounts in a region in which a monitoring account sees others: which of two ways each is read is decided for all together.
     Region(Region),
+    /// All accounts and regions of these two kinds, where there are both.
+    Bound,
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lane(lane) => lane.fmt(f),
+            Self::Account(account) => account.fmt(f),
             Self::Region(region) => region.fmt(f),
+            Self::Bound => f.write_str(BOUND),
         }
     }
 }
+
+const BOUND: &str = "all that belongs together";
 
 impl Share {
     /// Reads what [`Display`](fmt::Display) writes.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
-            None => Region::parse(text).map(Self::Region),
+            None if text == BOUND => Some(Self::Bound),
+            None => AccountId::parse(text)
+                .map(Self::Account)
+                .or_else(|| Region::parse(text).map(Self::Region)),
             Some((account, region)) => Some(Self::Lane(Lane {
                 account: AccountId::parse(account)?,
                 region: Region::parse(region)?,
@@ -40,13 +50,15 @@ impl Share {
     }
 }
 
-/// Regions whose lanes stay together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Together {
-    /// These.
-    Regions(BTreeSet<Region>),
-    /// Every one: a monitoring account is read in whatever regions it has.
-    All,
+/// What stays together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Together {
+    /// Accounts whose regions are found out.
+    pub accounts: BTreeSet<AccountId>,
+    /// Regions in which monitoring accounts see others.
+    pub regions: BTreeSet<Region>,
+    /// A monitoring account's regions are found out: they may be any.
+    pub all_regions: bool,
 }
 
 /// Lanes shared out.
@@ -69,7 +81,7 @@ impl Split {
         }
     }
 
-    /// By a plan; what is not in it goes by its account, else by hash.
+    /// By a plan; what is not in it goes by hash.
     pub fn frozen(of: u32, together: Together, frozen: BTreeMap<Share, u32>) -> Self {
         Self {
             of,
@@ -80,48 +92,27 @@ impl Split {
 
     /// What a lane is read with.
     pub fn share(&self, lane: &Lane) -> Share {
-        let is_together = match &self.together {
-            Together::All => true,
-            Together::Regions(regions) => regions.contains(&lane.region),
-        };
-        if is_together {
-            Share::Region(lane.region.clone())
-        } else {
-            Share::Lane(lane.clone())
+        let Together {
+            accounts,
+            regions,
+            all_regions,
+        } = &self.together;
+        let of_account = accounts.contains(&lane.account);
+        let of_region = *all_regions || regions.contains(&lane.region);
+        let are_bound = !accounts.is_empty() && (*all_regions || !regions.is_empty());
+        match (of_account, of_region) {
+            (false, false) => Share::Lane(lane.clone()),
+            _ if are_bound => Share::Bound,
+            (true, _) => Share::Account(lane.account.clone()),
+            (false, true) => Share::Region(lane.region.clone()),
         }
     }
 
     /// The shard of a lane, from 1.
     pub fn owner(&self, lane: &Lane) -> u32 {
         let share = self.share(lane);
-        if let Some(owner) = self.frozen.get(&share) {
-            return *owner;
-        }
-        // A region that is new since the plan: the account's first shard enters the account, and finds it.
-        if let Share::Lane(lane) = &share
-            && let Some(owner) = self.shards_of(&lane.account).next()
-        {
-            return owner;
-        }
-        highest(&share.to_string(), self.of)
-    }
-
-    /// The shards that a plan gives lanes of an account.
-    fn shards_of(&self, account: &AccountId) -> impl Iterator<Item = u32> {
-        let of_account = move |(share, owner): (&Share, &u32)| match share {
-            Share::Lane(lane) if lane.account == *account => Some(*owner),
-            _ => None,
-        };
-        // Lanes are sorted by account.
-        self.frozen.iter().filter_map(of_account)
-    }
-
-    /// Whether a shard may have a lane of an account whose regions are not known yet.
-    pub fn may_have(&self, shard: u32, account: &AccountId) -> bool {
-        let mut known = self.shards_of(account).peekable();
-        known.peek().is_none()
-            || known.any(|owner| owner == shard)
-            || self.together != Together::Regions(BTreeSet::new())
+        let frozen = self.frozen.get(&share).copied();
+        frozen.unwrap_or_else(|| highest(&share.to_string(), self.of))
     }
 }
 
@@ -192,7 +183,7 @@ mod tests {
     }
 
     fn none_together() -> Together {
-        Together::Regions(BTreeSet::new())
+        Together::default()
     }
 
     #[test]
@@ -229,7 +220,10 @@ mod tests {
     #[test]
     fn a_region_with_links_stays_whole_and_a_plan_decides_first() {
         let region = |text: &str| Region::parse(text).expect("region");
-        let together = Together::Regions([region("us-east-1")].into());
+        let together = Together {
+            regions: [region("us-east-1")].into(),
+            ..Together::default()
+        };
         let split = Split::new(7, together.clone());
         let owners: BTreeSet<u32> = (0..100)
             .map(|a| split.owner(&lane(a, "us-east-1")))
@@ -243,18 +237,37 @@ mod tests {
         let split = Split::frozen(7, together, frozen);
         assert_eq!(split.owner(&lane(1, "eu-west-2")), 4);
         assert_eq!(split.owner(&lane(9, "us-east-1")), 5);
-        // New since the plan: whoever has the account's first lane enters the account anyway.
-        assert_eq!(split.owner(&lane(1, "eu-west-3")), 3);
+        let new = lane(9, "eu-west-3");
+        assert_eq!(
+            split.owner(&new),
+            Split::new(7, none_together()).owner(&new)
+        );
     }
 
     #[test]
-    fn an_account_is_entered_by_those_that_have_lanes_of_it_or_may_have() {
-        let id = |n: u64| lane(n, "us-east-1").account;
-        let frozen = BTreeMap::from([(Share::Lane(lane(1, "eu-west-1")), 3)]);
-        let split = Split::frozen(7, none_together(), frozen);
-        assert!(split.may_have(3, &id(1)) && !split.may_have(4, &id(1)));
-        assert!(split.may_have(4, &id(2)), "nothing is known of it");
-        assert!(Split::new(7, none_together()).may_have(4, &id(1)));
+    fn an_account_whose_regions_are_found_out_stays_whole() {
+        let id = |n| lane(n, "us-east-1").account;
+        let owners = |split: &Split, account| {
+            let regions = (1..30).map(|n| lane(account, &format!("eu-west-{n}")));
+            regions.map(|l| split.owner(&l)).collect::<BTreeSet<u32>>()
+        };
+        let auto = Together {
+            accounts: [id(1), id(2)].into(),
+            ..Together::default()
+        };
+        let split = Split::new(16, auto.clone());
+        assert_eq!(owners(&split, 1).len(), 1);
+        assert!(owners(&split, 3).len() > 5);
+        // Bound to a region with links, all of them are one.
+        let both = Together {
+            regions: [lane(1, "us-east-1").region].into(),
+            ..auto
+        };
+        let split = Split::new(16, both);
+        let of_links = split.owner(&lane(9, "us-east-1"));
+        assert_eq!(owners(&split, 1), [of_links].into());
+        assert_eq!(owners(&split, 2), [of_links].into());
+        assert!(owners(&split, 3).len() > 5);
     }
 
     #[test]
@@ -289,10 +302,16 @@ mod tests {
         }
 
         #[test]
-        fn shares_are_read_as_they_are_written(account in 0_u64..1_000_000_000_000, is_region: bool) {
+        fn shares_are_read_as_they_are_written(account in 0_u64..1_000_000_000_000) {
             let lane = lane(account, "us-gov-west-1");
-            let share = if is_region { Share::Region(lane.region) } else { Share::Lane(lane) };
-            prop_assert_eq!(Share::parse(&share.to_string()), Some(share));
+            for share in [
+                Share::Region(lane.region.clone()),
+                Share::Account(lane.account.clone()),
+                Share::Lane(lane),
+                Share::Bound,
+            ] {
+                prop_assert_eq!(Share::parse(&share.to_string()), Some(share));
+            }
         }
     }
 }

@@ -27,7 +27,12 @@ impl RunReport {
             Some(_) => 130,
             None if self.units.iter().any(over_budget) => 8,
             None if self.is_out_of_reach() => 5,
-            None if !self.lanes.is_empty() && self.lanes.iter().all(unreachable) => 5,
+            None if self.idle_lanes == 0
+                && !self.lanes.is_empty()
+                && self.lanes.iter().all(unreachable) =>
+            {
+                5
+            }
             None if self.units.iter().any(UnitReport::is_short)
                 || self.fleet.is_short()
                 || self.not_stored.is_some()
@@ -51,7 +56,8 @@ impl RunReport {
             .filter_map(|a| a.cause.as_ref())
             .chain(lanes().filter_map(|l| l.cause.as_ref()))
             .peekable();
-        causes.peek().is_some()
+        self.idle_lanes == 0
+            && causes.peek().is_some()
             && causes.all(|c| c.kind == CauseKind::Unreachable)
             && lanes().all(|l| l.cause.is_some())
     }

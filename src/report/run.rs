@@ -54,13 +54,13 @@ pub struct RunReport {
     /// Its accounts, and what is to be said of them.
     #[serde(flatten)]
     pub fleet: FleetReport,
-    /// Lanes of which nothing was to be asked: they are in no list.
+    /// Lanes of which nothing was to be asked, where there are too many to list.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub idle_lanes: u64,
-    /// Units that are left as they are, since all of them is known: counted as skipped, and in no list.
+    /// Units that are left as they are, since all of them is known, where there are too many to list: counted as skipped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub settled_units: u64,
-    /// Every other lane that was entered.
+    /// Every other lane of metrics that was entered.
     pub lanes: Vec<LaneReport>,
     /// Every other dataset, in each of its lanes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -194,6 +194,9 @@ pub struct MessageReport {
     pub example: Option<String>,
 }
 
+/// Lanes and units without anything to tell that a report lists; of more it tells their number.
+const LISTED_IDLE: usize = 200;
+
 /// Refused queries listed for a unit; more are only counted.
 pub const LISTED_REFUSALS: usize = 1_000;
 
@@ -259,9 +262,25 @@ impl RunReport {
     /// Adds what a dataset took in a lane.
     pub(crate) fn add(&mut self, lane: LaneReport) {
         match lane.dataset {
-            _ if lane.is_idle() => self.idle_lanes += 1,
             Dataset::Metrics => self.lanes.push(lane),
             _ => self.tables.push(lane),
+        }
+    }
+
+    /// Takes what there is nothing to tell of out of the lists, where it is too much: of fifteen thousand lanes that are as they were, or units that are
+    /// known, nobody reads. They are only counted.
+    pub(crate) fn leave_out_idle(&mut self) {
+        let is_idle = |lanes: &[LaneReport]| lanes.iter().filter(|l| l.is_idle()).count();
+        if is_idle(&self.lanes) + is_idle(&self.tables) > LISTED_IDLE {
+            let all = self.lanes.len() + self.tables.len();
+            self.lanes.retain(|lane| !lane.is_idle());
+            self.tables.retain(|lane| !lane.is_idle());
+            self.idle_lanes += (all - self.lanes.len() - self.tables.len()) as u64;
+        }
+        if self.units.iter().filter(|u| u.is_settled()).count() > LISTED_IDLE {
+            let all = self.units.len();
+            self.units.retain(|unit| !unit.is_settled());
+            self.settled_units += (all - self.units.len()) as u64;
         }
     }
 

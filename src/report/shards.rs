@@ -25,6 +25,7 @@ impl RunReport {
         (whole.shard, whole.shards) = (None, Some(times));
         whole.fleet.close();
         whole.fleet.unmatched = unmatched.unwrap_or_default().into_iter().collect();
+        whole.leave_out_idle();
         whole.total();
         Some(whole)
     }

@@ -19,11 +19,11 @@ use crate::lake::layout;
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, iso_seconds};
 use crate::plan::Cost;
 use crate::report::{
-    AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, UnitReport, close_accounts,
+    AccountReport, Detour, FleetReport, RunReport, ShardReport, Totals, close_accounts,
 };
 use crate::run::claims::claim_of;
 use crate::run::enter::accounts::entered_accounts_by;
-use crate::run::enter::share::{note_spent, with_share};
+use crate::run::enter::share::{less_spent, note_spent, with_share};
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
 use crate::run::planning::{PlannedLane, Planning, wanted};
@@ -58,7 +58,8 @@ const WAIT_FOR_PLANS: Duration = Duration::from_mins(1);
 /// [`RunError::Credentials`], [`RunError::Organization`]; anything that concerns one account or lane is in its entry.
 pub async fn plan(context: &RunContext) -> Result<(RunContext, Planned), RunError> {
     let place = Arc::new(Place::of(context).await?);
-    let context = &with_share(context, &*place.store, false).await?;
+    let context = with_share(context, &*place.store, false).await?;
+    let context = &less_spent(context, &*place.store).await?;
     Box::pin(plan_with(context, &place, None)).await
 }
 
@@ -193,18 +194,21 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
         // A lease that was just taken is free for whoever comes: this process ends.
         () = context.stop.cancelled() => return Err(RunError::Stopped(crate::telemetry::stop_signal())),
     };
-    let context = &RunContext {
-        beside: lake.beside().into(),
-        ..context.clone()
+    let run = async {
+        let context = RunContext {
+            beside: lake.beside().into(),
+            ..context.clone()
+        };
+        let context = less_spent(context, &*place.store).await?;
+        export_into(&context, &place, &lake, started, run_id).await
     };
-    let result = Box::pin(export_into(context, &place, &lake, started, run_id)).await;
+    let result = Box::pin(run).await;
     // Every lane has ended; a task that broke down may still hold the lake, then the lock ends with the process.
     if let Some(lake) = Arc::into_inner(lake) {
         lake.close().await;
     }
     let (context, mut report) = result?;
-    // After the report and the lock: an alert that hangs keeps neither from anybody.
-    // Of all shards together it is told once.
+    // After the report and the lock: an alert that hangs keeps neither from anybody. Of all shards together `gather` tells, once.
     let is_whole = report.shard.is_none() && report.stopped_by.is_none();
     if context.config.exports(Dataset::Spend) && is_whole {
         let alerting = alert_after_export(&context, &*place.store, &report.run_id);
@@ -256,10 +260,7 @@ async fn export_into(
     (report.lanes, report.tables, report.idle_lanes) = (Vec::new(), Vec::new(), 0);
     for lane in done {
         report.add(lane.report);
-        let (settled, told): (Vec<_>, Vec<_>) =
-            lane.units.into_iter().partition(UnitReport::is_settled);
-        report.settled_units += settled.len() as u64;
-        report.units.extend(told);
+        report.units.extend(lane.units);
         names.extend(lane.names);
     }
     // What came late may have what no other has.
@@ -272,8 +273,12 @@ async fn export_into(
         .stop
         .is_cancelled()
         .then(|| crate::telemetry::stop_signal().to_owned());
+    report.leave_out_idle();
     report.total();
-    store(&*place.store, &mut report).await;
+    // A shard that lost its lease has a successor, whose report it is.
+    if report.shard.is_none() || lake.is_ours(false).await {
+        store(&*place.store, &mut report).await;
+    }
     let is_of_days = matches!(context.range, Range::Window(_)) && report.shard.is_none();
     if is_of_days && report.stopped_by.is_none() {
         remove_old_reports(context, &*place.store).await;
@@ -495,6 +500,7 @@ impl Planned {
         for lane in &self.lanes {
             report.add(lane.report(context));
         }
+        report.leave_out_idle();
         let mut none = unmatched_selections(&report, context);
         none.append(&mut report.fleet.unmatched);
         report.fleet.unmatched = none;

@@ -1,9 +1,10 @@
 //! Who holds a lake, and how a holder that died is told from one that lives.
 //!
 //! A bucket has no lock that ends with a process. Each run therefore has a lease there, which says what it claims: its holder renews it, and whoever
-//! wants the same and finds it not renewed for its time ends it. Every write of a lease is conditional, so no two runs both succeed.
+//! wants the same and finds it not renewed for its time ends it. Every write of a lease is conditional, so no two that conflict both succeed.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,25 @@ pub(super) fn boot_seconds() -> f64 {
     let uptime = uptime.and_then(|text| text.split(' ').next()?.parse().ok());
     let started = STARTED.get_or_init(std::time::Instant::now);
     uptime.unwrap_or_else(|| started.elapsed().as_secs_f64())
+}
+
+/// When the lease was last certainly ours, in [`boot_seconds`].
+#[derive(Clone, Debug)]
+pub(super) struct Certain(Arc<Mutex<f64>>);
+
+impl Certain {
+    pub(super) fn now() -> Self {
+        Self(Arc::new(Mutex::new(boot_seconds())))
+    }
+
+    pub(super) fn since(&self) -> f64 {
+        boot_seconds() - *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was when the answer that says so was asked for.
+    pub(super) fn at(&self, boot_seconds: f64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = boot_seconds;
+    }
 }
 
 /// What to do about a lease that is there.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::files::{check_ordinary, open_ordinary, open_to_lock};
+use crate::files::{check_ordinary, lock_for_a_moment, open_ordinary, open_to_lock};
 use crate::lake::layout;
 use crate::model::Claim;
 use crate::staging::{OwnFolder, remove_dead};
@@ -89,7 +89,7 @@ impl SeenFiles {
         let turn = root.join(layout::TURN);
         crate::files::create_folder(turn.parent().unwrap_or(root)).map_err(io)?;
         let turn = open_to_lock(&turn).map_err(io)?;
-        turn.lock().map_err(io)?;
+        lock_for_a_moment(&turn).map_err(io)?;
         if Stamp::at(path).map_err(io)? != seen {
             return Err(StoreError::changed(format!("{doing} {}", path.display())));
         }

@@ -86,7 +86,7 @@ pub trait Held: fmt::Debug + Send + Sync {
     /// Whether nobody else has a lock now.
     async fn is_alone(&self) -> Result<bool, StoreError>;
 
-    /// What others had claimed when it was taken; of a group once.
+    /// What others had claimed when it was taken.
     fn beside(&self) -> Vec<Claim>;
 
     /// Claims more; `claim` is all that is then claimed.

@@ -1,10 +1,11 @@
 //! The locks of a lake in a bucket: leases that are written conditionally, renewed by a task, and given back or lost.
 //!
 //! A run announces its lease, then looks at all others: of two that come at once at least one sees the other, and whoever sees another that
-//! conflicts withdraws. Leases are kept when they are given back, and used again: a writer that may not delete leaves no more than a few.
+//! conflicts withdraws. A run's lease is kept when it is given back, and used again; a shard's is removed, by itself or by whoever finds it later, where
+//! the writer may delete.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use crate::aws::ServiceTime;
 use crate::lake::layout;
 use crate::model::Claim;
 
-use super::lease::{Finding, Lease, boot_seconds, judge};
+use super::lease::{Certain, Finding, Lease, boot_seconds, judge};
 use super::s3::{S3Store, Version};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
 
@@ -50,8 +51,16 @@ enum Room {
     Free,
     /// They may be dead: not renewed for their time. Their keys and versions.
     Doubtful(BTreeMap<String, String>),
-    /// Somebody has it. `is_new`: perhaps it is about to withdraw.
-    Taken { holder: String, is_new: bool },
+    /// Somebody has it.
+    Taken(Taken),
+}
+
+/// Who has what is wanted.
+#[derive(Debug, Default)]
+struct Taken {
+    holder: String,
+    /// It has only announced it, and perhaps withdraws.
+    is_new: bool,
 }
 
 impl S3Store {
@@ -86,10 +95,18 @@ impl S3Store {
                 {
                     return Err(self.error(&doing, cause));
                 }
-                match self.read_lease(key).await? {
-                    Some((there, version)) if there == *lease => Ok(Some(version.etag)),
-                    _ => Ok(None),
+                let Some((there, version)) = self.read_lease(key).await? else {
+                    return Ok(None);
+                };
+                if there == *lease {
+                    return Ok(Some(version.etag));
                 }
+                // An earlier renewal of ours, whose answer was lost.
+                let is_ours = there.holder == lease.holder && !there.released;
+                if is_ours && seen.is_some() && seen != Some(&*version.etag) {
+                    return Box::pin(self.write_lease(key, lease, Some(&version.etag))).await;
+                }
+                Ok(None)
             }
         }
     }
@@ -108,39 +125,21 @@ impl S3Store {
         Ok(Some((lease, version)))
     }
 
-    /// Reads the leases that may conflict with `claim`, and some of the others. Shards of the same group do not conflict.
-    async fn leases(&self, claim: &Claim) -> Result<Leases, StoreError> {
+    /// Reads all leases but `own` and those of other shards of the same group, which do not conflict.
+    async fn leases(&self, claim: &Claim, own: Option<&str>) -> Result<Leases, StoreError> {
         let listed = self.list(layout::LOCK).await?;
-        let mut leases = Leases::default();
-        let mut alone = Vec::new();
-        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for key in listed.into_iter().map(|e| e.key) {
-            match layout::parse_shard_lock(&key) {
-                Some(member) if claim.is_beside(&member) => leases.unread += 1,
-                Some(member) => groups
-                    .entry(member.group.to_string())
-                    .or_default()
-                    .push(key),
-                None if key == layout::LOCK || key.starts_with(layout::LOCKS) => alone.push(key),
-                None => {}
-            }
-        }
-        leases.found = self.read_leases(alone).await?;
-        for keys in groups.into_values() {
-            let mut chunks = keys.chunks(READS_AT_ONCE);
-            while let Some(keys) = chunks.next() {
-                let found = self.read_leases(keys.to_vec()).await?;
-                // All of a group claim the same: one that lives tells it.
-                let is_told = found
-                    .iter()
-                    .any(|f| !f.lease.claim.conflicts(claim) && self.is_live(f));
-                leases.found.extend(found);
-                if is_told {
-                    leases.unread += chunks.by_ref().map(<[String]>::len).sum::<usize>();
-                }
-            }
-        }
-        Ok(leases)
+        let is_lock = |key: &str| key == layout::LOCK || key.starts_with(layout::LOCKS);
+        let is_beside = |key: &str| {
+            let member = layout::parse_shard_lock(key);
+            member.is_some_and(|member| claim.is_beside(&member))
+        };
+        let keys = listed.into_iter().map(|e| e.key);
+        let others = keys.filter(|key| is_lock(key) && own != Some(key));
+        let (beside, others): (Vec<String>, Vec<String>) = others.partition(|key| is_beside(key));
+        Ok(Leases {
+            found: self.read_leases(others).await?,
+            unread: beside.len(),
+        })
     }
 
     async fn read_leases(&self, keys: Vec<String>) -> Result<Vec<Found>, StoreError> {
@@ -173,18 +172,60 @@ impl S3Store {
         judge(&found.lease, self.age(found)) == Finding::Live
     }
 
-    /// Who else has something of the lake. Of one that was not renewed for long nothing is left to be minded.
-    fn beside(&self, leases: &Leases) -> Beside {
-        let is_long_dead = |f: &Found| {
-            let life = i64::try_from(f.lease.seconds).unwrap_or(i64::MAX);
-            self.age(f) > life.saturating_mul(10)
-        };
-        let is_over = |f: &Found| judge(&f.lease, self.age(f)) == Finding::Free || is_long_dead(f);
+    /// Given back, or not renewed for so long that nothing is left to be minded.
+    fn is_over(&self, found: &Found) -> bool {
+        let life = i64::try_from(found.lease.seconds).unwrap_or(i64::MAX);
+        let age = self.age(found);
+        age > life.saturating_mul(10) || judge(&found.lease, age) == Finding::Free
+    }
+
+    /// What others claim who live.
+    fn claims(&self, leases: &Leases) -> Vec<Claim> {
         let live = leases.found.iter().filter(|f| self.is_live(f));
-        Beside {
-            is_alone: leases.unread == 0 && leases.found.iter().all(is_over),
-            claims: live.map(|f| f.lease.claim.clone()).collect(),
+        live.map(|f| f.lease.claim.clone()).collect()
+    }
+
+    /// Removes the leases of shards that are over: nobody takes their places. A writer that may not delete leaves them.
+    async fn remove_over(&self, leases: &mut Leases) {
+        let is_left = |f: &Found| f.lease.claim.member.is_some() && self.is_over(f);
+        let (over, others) = std::mem::take(&mut leases.found)
+            .into_iter()
+            .partition(is_left);
+        leases.found = others;
+        let over: Vec<Found> = over;
+        let mut over = over.into_iter();
+        for found in over.by_ref() {
+            self.seen.saw(&found.key, Some(&found.version.etag));
+            if let Err(error) = self.delete(&found.key).await {
+                tracing::debug!(%error, "removing the lock of a shard that is over");
+                leases.found.push(found);
+                break;
+            }
         }
+        leases.found.extend(over);
+    }
+
+    /// The others' leases where they leave room for `claim`, else who has some of it. Those that may be dead are watched, and ended.
+    async fn room_beside(
+        &self,
+        claim: &Claim,
+        own: Option<&str>,
+        times: LeaseTimes,
+    ) -> Result<Result<Leases, Taken>, StoreError> {
+        let mut watched = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let mut there = self.leases(claim, own).await?;
+            match self.room(&there, claim, &watched) {
+                Room::Taken(taken) => return Ok(Err(taken)),
+                Room::Doubtful(doubtful) => {
+                    watched.extend(doubtful);
+                    tokio::time::sleep(times.renewal() * 2).await;
+                }
+                Room::Free if self.end_dead(&mut there, claim).await? => return Ok(Ok(there)),
+                Room::Free => {}
+            }
+        }
+        Ok(Err(Taken::default()))
     }
 
     /// What is left beside those who hold leases. `watched` are versions that were not renewed while somebody watched.
@@ -203,10 +244,10 @@ impl S3Store {
                 }
                 // It lives, or was renewed while it was watched.
                 Finding::Live | Finding::Watch => {
-                    return Room::Taken {
+                    return Room::Taken(Taken {
                         holder: found.lease.to_string(),
                         is_new: found.lease.renewals == 0,
-                    };
+                    });
                 }
             }
         }
@@ -247,68 +288,53 @@ impl S3Store {
             seconds: times.life.as_secs(),
             claim: claim.clone(),
         };
-        let mut watched = BTreeMap::new();
-        let mut taken_by = String::new();
+        let mut taken = Taken::default();
         for round in 1..=ROUNDS {
-            let mut there = self.leases(claim).await?;
-            match self.room(&there, claim, &watched) {
-                Room::Free => {}
-                Room::Doubtful(doubtful) => {
-                    watched.extend(doubtful);
-                    tokio::time::sleep(times.renewal() * 2).await;
-                    continue;
-                }
-                Room::Taken { holder, is_new } => {
-                    taken_by = holder;
-                    if !is_new || round == ROUNDS {
+            let mut there = match self.room_beside(claim, None, times).await? {
+                Ok(there) => there,
+                Err(by) => {
+                    taken = by;
+                    if !taken.is_new || round == ROUNDS {
                         break;
                     }
                     pause().await;
                     continue;
                 }
-            }
-            if !self.end_dead(&mut there, claim).await? {
-                continue;
-            }
+            };
+            self.remove_over(&mut there).await;
             let (key, seen) = slot(&there, claim);
             (lease.released, lease.renewals) = (false, 0);
             let Some(etag) = self.write_lease(&key, &lease, seen.as_deref()).await? else {
                 continue;
             };
-            let mut others = self.leases(claim).await?;
-            let (own, rest): (Vec<_>, Vec<_>) =
-                others.found.into_iter().partition(|f| f.key == key);
-            others.found = rest;
-            if let Room::Free = self.room(&others, claim, &watched) {
-                // A store that ignores conditions would let two in: what stands there now decides.
-                if own.first().is_none_or(|own| own.lease != lease) {
-                    continue;
+            match self.room_beside(claim, Some(&key), times).await? {
+                Ok(others) => {
+                    // A store that ignores conditions would let two in: what stands there now decides.
+                    let there = self.read_lease(&key).await?;
+                    if there.is_none_or(|(there, _)| there != lease) {
+                        continue;
+                    }
+                    // Whoever comes now need not wait for us to withdraw.
+                    lease.renewals = 1;
+                    if let Some(etag) = self.write_lease(&key, &lease, Some(&etag)).await? {
+                        let beside = self.claims(&others);
+                        let own = Own { key, lease, etag };
+                        return Ok(Box::new(S3Lock::start(self.clone(), own, times, beside)));
+                    }
                 }
-                // Whoever comes now need not wait for us to withdraw.
-                lease.renewals = 1;
-                if let Some(etag) = self.write_lease(&key, &lease, Some(&etag)).await? {
-                    let beside = self.beside(&others).claims;
-                    let own = Own { key, lease, etag };
-                    return Ok(Box::new(S3Lock::start(self.clone(), own, times, beside)));
+                Err(by) => {
+                    taken = by;
+                    lease.released = true;
+                    self.write_lease(&key, &lease, Some(&etag)).await?;
+                    pause().await;
                 }
-                continue;
             }
-            lease.released = true;
-            self.write_lease(&key, &lease, Some(&etag)).await?;
-            pause().await;
         }
         Err(AcquireError::Taken {
             root: self.describe(),
-            holder: taken_by,
+            holder: taken.holder,
         })
     }
-}
-
-/// Who else had something of the lake.
-#[derive(Debug)]
-struct Beside {
-    is_alone: bool,
-    claims: Vec<Claim>,
 }
 
 /// Two that came at once are to come again one after the other.
@@ -363,25 +389,6 @@ struct S3Lock {
     stop: CancellationToken,
     lost: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// When the lease was last certainly ours, in [`boot_seconds`].
-#[derive(Clone, Debug)]
-struct Certain(Arc<Mutex<f64>>);
-
-impl Certain {
-    fn now() -> Self {
-        Self(Arc::new(Mutex::new(boot_seconds())))
-    }
-
-    fn since(&self) -> f64 {
-        boot_seconds() - *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// It was when the answer that says so was asked for.
-    fn at(&self, boot_seconds: f64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = boot_seconds;
-    }
 }
 
 impl S3Lock {
@@ -464,9 +471,8 @@ impl Held for S3Lock {
 
     async fn is_alone(&self) -> Result<bool, StoreError> {
         let claim = self.own.lock().await.lease.claim.clone();
-        let mut others = self.store.leases(&claim).await?;
-        others.found.retain(|f| f.key != self.key);
-        Ok(self.store.beside(&others).is_alone)
+        let others = self.store.leases(&claim, Some(&self.key)).await?;
+        Ok(others.unread == 0 && others.found.iter().all(|f| self.store.is_over(f)))
     }
 
     fn beside(&self) -> Vec<Claim> {
@@ -484,24 +490,28 @@ impl Held for S3Lock {
     /// Announced as at the start: whoever sees a conflict withdraws.
     async fn widen(&self, claim: &Claim) -> Result<(), AcquireError> {
         let before = self.own.lock().await.lease.claim.clone();
-        let mut holder = String::new();
+        let mut taken = Taken::default();
         for _ in 0..ROUNDS {
             if !self.write_claim(claim).await? {
                 break;
             }
-            let mut others = self.store.leases(claim).await?;
-            others.found.retain(|f| f.key != self.key);
-            match self.store.room(&others, claim, &BTreeMap::new()) {
-                Room::Free => return Ok(()),
-                Room::Doubtful(keys) => holder = keys.into_keys().collect::<Vec<_>>().join(", "),
-                Room::Taken { holder: by, .. } => holder = by,
+            match self
+                .store
+                .room_beside(claim, Some(&self.key), self.times)
+                .await?
+            {
+                Ok(_) => return Ok(()),
+                Err(by) => taken = by,
             }
             self.write_claim(&before).await?;
+            if !taken.is_new {
+                break;
+            }
             pause().await;
         }
         Err(AcquireError::Taken {
             root: self.store.describe(),
-            holder,
+            holder: taken.holder,
         })
     }
 
@@ -555,7 +565,7 @@ impl Keeping {
                 let seen = Some(own.etag.as_str());
                 let written = self.store.write_lease(&own.key, &own.lease, seen).await?;
                 let is_written = written.is_some();
-                own.etag = written.unwrap_or_default();
+                own.etag = written.unwrap_or_else(|| std::mem::take(&mut own.etag));
                 Ok::<_, StoreError>(is_written)
             };
             match tokio::time::timeout(left, writing).await {
@@ -563,13 +573,17 @@ impl Keeping {
                     renewed = tokio::time::Instant::now();
                     self.certain.at(asked);
                 }
-                Ok(Ok(false)) if stopping => {}
+                // At the end nothing is published any more; and what stands there is another's.
+                Ok(Ok(false)) if stopping => self.lost.cancel(),
                 Ok(Ok(false)) => {
                     tracing::error!("another run took the lock: nothing more is published");
                     self.lost.cancel();
                 }
                 Ok(Err(error)) if renewed.elapsed() < nearly => {
                     tracing::warn!(%error, "renewing the lock");
+                    if stopping {
+                        self.lost.cancel();
+                    }
                 }
                 Ok(Err(_)) | Err(_) => {
                     tracing::error!("the lock could not be renewed: nothing more is published");

@@ -9,7 +9,7 @@ use crate::report::AccountReport;
 use crate::aws::{BaseSession, OrganizationError, ServiceTime, organization_accounts};
 use crate::config::{AccountConfig, ExportConfig, LeftOut, OrganizationAccount, RegionChoice};
 use crate::given::place::{Place, base_session};
-use crate::model::Dataset;
+use crate::model::{Dataset, Region};
 use crate::run::enter::regions::{UnplannedLane, all_without_credentials, enter_all, lanes_of};
 use crate::sources::registry::lanes_read;
 
@@ -85,13 +85,15 @@ fn may_have(context: &RunContext, account: &AccountConfig) -> bool {
     let Some(own) = context.sharing.own() else {
         return true;
     };
-    let RegionChoice::Named(regions) = &account.regions else {
-        return own.may_have(&account.id);
+    let regions = match &account.regions {
+        RegionChoice::Named(regions) => regions.clone(),
+        // Whoever has one of them has all.
+        RegionChoice::Auto => Region::parse("us-east-1").into_iter().collect(),
     };
     let datasets = Dataset::ALL
         .into_iter()
         .filter(|d| context.config.exports(*d));
-    let mut lanes = datasets.flat_map(|dataset| lanes_read(dataset, &account.id, regions));
+    let mut lanes = datasets.flat_map(|dataset| lanes_read(dataset, &account.id, &regions));
     lanes.any(|lane| own.has(&lane))
 }
 

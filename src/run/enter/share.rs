@@ -7,7 +7,7 @@ use crate::config::Range;
 use crate::fetch::Budget;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
-use crate::given::shard::{OwnShard, Sharing, Spending};
+use crate::given::shard::{OwnShard, Sharing};
 use crate::store::Store;
 
 /// The same run with its part of the lanes, and with the time and the dollars that its group leaves it. A group that is not there is begun when
@@ -49,17 +49,34 @@ pub(crate) async fn with_share(
     if let Some(window) = group.window() {
         context.range = Range::Window(window);
     }
-    let spending = Spending::of(store, member, &group).await;
-    let spending = spending.map_err(RunError::Store)?;
     if let Some(cap) = context.config.run.max_spend_usd {
         let mut config = (*context.config).clone();
-        let part = cap * part_of(&group, member.shard.index);
-        config.run.max_spend_usd = Some((part - spending.dollars_before()).max(0.0));
+        config.run.max_spend_usd = Some(cap * part_of(&group, member.shard.index));
         context.config = Arc::new(config);
     }
-    let own = OwnShard::new(member.clone(), group, Arc::new(spending), &context.config);
+    let own = OwnShard::new(member.clone(), group, Arc::default(), &context.config);
     context.sharing = Sharing::Own(Arc::new(own));
     Ok(context)
+}
+
+/// The same run without the dollars that earlier tries of its shard have spent. Read under the shard's lock: the last try notes its spending to the end.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn less_spent(
+    context: RunContext,
+    store: &dyn Store,
+) -> Result<RunContext, RunError> {
+    let (Some(own), Some(cap)) = (context.sharing.own(), context.config.run.max_spend_usd) else {
+        return Ok(context);
+    };
+    let before = own.read_spent(store).await.map_err(RunError::Store)?;
+    let mut config = (*context.config).clone();
+    config.run.max_spend_usd = Some((cap - before).max(0.0));
+    Ok(RunContext {
+        config: Arc::new(config),
+        ..context
+    })
 }
 
 /// The part of the dollars that one shard may spend: as they were planned, else all alike.
