@@ -136,7 +136,9 @@ pub(crate) async fn alert_after_export(
         Err(error) => {
             let cause = match error {
                 AcquireError::Store(error) => error.into(),
-                taken => Cause::new(CauseKind::Destination, taken.to_string()),
+                taken @ AcquireError::Taken { .. } => {
+                    Cause::new(CauseKind::Destination, taken.to_string())
+                }
             };
             return Some(AlertReport {
                 cause: Some(cause.with_hint("the next run, or cwlake spend --alert, tries again")),

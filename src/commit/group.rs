@@ -237,9 +237,9 @@ mod tests {
 
     const NOW: i64 = 1_764_200_000;
 
-    fn days(n: i64) -> Option<TimeWindow> {
+    fn days(n: i64) -> TimeWindow {
         let last = Day::containing(NOW).plus(n);
-        Some(TimeWindow::days(last.plus(-3), last))
+        TimeWindow::days(last.plus(-3), last)
     }
 
     fn asked(window: Option<TimeWindow>, is_typed: bool) -> Question {
@@ -256,7 +256,7 @@ mod tests {
             gathered_as: Some("run".to_owned()),
             ..group.clone()
         };
-        let nightly = Group::new(4, &asked(days(0), false), NOW);
+        let nightly = Group::new(4, &asked(Some(days(0)), false), NOW);
         let last = Group::new(4, &asked(None, false), NOW);
         let (nightly_gathered, last_gathered) = (gathered(&nightly), gathered(&last));
         let check = |name, group: &Group, of, (days, is_typed), later, expected| {
@@ -264,8 +264,8 @@ mod tests {
             let admission = group.admits(of, &question, NOW + later);
             assert_eq!(admission, expected, "{name}");
         };
-        let (today, next) = ((days(0), false), (days(1), false));
-        let (typed, since_last) = ((days(1), true), (None, false));
+        let (today, next) = ((Some(days(0)), false), (Some(days(1)), false));
+        let (typed, since_last) = ((Some(days(1)), true), (None, false));
         let (joins, anew, refused) = (Admission::Joins, Admission::Anew, Admission::Refused);
         check("the same", &nightly, 4, today, 0, joins);
         check("another number", &nightly, 5, today, 0, refused);
@@ -293,7 +293,7 @@ mod tests {
         );
         let other = Question {
             asks: "logs".to_owned(),
-            ..asked(days(0), false)
+            ..asked(Some(days(0)), false)
         };
         assert_eq!(
             nightly.admits(4, &other, NOW),
@@ -310,7 +310,7 @@ mod tests {
             group: GroupName::parse("g").expect("a name"),
             shard: Shard::parse(shard).expect("a shard"),
         };
-        let question = &asked(days(0), true);
+        let question = &asked(Some(days(0)), true);
         let first = join_group(&store, &member("1/2"), question, NOW)
             .await
             .expect("made");

@@ -179,14 +179,16 @@ fn incomplete(group: &GroupName, missing: BTreeMap<Shard, String>) -> RunError {
     }
 }
 
+/// The shard that wrote a unit, its day, checksum and rows.
+type WrittenUnit<'a> = (Shard, Day, (&'a str, u64));
+
 /// What a shard says it wrote is what the lake has.
 async fn check_counts(
     store: &dyn Store,
     name: &GroupName,
     shards: &[RunReport],
 ) -> Result<(), RunError> {
-    let mut units: BTreeMap<(&'static Table, Lane), Vec<(Shard, Day, (&str, u64))>> =
-        BTreeMap::new();
+    let mut units: BTreeMap<(&'static Table, Lane), Vec<WrittenUnit>> = BTreeMap::new();
     for report in shards {
         let Some(shard) = report.shard.as_ref().map(|own| own.member.shard) else {
             continue;
@@ -213,7 +215,7 @@ async fn check_counts(
                 .into_iter()
                 .any(|f| f.sha256 == *sha256 || f.rows > *rows)
         });
-        let named = |(shard, day, _): (Shard, Day, (&str, u64))| {
+        let named = |(shard, day, _): WrittenUnit| {
             (
                 shard,
                 format!("speaks of {table} of {lane} on {day}, which the lake has otherwise"),
