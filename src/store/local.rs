@@ -70,6 +70,14 @@ impl SeenFiles {
         seen.insert(path.to_owned(), stamp);
     }
 
+    /// Puts a file in the place of another, as [`replace`](Self::replace) does. Its folder is synced after that: others have their turn meanwhile.
+    fn put(&self, root: &Path, (from, to): (&Path, &Path), doing: &str) -> Result<(), StoreError> {
+        let io = |e: io::Error| StoreError::io(doing, to, &e);
+        create_folder(folder_of(to)).map_err(io)?;
+        self.replace(root, to, doing, || fs::rename(from, to))?;
+        sync_folder(to).map_err(io)
+    }
+
     /// Replaces or removes a file by `change`, unless somebody else did since it was seen. Two programs look and write one after the other.
     fn replace(
         &self,
@@ -149,10 +157,18 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn rename_into_place(from: &Path, to: &Path) -> io::Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("."));
-    create_folder(folder)?;
+    create_folder(folder_of(to))?;
     fs::rename(from, to)?;
-    File::open(folder)?.sync_all()
+    sync_folder(to)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// What was renamed into its place stays there through a power cut.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }
 
 fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
@@ -200,9 +216,7 @@ impl Store for LocalStore {
         blocking(move || {
             let written = write_synced(&part, &body)
                 .map_err(|e| StoreError::io("writing", &path, &e))
-                .and_then(|()| {
-                    seen.replace(&root, &path, "writing", || rename_into_place(&part, &path))
-                });
+                .and_then(|()| seen.put(&root, (&part, &path), "writing"));
             if written.is_err() {
                 let _ = fs::remove_file(&part);
             }
@@ -214,12 +228,7 @@ impl Store for LocalStore {
     async fn publish(&self, key: &str, staged: &Staged) -> Result<(), StoreError> {
         let (path, from) = (self.path(key), staged.path.clone());
         let (root, seen) = (self.root.clone(), Arc::clone(&self.seen));
-        blocking(move || {
-            seen.replace(&root, &path, "publishing", || {
-                rename_into_place(&from, &path)
-            })
-        })
-        .await
+        blocking(move || seen.put(&root, (&from, &path), "publishing")).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
