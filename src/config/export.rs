@@ -14,7 +14,7 @@ use super::external_ids::ExternalIds;
 use super::limits::Limits;
 use super::logs::{LogSelection, SpendConfig};
 use super::network::Network;
-use super::organization::OrganizationConfig;
+use super::organization::{OrganizationConfig, Rule};
 use super::problem::ConfigSource;
 use super::regions::RegionChoice;
 use super::run_options::RunOptions;
@@ -115,12 +115,22 @@ impl ExportConfig {
         let account = |a: &AccountConfig| format!("{} {:?} {}", a.id, a.regions, a.linked_accounts);
         let accounts: Vec<String> = self.accounts.iter().map(account).collect();
         let flags = (self.flagged_accounts(), &self.only_regions);
+        // By their texts: where they stand in the file asks for nothing.
+        let texts = |rules: &[Rule]| rules.iter().map(|r| r.text.clone()).collect::<Vec<_>>();
+        let organization = self.organization.as_ref().map(|o| {
+            let units = (texts(&o.include_ous), texts(&o.exclude_ous));
+            (
+                units,
+                texts(&o.include_accounts),
+                texts(&o.exclude_accounts),
+            )
+        });
         short_hash(&format!(
             "{}\n{logs}\n{}\n{}\n{:?}\n{flags:?}",
             self.fingerprint,
             names.join(","),
             accounts.join(","),
-            self.organization
+            organization
         ))
     }
 
