@@ -56,6 +56,18 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Locks a file, if nobody holds it.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Locks a file that nobody holds for long.
 ///
 /// # Errors
@@ -64,11 +76,10 @@ pub(crate) fn lock_for_a_moment(file: &File) -> io::Result<()> {
     const TRIES: u32 = 100;
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
     for _ in 0..TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
+        if try_lock(file)? {
+            return Ok(());
         }
+        std::thread::sleep(PAUSE);
     }
     let text = "another program holds it, and was perhaps suspended";
     Err(io::Error::new(io::ErrorKind::TimedOut, text))

@@ -3,11 +3,11 @@
 //! They lie side by side below `<base>/staging`, each locked for as long as its process lives. Whoever makes or removes one holds
 //! `<base>/lock-staging` meanwhile, so that a folder is never found between its making and its locking.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{create_folder, lock_for_a_moment, open_to_lock};
+use crate::files::{create_folder, lock_for_a_moment, open_to_lock, try_lock};
 
 /// A folder of this process, removed with all that is in it when this is dropped.
 #[derive(Debug)]
@@ -42,15 +42,14 @@ impl OwnFolder {
         let path = staging(base).join(name);
         create_folder(&path)?;
         let lock = open_to_lock(&path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                base: base.to_owned(),
-                path,
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        if !try_lock(&lock)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
+        Ok(Self {
+            base: base.to_owned(),
+            path,
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -90,10 +89,8 @@ pub(crate) fn remove_dead(base: &Path) -> io::Result<()> {
             continue;
         }
         let lock = open_to_lock(&path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => fs::remove_dir_all(&path)?,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+        if try_lock(&lock)? {
+            fs::remove_dir_all(&path)?;
         }
     }
     Ok(())

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::commit::{Group, GroupError, GroupPlan, LakeError, Question, read_group, write_group};
-use crate::config::{DOLLARS_PER_METRIC, Range};
+use crate::commit::{Group, GroupError, GroupPlan, LakeError, read_group, write_group};
+use crate::config::DOLLARS_PER_METRIC;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::given::place::Place;
@@ -16,6 +16,7 @@ use crate::model::{Dataset, GroupName};
 use crate::plan::{Share, Split, deal, imbalance, loads};
 use crate::report::{counted, grouped};
 use crate::run::claims::claim_of;
+use crate::run::enter::share::question_of;
 use crate::run::pipeline::{Planned, run_id};
 use crate::run::planning::PlannedLane;
 use crate::store::{AcquireError, Holder, Store, StoreError};
@@ -150,15 +151,7 @@ impl Dealt {
             Err(AcquireError::Store(error)) => return Err(RunError::Store(error)),
             Err(taken) => return Err(LakeError::Locked(taken).into()),
         };
-        let window = match context.range {
-            Range::Window(window) => Some(window),
-            Range::SinceLast { .. } => None,
-        };
-        let question = Question {
-            window,
-            asks: context.config.question_of_all(),
-            is_typed: true,
-        };
+        let question = question_of(context, true);
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let group = Group {
             plan: Some(self.plan.clone()),

@@ -3,7 +3,7 @@
 //! Each run and shard locks a file of its own that says what it claims. Whoever comes or goes holds `_cwlake/lock` for that moment, so that
 //! those who come at once see each other.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::files::{create_folder, open_ordinary, open_to_lock};
+use crate::files::{create_folder, open_ordinary, open_to_lock, try_lock};
 use crate::lake::layout;
 use crate::model::Claim;
 
@@ -154,14 +154,6 @@ fn others(root: &Path, own: &Path, claim: &Claim) -> Result<Others, StoreError> 
 fn described(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     serde_json::from_str::<Lease>(&text).map_or(String::new(), |l| l.to_string())
-}
-
-fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(e)) => Err(e),
-    }
 }
 
 fn write(file: &mut File, lease: &Lease) -> io::Result<()> {

@@ -23,15 +23,7 @@ pub(crate) async fn with_share(
     let Sharing::Asked(asked) = &context.sharing else {
         return Ok(context.clone());
     };
-    let window = match context.range {
-        Range::Window(window) => Some(window),
-        Range::SinceLast { .. } => None,
-    };
-    let question = Question {
-        window,
-        asks: context.config.question_of_all(),
-        is_typed: asked.is_dated,
-    };
+    let question = question_of(context, asked.is_dated);
     let member = &asked.member;
     let there = if writes {
         None
@@ -88,6 +80,18 @@ fn part_of(group: &Group, shard: u32) -> f64 {
     let all: f64 = plan.dollars.iter().sum();
     let own = plan.dollars.get(shard as usize - 1);
     own.filter(|_| all > 0.0).map_or(alike, |own| own / all)
+}
+
+/// What the shards of a run have to agree on.
+pub(crate) fn question_of(context: &RunContext, is_typed: bool) -> Question {
+    Question {
+        window: match context.range {
+            Range::Window(window) => Some(window),
+            Range::SinceLast { .. } => None,
+        },
+        asks: context.config.question_of_all(),
+        is_typed,
+    }
 }
 
 /// Notes what a shard whose dollars are capped has spent so far.
