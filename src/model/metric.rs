@@ -142,6 +142,27 @@ fn push_escaped(out: &mut String, text: &str) {
     }
 }
 
+/// The dimensions that a text of [`dimensions_key`] stands for; none when it is no such text.
+pub fn parse_dimensions_key(key: &str) -> Option<Vec<Dimension>> {
+    let mut dimensions = Vec::new();
+    if key.is_empty() {
+        return Some(dimensions);
+    }
+    let (mut text, mut name) = (String::new(), None);
+    let mut chars = key.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => text.push(chars.next()?),
+            '=' if name.is_none() => name = Some(std::mem::take(&mut text)),
+            '=' => return None,
+            ',' => dimensions.push(Dimension::new(name.take()?, std::mem::take(&mut text))),
+            plain => text.push(plain),
+        }
+    }
+    dimensions.push(Dimension::new(name?, text));
+    Some(dimensions)
+}
+
 /// A metric as one lane has it, with the hash that names it in joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
@@ -201,6 +222,22 @@ mod tests {
         );
         assert_eq!(a, b);
         assert_eq!(a.dimensions_key(), "a=1,b=2");
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_read_back(texts in prop::collection::vec(("[a=,\\\\é]{0,4}", "[b=,\\\\]{0,4}"), 0..4)) {
+            let mut dimensions: Vec<Dimension> = texts.into_iter().map(|(n, v)| Dimension::new(n, v)).collect();
+            dimensions.sort();
+            prop_assert_eq!(parse_dimensions_key(&dimensions_key(&dimensions)), Some(dimensions));
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in ["a", "a=b,", "a=b=c", "a=b,c", "\\"] {
+            assert_eq!(parse_dimensions_key(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use claim::Claim;
 pub use dataset::Dataset;
 pub use instance::Instance;
 pub use log::LogEvent;
-pub use metric::{Dimension, MetricId, Series, dimensions_key, series_id};
+pub use metric::{Dimension, MetricId, Series, dimensions_key, parse_dimensions_key, series_id};
 pub use outcome::{Cause, CauseKind, UnitOutcome};
 pub use points::{QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
 pub use shard::{GroupName, Member, Shard};

@@ -27,20 +27,29 @@ pub struct RunIdentity {
     pub unit: Option<Arc<str>>,
 }
 
+/// Whose points they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOwner {
+    /// Account and region.
+    pub lane: Lane,
+    /// Alias of the account.
+    pub account_name: Option<Arc<str>>,
+}
+
 /// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
 /// long range.
 const GROWTH_ROWS: usize = 16_384;
 const GROWTH_RUNS: usize = 4_096;
 
-/// Rows of one lane, gathered run by run, taken as a record batch.
+/// Rows gathered run by run, taken as a record batch.
 ///
 /// # Shape
 /// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes when its
 /// run has a point every so many seconds, sixteen when it has gaps; a run takes forty more.
 #[derive(Debug)]
 pub struct MetricRows {
-    lane: Lane,
-    account_name: Option<Arc<str>>,
+    /// Each with the first run that is its own.
+    owners: Vec<(usize, Arc<RunOwner>)>,
     runs: Vec<Run>,
     values: Vec<f64>,
 }
@@ -52,13 +61,25 @@ struct Run {
 }
 
 impl MetricRows {
-    /// No rows yet.
+    /// No rows yet; those to come are of one lane.
     pub fn new(lane: Lane, account_name: Option<Arc<str>>) -> Self {
+        Self::of(Arc::new(RunOwner { lane, account_name }))
+    }
+
+    /// The same.
+    pub fn of(owner: Arc<RunOwner>) -> Self {
         Self {
-            lane,
-            account_name,
+            owners: vec![(0, owner)],
             runs: Vec::new(),
             values: Vec::new(),
+        }
+    }
+
+    /// The runs that follow are of this owner.
+    pub fn set_owner(&mut self, owner: &Arc<RunOwner>) {
+        let is_same = |last: &(usize, Arc<RunOwner>)| last.1 == *owner;
+        if !self.owners.last().is_some_and(is_same) {
+            self.owners.push((self.runs.len(), Arc::clone(owner)));
         }
     }
 
@@ -113,6 +134,9 @@ impl MetricRows {
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
         let values = std::mem::take(&mut self.values);
+        let last = self.owners.last().map(|(_, owner)| (0, Arc::clone(owner)));
+        let owners = std::mem::replace(&mut self.owners, last.into_iter().collect());
+        let owned = rows_of_owners(&owners, &runs);
         let timestamps = timestamps(&runs);
         let text = |get: fn(&RunIdentity) -> &str| {
             run_ends(
@@ -126,13 +150,14 @@ impl MetricRows {
                 Ok(Arc::new(texts.into_iter().collect::<StringArray>()))
             })
         };
-        let rows = values.len();
-        let constant = |text: Option<&str>| optional(&mut std::iter::once((text, rows)));
+        let of_owner = |get: fn(&RunOwner) -> Option<&str>| {
+            optional(&mut owned.iter().map(|(owner, rows)| (get(owner), *rows)))
+        };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(timestamps),
-            constant(Some(self.lane.account.as_str()))?,
-            constant(self.account_name.as_deref())?,
-            constant(Some(self.lane.region.as_str()))?,
+            of_owner(|owner| Some(owner.lane.account.as_str()))?,
+            of_owner(|owner| owner.account_name.as_deref())?,
+            of_owner(|owner| Some(owner.lane.region.as_str()))?,
             text(|run| run.series.metric.namespace())?,
             text(|run| run.series.metric.metric_name())?,
             run_ends(
@@ -179,6 +204,19 @@ impl MetricRows {
         let schema = Schema::new(fields.collect::<Vec<_>>());
         RecordBatch::try_new(Arc::new(schema), columns)
     }
+}
+
+/// Each owner with the rows that are its own.
+fn rows_of_owners<'a>(
+    owners: &'a [(usize, Arc<RunOwner>)],
+    runs: &[Run],
+) -> Vec<(&'a RunOwner, usize)> {
+    let ends = owners.iter().skip(1).map(|(first, _)| *first);
+    let spans = owners.iter().zip(ends.chain([runs.len()]));
+    let rows = |runs: &[Run]| runs.iter().map(|run| run.timestamps.len()).sum();
+    spans
+        .map(|((first, owner), end)| (&**owner, rows(&runs[*first..end])))
+        .collect()
 }
 
 fn timestamps(runs: &[Run]) -> TimestampMicrosecondArray {

@@ -20,12 +20,12 @@ pub use arrow_array::RecordBatch;
 /// Why rows could not be made.
 pub use arrow_schema::{ArrowError, SchemaRef};
 pub use check::TableCheck;
-pub use decode::{DecodeError, DecodedRun, decode_runs};
+pub use decode::{DecodeError, DecodedRun, OwnedRun, decode_runs};
 pub use instances::{decode_instances, instances_batch};
 pub use logs::{decode_logs, logs_batch};
-pub use metrics::{MetricRows, RunIdentity, plain_rows};
+pub use metrics::{MetricRows, RunIdentity, RunOwner, plain_rows};
 pub use overlay::overlay;
-pub use rows::{Cell, Owner, Rows, batch_of};
+pub use rows::{Cell, Owner, Rows, batch_of, rows_by_lane};
 pub use schema::schema_of;
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};
 pub use spend::{

@@ -15,7 +15,7 @@ use super::decode::{DecodeError, dimensions_of};
 use super::metrics::map_array;
 use super::schema::schema_of;
 use crate::lake::table::{Column, ColumnKind, Table};
-use crate::model::{Dimension, Lane};
+use crate::model::{AccountId, Dimension, Lane, Region};
 
 /// A value of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +134,32 @@ fn array<'a>(
             Arc::new(map_array(&maps?)?)
         }
     })
+}
+
+/// The rows of a batch, cut where another account or region begins.
+///
+/// # Errors
+/// [`DecodeError`] for another schema, or a row of no account and region.
+pub fn rows_by_lane(
+    table: &Table,
+    batch: &RecordBatch,
+) -> Result<Vec<(Lane, RecordBatch)>, DecodeError> {
+    let rows = Rows::of(table, batch)?;
+    let mut lanes: Vec<(Lane, RecordBatch)> = Vec::new();
+    let mut from = 0;
+    for row in 1..=rows.len() {
+        let same = |name| row < rows.len() && rows.text(name, row) == rows.text(name, from);
+        if same("account_id") && same("region") {
+            continue;
+        }
+        let account = AccountId::parse(rows.must("account_id", from)?);
+        let lane = account.zip(Region::parse(rows.must("region", from)?));
+        let (account, region) =
+            lane.ok_or_else(|| DecodeError::new("a row is of no account and region"))?;
+        lanes.push((Lane { account, region }, batch.slice(from, row - from)));
+        from = row;
+    }
+    Ok(lanes)
 }
 
 /// The rows of a batch of a table, read by the names of its columns.

@@ -83,6 +83,16 @@ impl UnitFile {
         })
     }
 
+    /// Bytes of rows whose row group is not ended.
+    pub fn waiting_bytes(&self) -> usize {
+        self.writer.memory_size()
+    }
+
+    /// Bytes of the row groups that are ended.
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
     /// Ends the row group: what was written is no longer held in memory.
     ///
     /// # Errors
@@ -151,6 +161,11 @@ impl RunFile {
             writer,
             rows: 0,
         })
+    }
+
+    /// Bytes of the row groups.
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
     }
 
     /// Appends a row group; its rows follow those before in the sort order.

@@ -1,14 +1,23 @@
 //! Parquet files read back: footers, of a whole file or of its end, and rows.
 
 use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
 use std::path::{Path, PathBuf};
 
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::error::{COMPLETE_KEY, PLAN_KEY, WriteError, refused};
 
@@ -93,12 +102,196 @@ pub fn read_rows(
     Ok(reader.map(move |batch| batch.map_err(|e| refused(&path, e.into()))))
 }
 
-/// The same of a file that is in memory.
+/// Reads the points of a file of metrics, a few thousand at a time: texts stand in dictionaries, as they do in the file, so that neighbours are compared
+/// by their places. Its footer comes as well. The map of dimensions is left out, since `dimensions_key` says the same, and so is a column without a value.
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn read_points(
+    path: &Path,
+) -> Result<
+    (
+        FileFacts,
+        impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>,
+    ),
+    WriteError,
+> {
+    let points = PointsReader::open(open(path)?).map_err(|source| refused(path, source))?;
+    let facts = facts(points.metadata.metadata());
+    let path = path.to_owned();
+    Ok((
+        facts,
+        points.map(move |batch| batch.map_err(|e| refused(&path, e))),
+    ))
+}
+
+/// Reads row group by row group: where a batch reaches into the next, every text of it would be looked up in a new dictionary, which takes longer than
+/// all other reading together. So would a column of nulls.
+struct PointsReader {
+    content: Content,
+    metadata: ArrowReaderMetadata,
+    next_group: usize,
+    group: Option<ParquetRecordBatchReader>,
+}
+
+impl PointsReader {
+    /// Rows of a batch.
+    const ROWS: usize = 4_096;
+
+    fn open(file: File) -> Result<Self, ParquetError> {
+        let content = Content::of(file)?;
+        let metadata = ArrowReaderMetadata::load(
+            &content,
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true),
+        )?;
+        let in_dictionary = |field: &Arc<Field>| match field.data_type() {
+            DataType::Utf8 => {
+                let text =
+                    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+                Arc::new(Field::new(field.name(), text, field.is_nullable()))
+            }
+            _ => Arc::clone(field),
+        };
+        let fields: Vec<_> = metadata
+            .schema()
+            .fields()
+            .iter()
+            .map(in_dictionary)
+            .collect();
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
+        Ok(Self {
+            content,
+            metadata,
+            next_group: 0,
+            group: None,
+        })
+    }
+
+    fn open_group(&self, group: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let (schema, row_group) = (
+            self.metadata.parquet_schema(),
+            self.metadata.metadata().row_group(group),
+        );
+        let leaves = (0..schema.num_columns()).filter(|leaf| {
+            let column = row_group.column(*leaf);
+            let nulls = column.statistics().and_then(|s| s.null_count_opt());
+            let is_empty = nulls == u64::try_from(column.num_values()).ok();
+            schema.column(*leaf).path().parts().len() == 1 && !is_empty
+        });
+        let mask = ProjectionMask::leaves(schema, leaves);
+        let content = self.content.clone();
+        ParquetRecordBatchReaderBuilder::new_with_metadata(content, self.metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(vec![group])
+            .with_batch_size(Self::ROWS)
+            .build()
+    }
+}
+
+impl Iterator for PointsReader {
+    type Item = Result<RecordBatch, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(batch) = self.group.as_mut().and_then(Iterator::next) {
+                return Some(batch.map_err(ParquetError::from));
+            }
+            self.group = None;
+            if self.next_group == self.metadata.metadata().num_row_groups() {
+                return None;
+            }
+            match self.open_group(self.next_group) {
+                Ok(group) => self.group = Some(group),
+                Err(error) => return Some(Err(error)),
+            }
+            self.next_group += 1;
+        }
+    }
+}
+
+/// A file that is read in many places, by many columns, through one descriptor; a small one is read at once.
+#[derive(Clone)]
+enum Content {
+    Memory(Bytes),
+    File(Arc<Mutex<File>>, u64),
+}
+
+impl Content {
+    /// What is read at once: thousands of small files are merged, and none of them is worth a call for each column.
+    const SMALL: u64 = 256 << 10;
+
+    fn of(mut file: File) -> Result<Self, ParquetError> {
+        let length = file.metadata()?.len();
+        if length > Self::SMALL {
+            return Ok(Self::File(Arc::new(Mutex::new(file)), length));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::Memory(bytes.into()))
+    }
+}
+
+impl Length for Content {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, length) => *length,
+        }
+    }
+}
+
+impl ChunkReader for Content {
+    type T = Box<dyn Read>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        match self {
+            Self::Memory(bytes) => Ok(Box::new(bytes.get_read(start)?)),
+            Self::File(file, _) => Ok(Box::new(BufReader::new(At {
+                file: Arc::clone(file),
+                at: start,
+            }))),
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        match self {
+            Self::Memory(bytes) => bytes.get_bytes(start, length),
+            Self::File(file, _) => {
+                let mut bytes = vec![0; length];
+                let mut place = At {
+                    file: Arc::clone(file),
+                    at: start,
+                };
+                place.read_exact(&mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// A place in a file.
+struct At {
+    file: Arc<Mutex<File>>,
+    at: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.at))?;
+        let n = file.read(out)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// The rows of a file that is in memory.
 ///
 /// # Errors
 /// As [`read_rows`].
 pub fn read_rows_of(
-    bytes: bytes::Bytes,
+    bytes: Bytes,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, WriteError>> + Send + use<>, WriteError> {
     let path = PathBuf::from("memory");
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use crate::model::{MetricId, Statistic};
-use crate::normalize::{DecodedRun, RecordBatch, decode_runs};
-use crate::write::{FileFacts, WriteError, read_facts, read_rows};
+use crate::normalize::{DecodedRun, OwnedRun, RecordBatch, decode_runs};
+use crate::write::{FileFacts, WriteError, read_points};
 
 /// Why what is there cannot be merged with.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum OldError {
 /// The runs of a file, in order, each whole.
 pub(crate) struct OldRuns {
     batches: Box<dyn Iterator<Item = Result<RecordBatch, WriteError>> + Send>,
-    next: VecDeque<DecodedRun>,
+    next: VecDeque<OwnedRun>,
     facts: FileFacts,
 }
 
@@ -45,9 +45,10 @@ pub(crate) fn key_of(run: &DecodedRun) -> RunKey {
 impl OldRuns {
     /// Opens a unit's file.
     pub(crate) fn open(path: &Path) -> Result<Self, OldError> {
+        let (facts, points) = read_points(path)?;
         Ok(Self {
-            facts: read_facts(path)?,
-            batches: Box::new(read_rows(path)?),
+            facts,
+            batches: Box::new(points),
             next: VecDeque::new(),
         })
     }
@@ -60,11 +61,16 @@ impl OldRuns {
     /// The next run with its key, left where it is.
     pub(crate) fn peek(&mut self) -> Result<Option<RunKey>, OldError> {
         self.fill()?;
-        Ok(self.next.front().map(key_of))
+        Ok(self.next.front().map(|(_, run)| key_of(run)))
     }
 
     /// Takes the next run.
     pub(crate) fn take(&mut self) -> Result<Option<DecodedRun>, OldError> {
+        Ok(self.take_owned()?.map(|(_, run)| run))
+    }
+
+    /// Takes the next run with whose it is.
+    pub(crate) fn take_owned(&mut self) -> Result<Option<OwnedRun>, OldError> {
         self.fill()?;
         Ok(self.next.pop_front())
     }
@@ -75,13 +81,13 @@ impl OldRuns {
             let Some(batch) = self.batches.next() else {
                 return Ok(());
             };
-            for run in decode_runs(&batch?)? {
+            for (owner, run) in decode_runs(&batch?)? {
                 match self.next.back_mut() {
-                    Some(last) if last.identity == run.identity => {
+                    Some((whose, last)) if last.identity == run.identity && *whose == owner => {
                         last.timestamps.extend(run.timestamps);
                         last.values.extend(run.values);
                     }
-                    _ => self.next.push_back(run),
+                    _ => self.next.push_back((owner, run)),
                 }
             }
         }
