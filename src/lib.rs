@@ -38,6 +38,7 @@ pub mod emulator;
 pub mod exit;
 pub mod fetch;
 mod files;
+mod framing;
 mod given;
 pub mod iam;
 pub mod init;

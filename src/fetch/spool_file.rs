@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use twox_hash::XxHash3_128;
 
 use crate::files::open_own;
-use crate::model::{QueryOutcome, QueryPoints, ServiceMessage, Timestamps};
+use crate::framing::{Reader, put_len, put_points, put_text};
+use crate::model::{QueryOutcome, ServiceMessage};
 
 /// Names a query: everything its answer depends on.
 pub(super) type QueryKey = [u8; 16];
@@ -66,7 +67,7 @@ pub(super) fn encode(
         let QueryOutcome::Complete { points, messages } = outcome else {
             return Err(io::Error::other("only whole answers are kept"));
         };
-        put_points(&mut bytes, points);
+        put_points(&mut bytes, (&points.timestamps, &points.values));
         put_len(&mut bytes, messages.len());
         for message in messages {
             put_text(&mut bytes, &message.code);
@@ -78,46 +79,6 @@ pub(super) fn encode(
     let checksum = XxHash3_128::oneshot(&bytes);
     bytes.extend(checksum.to_le_bytes());
     Ok((bytes, checksum))
-}
-
-fn put_len(out: &mut Vec<u8>, length: usize) {
-    out.extend((length as u64).to_le_bytes());
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_len(out, text.len());
-    out.extend(text.as_bytes());
-}
-
-fn put_points(out: &mut Vec<u8>, points: &QueryPoints) {
-    put_len(out, points.values.len());
-    match &points.timestamps {
-        Timestamps::Every { first, step, .. } => {
-            out.push(1);
-            out.extend(first.to_le_bytes());
-            out.extend(step.to_le_bytes());
-        }
-        Timestamps::Listed(all) => {
-            out.push(0);
-            all.iter().for_each(|t| out.extend(t.to_le_bytes()));
-        }
-    }
-    // Zeros and constants are a good part of all metrics.
-    match points.values.first().map(|v| v.to_bits()) {
-        Some(first) if points.values.iter().all(|v| v.to_bits() == first) => {
-            out.push(1);
-            out.extend(first.to_le_bytes());
-        }
-        _ => {
-            out.push(0);
-            let from = out.len();
-            out.resize(from + points.values.len() * 8, 0);
-            let places = out[from..].as_chunks_mut::<8>().0;
-            for (place, value) in places.iter_mut().zip(&points.values) {
-                *place = value.to_bits().to_le_bytes();
-            }
-        }
-    }
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
@@ -137,61 +98,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
         let messages = (0..reader.len()?)
             .map(|_| {
                 Some(ServiceMessage {
-                    code: reader.text()?,
-                    text: reader.text()?,
+                    code: reader.text()?.to_owned(),
+                    text: reader.text()?.to_owned(),
                 })
             })
             .collect::<Option<_>>()?;
         outcomes.push(QueryOutcome::Complete { points, messages });
     }
     Some((read_at, outcomes))
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take(&mut self, n: usize) -> Option<&[u8]> {
-        let (head, tail) = self.0.split_at_checked(n)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take(8)?.try_into().ok().map(i64::from_le_bytes)
-    }
-
-    fn len(&mut self) -> Option<usize> {
-        usize::try_from(self.i64()?).ok()
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let n = self.len()?;
-        String::from_utf8(self.take(n)?.to_vec()).ok()
-    }
-
-    fn points(&mut self) -> Option<QueryPoints> {
-        let n = self.len()?;
-        let regular = self.take(1)? == [1];
-        let timestamps = if regular {
-            let (first, step) = (self.i64()?, self.i64()?);
-            Timestamps::Every {
-                first,
-                step,
-                count: n,
-            }
-        } else {
-            (0..n).map(|_| self.i64()).collect::<Option<_>>()?
-        };
-        let constant = self.take(1)? == [1];
-        let values = if constant {
-            vec![f64::from_bits(self.i64()?.cast_unsigned()); n]
-        } else {
-            let bytes = self.take(n.checked_mul(8)?)?.as_chunks::<8>().0;
-            bytes
-                .iter()
-                .map(|b| f64::from_bits(u64::from_le_bytes(*b)))
-                .collect()
-        };
-        Some(QueryPoints { timestamps, values })
-    }
 }
