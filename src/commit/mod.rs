@@ -3,12 +3,14 @@
 //!
 //! In: a [`Staged`](crate::write::Staged) file. Out: the file at its final key, or the better one that was there, and its record.
 
+mod compaction;
 mod group;
 mod lake;
 mod manifest;
 mod publish;
 mod reports;
 
+pub use compaction::{read_compaction, write_compaction};
 pub use group::{Group, GroupError, GroupPlan, Question, join_group, read_group, write_group};
 pub use lake::{Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord};

@@ -46,15 +46,24 @@ pub fn parse_shard_lock(key: &str) -> Option<Member> {
 /// `spend/month=2026-11/111122223333_us-east-1_0000.parquet`; of a table without units `series/111122223333_us-east-1.parquet`.
 pub fn unit(id: &UnitId) -> String {
     let (table, lane) = (id.table, &id.lane);
-    let folder = match table.partition {
-        Partition::None => return format!("{table}/{}_{}.parquet", lane.account, lane.region),
-        Partition::Day => format!("dt={}", id.unit),
-        Partition::Month => format!("month={}", id.unit.month()),
+    let part = match table.partition {
+        Partition::None => "",
+        Partition::Day | Partition::Month => "_0000",
     };
     format!(
-        "{table}/{folder}/{}_{}_0000.parquet",
-        lane.account, lane.region
+        "{}{}_{}{part}.parquet",
+        unit_folder(table, id.unit),
+        lane.account,
+        lane.region
     )
+}
+
+/// The folder of a unit's files, with its `/`.
+pub fn unit_folder(table: &Table, unit: Day) -> String {
+    match table.partition.key() {
+        Some(key) => format!("{table}/{key}={}/", table.partition.folder_of(unit)),
+        None => format!("{table}/"),
+    }
 }
 
 /// The unit of a table's file, when the key is one.
@@ -119,6 +128,49 @@ pub fn parse_manifest(table: &Table, key: &str) -> Option<(String, Lane)> {
     };
     Some((month.to_owned(), lane))
 }
+
+/// Where every compacted file's key begins.
+pub const COMPACTED: &str = "compact/";
+
+/// The folder of a unit's compacted files, with its `/`: `compact/metrics/dt=2026-11-20/`, `compact/series/`.
+pub fn compacted_folder(table: &Table, unit: Day) -> String {
+    format!("{COMPACTED}{}", unit_folder(table, unit))
+}
+
+/// A compacted file, named by its content.
+pub fn compacted(table: &Table, unit: Day, sha256: &str) -> String {
+    let name = sha256.get(..32).unwrap_or(sha256);
+    format!("{}{name}.parquet", compacted_folder(table, unit))
+}
+
+/// The unit of a compacted file, when the key is one.
+pub fn parse_compacted(table: &Table, key: &str) -> Option<Day> {
+    let rest = key.strip_prefix(COMPACTED)?.strip_prefix(table.name)?;
+    let (folder, file) = rest.strip_prefix('/')?.split_once('/').map_or_else(
+        || Some((None, rest.strip_prefix('/')?)),
+        |(folder, file)| Some((Some(folder), file)),
+    )?;
+    let name = file.strip_suffix(".parquet")?;
+    let is_content = name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let partition = table.partition;
+    let unit = match (partition.key(), folder) {
+        (None, None) => partition.unit_in("all"),
+        (Some(key), Some(folder)) => {
+            let value = folder.strip_prefix(key)?.strip_prefix('=')?;
+            partition.unit_in(value)
+        }
+        _ => None,
+    };
+    unit.filter(|_| is_content)
+}
+
+/// What is compacted of a table.
+pub fn compaction(table: &Table) -> String {
+    format!("{CONTROL_FOLDER}/compact/{table}.json")
+}
+
+/// What is claimed by whoever compacts, of every table, as if it were one.
+pub const COMPACTING: &str = "compact";
 
 /// The folder of the reports of runs.
 pub const REPORTS: &str = "_cwlake/runs/";
@@ -189,7 +241,7 @@ pub fn is_ours(key: &str) -> bool {
             Partition::None => parse_lane_file(table, key).is_some(),
             _ => parse_unit(table, key).is_some(),
         };
-        is_file || key == format!("{table}/.probe")
+        is_file || parse_compacted(table, key).is_some() || key == format!("{table}/.probe")
     };
     key.starts_with("_cwlake/") || TABLES.into_iter().any(of_table)
 }
@@ -271,6 +323,41 @@ mod tests {
             parse_manifest(&METRICS, "_cwlake/manifest/metrics/x/y.json"),
             None
         );
+    }
+
+    #[test]
+    fn a_compacted_file_is_named_by_its_unit_and_content() {
+        let content = "0123456789abcdef0123456789abcdef";
+        let key = |table: &'static Table, day: &str| {
+            compacted(
+                table,
+                Day::parse(day).expect("a day"),
+                &format!("{content}00"),
+            )
+        };
+        let points = key(&METRICS, "2026-11-20");
+        assert_eq!(
+            points,
+            format!("compact/metrics/dt=2026-11-20/{content}.parquet")
+        );
+        assert_eq!(parse_compacted(&METRICS, &points), Day::parse("2026-11-20"));
+        let charges = key(&SPEND, "2026-11-01");
+        assert_eq!(
+            charges,
+            format!("compact/spend/month=2026-11/{content}.parquet")
+        );
+        assert_eq!(parse_compacted(&SPEND, &charges), Day::parse("2026-11-01"));
+        let series = key(&SERIES, "2026-11-20");
+        assert_eq!(series, format!("compact/series/{content}.parquet"));
+        assert_eq!(parse_compacted(&SERIES, &series), Some(Day::containing(0)));
+        for other in [
+            &points[8..],
+            "compact/metrics/dt=2026-11-20/x.parquet",
+            &series,
+        ] {
+            assert_eq!(parse_compacted(&METRICS, other), None, "{other}");
+        }
+        assert!(is_ours(&points) && is_ours(&series));
     }
 
     #[test]

@@ -84,6 +84,24 @@ impl Partition {
         }
     }
 
+    /// A unit as its folder names it, without the key: `2026-11-20`, `2026-11`; `all` where there are no folders.
+    pub fn folder_of(self, unit: Day) -> String {
+        match self {
+            Self::None => "all".to_owned(),
+            Self::Day => unit.to_string(),
+            Self::Month => unit.month(),
+        }
+    }
+
+    /// The unit of a folder's name.
+    pub fn unit_in(self, name: &str) -> Option<Day> {
+        match self {
+            Self::None => (name == "all").then(|| Day::containing(0)),
+            Self::Day => Day::parse(name),
+            Self::Month => Day::parse(&format!("{name}-01")),
+        }
+    }
+
     /// The unit that holds a day.
     pub fn unit_of(self, day: Day) -> Day {
         match self {
@@ -111,6 +129,17 @@ impl Table {
     pub fn time(&self) -> Option<&'static Column> {
         let columns = self.columns.iter();
         columns.clone().find(|c| matches!(c.name, "day" | "ts"))
+    }
+
+    /// Columns that its rows are sorted by once they are compacted, over all lanes.
+    pub fn compacted_sort(&self) -> Vec<&'static str> {
+        let (of_lane, own) = (["account_id", "region"], self.sort);
+        if self.is_points() {
+            // One metric of all lanes stands together.
+            let (metric, rest) = own.split_at(2);
+            return [metric, &of_lane, rest].concat();
+        }
+        [&of_lane, own].concat()
     }
 
     /// Whether its rows are the points of metrics, which are written and read run by run.

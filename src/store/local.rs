@@ -184,6 +184,13 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
+/// When a file was changed last, as the file system says.
+fn changed_at(meta: &fs::Metadata) -> String {
+    let time = meta.modified().ok();
+    let time = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    format!("{:?}", time.unwrap_or_default())
+}
+
 fn walk(folder: &Path, root: &Path, entries: &mut Vec<Entry>) -> io::Result<()> {
     let listing = match fs::read_dir(folder) {
         Err(e) if is_missing(&e) => return Ok(()),
@@ -198,6 +205,7 @@ fn walk(folder: &Path, root: &Path, entries: &mut Vec<Entry>) -> io::Result<()> 
             entries.push(Entry {
                 key: key.to_string_lossy().replace('\\', "/"),
                 bytes: meta.len(),
+                stamp: changed_at(&meta),
             });
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::Claim;
@@ -102,6 +103,7 @@ impl Store for MemoryStore {
             .map(|(key, body)| Entry {
                 key: key.clone(),
                 bytes: body.len() as u64,
+                stamp: format!("{:?}", Sha256::digest(body)),
             })
             .collect())
     }

@@ -115,6 +115,8 @@ pub struct Entry {
     pub key: String,
     /// Its size.
     pub bytes: u64,
+    /// Another where the content is another: an `ETag`, or the time of the last change.
+    pub stamp: String,
 }
 
 /// Why the lock was not taken.

@@ -436,6 +436,7 @@ impl Store for S3Store {
                             .size()
                             .and_then(|n| u64::try_from(n).ok())
                             .unwrap_or(0),
+                        stamp: object.e_tag().unwrap_or_default().to_owned(),
                     });
                 }
             }
