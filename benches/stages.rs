@@ -202,6 +202,7 @@ fn whole_pipeline(c: &mut Criterion) {
         is_backfill: false,
         lanes: None,
         beside: Arc::default(),
+        pruned: Arc::default(),
         sharing: cwlake::run::Sharing::Whole,
         now: NOW,
         read_at: std::time::Instant::now(),

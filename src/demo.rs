@@ -87,6 +87,7 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
         is_backfill: false,
         lanes: None,
         beside: Arc::default(),
+        pruned: Arc::default(),
         sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),

@@ -28,6 +28,7 @@ pub mod alert;
 pub mod aws;
 pub mod cli;
 pub mod commit;
+pub mod compact;
 pub mod config;
 pub mod ddl;
 #[cfg(feature = "emulator")]

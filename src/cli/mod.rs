@@ -93,6 +93,15 @@ Exit codes: 5 when the report of a shard is missing, 7 while one runs, else as f
     Status(StatusArgs),
     /// Open every file of the lake and compare it with the manifest; report faults and gaps
     Verify(VerifyArgs),
+    /// Merge settled days over all accounts into few sorted files, which the views of `ddl` read in place of thousands
+    #[command(after_help = "\
+Examples:
+  cwlake compact                                 # every day that runs no longer read again, and what was written anew since
+  cwlake compact --older-than 14 --target-size 256
+  cwlake compact --prune                         # and remove the files that were compacted a week ago or longer
+
+Exit codes: 3 when a day could not be compacted, 4 when nothing is settled, 7 while another run compacts.")]
+    Compact(CompactArgs),
     /// Show what each account has spent, against its budgets; and tell of breaches
     #[command(after_help = "\
 Examples:
@@ -171,6 +180,26 @@ pub struct StatusArgs {
     #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
     /// Print the status as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `compact`.
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    /// Days after whose end a day is settled, over `compact.older_than_days`
+    #[arg(long, value_name = "DAYS", help_heading = "Compaction")]
+    pub older_than: Option<u32>,
+    /// Size after which a file ends, over `compact.target_size_mb`
+    #[arg(long, value_name = "MB", help_heading = "Compaction")]
+    pub target_size: Option<u32>,
+    /// Remove the files that were compacted `compact.prune_after_days` ago (7), and compacted files that were replaced then: a view that is older misses them
+    #[arg(long, help_heading = "Compaction")]
+    pub prune: bool,
+    /// Print what was compacted as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

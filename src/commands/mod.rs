@@ -1,5 +1,6 @@
 //! One function a command: configuration, run, result on stdout.
 
+mod compact;
 mod ddl;
 mod iam;
 mod init;
@@ -61,6 +62,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => status(&args, progress).await,
         Command::Verify(args) => verify(&args, progress).await,
         Command::Export(args) => export(&args, progress).await,
+        Command::Compact(args) => compact::compact(&args, progress).await,
         Command::Gather(args) => shards::gather(&args, progress).await,
         #[cfg(feature = "emulator")]
         Command::Demo(args) => {
@@ -274,6 +276,7 @@ fn context_of(mut config: ExportConfig, progress: Progress) -> RunContext {
         is_backfill: false,
         lanes: None,
         beside: Arc::default(),
+        pruned: Arc::default(),
         sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),
@@ -357,6 +360,7 @@ async fn context(
         is_backfill: request.to.is_some() || lanes.is_some(),
         lanes,
         beside: Arc::default(),
+        pruned: Arc::default(),
         sharing: Sharing::Whole,
         now,
         read_at: std::time::Instant::now(),

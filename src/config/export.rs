@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::accounts::AccountConfig;
 use super::alert::AlertConfig;
 use super::budget::Budget;
+use super::compact::CompactConfig;
 use super::destination::Destination;
 use super::external_ids::ExternalIds;
 use super::limits::Limits;
@@ -52,6 +53,8 @@ pub struct ExportConfig {
     pub(super) has_dataset_flag: bool,
     /// How the run behaves.
     pub run: RunOptions,
+    /// When and how settled days are compacted.
+    pub compact: CompactConfig,
     /// Speeds and time limits.
     pub limits: Limits,
     /// How AWS is reached.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::problem::{ConfigError, Problem};
 use super::spanned::{OneOrMany, Secret, Spanned};
-use super::tables::{Alarms, Alert, BudgetTable, Instances, Logs, Spend};
+use super::tables::{Alarms, Alert, BudgetTable, Compact, Instances, Logs, Spend};
 use crate::model::Dataset;
 
 /// The configuration of cwlake.
@@ -27,6 +27,8 @@ pub struct FileConfig {
     /// How a run behaves.
     #[serde(default)]
     pub run: Run,
+    /// Settled days merged over all accounts into few files; `{}` does so at the end of runs without dates, of backfills and of `gather`.
+    pub compact: Option<Spanned<Compact>>,
     /// Speeds and time limits, per account and region; AWS's own quotas when left out.
     #[serde(default)]
     pub limits: LimitOverrides,

@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::model::Region;
 
+/// The flags of `compact`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompactFlags {
+    /// `--older-than`.
+    pub older_than_days: Option<u32>,
+    /// `--target-size`.
+    pub target_size_mb: Option<u32>,
+    /// `--prune`.
+    pub prune: bool,
+}
+
 /// The environment variables a configuration may name, as a value so that tests need no process state.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -77,6 +88,8 @@ pub struct Overrides {
     pub namespaces: Vec<String>,
     /// `--dataset`: only these.
     pub datasets: Vec<String>,
+    /// The flags of `compact`.
+    pub compact: CompactFlags,
     /// The file of external ids is about to be written.
     pub external_ids_may_be_missing: bool,
 }

@@ -7,6 +7,7 @@
 mod accounts;
 mod alert;
 mod budget;
+mod compact;
 mod destination;
 mod export;
 mod external_ids;
@@ -36,11 +37,12 @@ mod unknown;
 pub use accounts::AccountConfig;
 pub use alert::{AlertConfig, Channel, MailConfig, SmtpSecurity};
 pub use budget::{Budget, BudgetScope};
+pub use compact::CompactConfig;
 pub use destination::{Destination, Encryption, S3Destination};
 pub use export::ExportConfig;
 pub use external_ids::{ExternalIds, external_ids_in};
 pub use file::FileConfig;
-pub use given::{Environment, Overrides};
+pub use given::{CompactFlags, Environment, Overrides};
 pub use limits::{
     DESCRIBE_LOG_GROUPS_CALLS_PER_SECOND, DOLLARS_PER_METRIC, Limits, MAX_POINTS_PER_REQUEST,
     MAX_QUERIES_PER_REQUEST, OLDEST_SECONDS, RECENT_SECONDS, filter_log_events_per_second,

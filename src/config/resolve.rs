@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::accounts::{self, AccountConfig};
 use super::alert;
 use super::budget;
+use super::compact;
 use super::destination;
 use super::export::ExportConfig;
 use super::external_ids::{self, is_world_writable};
@@ -71,6 +72,7 @@ pub fn load_text(
     let alert = alert::resolve(&file, env, &extra, &mut problems);
     let datasets = datasets(&file, overrides, &mut problems);
     let run = run_options(path, &file.run, overrides, &extra, &mut problems);
+    let compact = compact::resolve(&file, overrides, run.lookback_days, &mut problems);
     let limits = limits(&file.limits, &mut problems);
     let fingerprint = fingerprint(&selections);
     let namespaces = namespaces(&selections);
@@ -101,6 +103,7 @@ pub fn load_text(
             datasets,
             has_dataset_flag: !overrides.datasets.is_empty(),
             run,
+            compact,
             limits,
             network,
             namespaces,

@@ -169,7 +169,7 @@ fn check_flags(overrides: &Overrides, problems: &mut Vec<Problem>) {
     }
 }
 
-fn whole(
+pub(super) fn whole(
     given: Option<&Spanned<i64>>,
     key: &str,
     range: std::ops::RangeInclusive<i64>,

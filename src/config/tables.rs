@@ -25,6 +25,21 @@ pub struct Logs {
     pub filter_pattern: Option<Spanned<String>>,
 }
 
+/// How settled days are merged into few files. `{}` takes the defaults.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table; {} compacts what is settled, as the defaults have it"
+)]
+pub struct Compact {
+    /// Days after whose end a day is settled (`lookback_days` and one).
+    pub older_than_days: Option<Spanned<i64>>,
+    /// Size after which a file ends (512).
+    pub target_size_mb: Option<Spanned<i64>>,
+    /// Days after which the files that were compacted are removed; never when left out.
+    pub prune_after_days: Option<Spanned<i64>>,
+}
+
 /// The EC2 inventory. `{}` turns it on.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table; {} takes every instance")]

@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::given::choice::LaneChoice;
+use crate::given::pruned::PrunedUnits;
 use crate::given::shard::Sharing;
 use crate::telemetry::Progress;
 
 use crate::aws::{Origin, ServiceTime};
 use crate::config::{AccountConfig, ExportConfig, Range};
-use crate::model::{Claim, Dataset, Day, Lane};
+use crate::model::{Claim, Dataset, Day, Lane, iso_seconds};
 
 /// What a run is given besides its configuration.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct RunContext {
     pub lanes: Option<LaneChoice>,
     /// What other runs have claimed of the lake.
     pub beside: Arc<[Claim]>,
+    /// Units whose own files are gone.
+    pub pruned: Arc<PrunedUnits>,
     /// What of them is this process's.
     pub sharing: Sharing,
     /// The clock, read once: seconds since the epoch.
@@ -112,4 +115,10 @@ impl RunContext {
             && self.config.reads(&lane.region)
             && self.sharing.has(lane)
     }
+}
+
+/// Start of the run and a number that no other run has: in containers every run is process 1.
+pub(crate) fn run_id(now: i64) -> String {
+    let start = iso_seconds(now).replace(':', "-");
+    format!("{start}-{:016x}", fastrand::u64(..))
 }

@@ -5,5 +5,6 @@ pub(crate) mod choice;
 pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod place;
+pub(crate) mod pruned;
 pub(crate) mod remarks;
 pub(crate) mod shard;

@@ -1,8 +1,14 @@
 //! How a run that came to its end ends: its exit code.
 
+use super::compact::CompactReport;
 use super::lane::LaneReport;
 use super::run::{RunReport, UnitReport};
 use crate::model::CauseKind;
+
+/// The exit code of what a signal stopped.
+fn stopped_code(signal: &str) -> u8 {
+    if signal == "SIGTERM" { 143 } else { 130 }
+}
 
 impl RunReport {
     /// Exit code of a run that came to its end: 0 done, 3 when something is missing, 4 when nothing matched, 5 when nothing was within reach or no
@@ -23,8 +29,7 @@ impl RunReport {
             kind == Some(CauseKind::Budget)
         };
         match self.stopped_by.as_deref() {
-            Some("SIGTERM") => 143,
-            Some(_) => 130,
+            Some(signal) => stopped_code(signal),
             None if self.units.iter().any(over_budget) => 8,
             None if self.is_out_of_reach() => 5,
             None if self.idle_lanes == 0
@@ -36,6 +41,10 @@ impl RunReport {
             None if self.units.iter().any(UnitReport::is_short)
                 || self.fleet.is_short()
                 || self.not_stored.is_some()
+                || self
+                    .compaction
+                    .as_ref()
+                    .is_some_and(CompactReport::is_short)
                 || self.lanes.iter().any(|l| l.cause.is_some() && !l.skipped)
                 || self.tables.iter().any(|t| t.cause.is_some() && !t.skipped) =>
             {
@@ -60,5 +69,19 @@ impl RunReport {
             && causes.peek().is_some()
             && causes.all(|c| c.kind == CauseKind::Unreachable)
             && lanes().all(|l| l.cause.is_some())
+    }
+}
+
+impl CompactReport {
+    /// 0, 3 when something could not be compacted, 4 when there is nothing to compact, 130 or 143 when it was stopped.
+    pub fn exit_code(&self) -> u8 {
+        if let Some(signal) = &self.stopped_by {
+            return stopped_code(signal);
+        }
+        match (self.is_short(), self.tables.is_empty()) {
+            (true, _) => 3,
+            (false, true) => 4,
+            (false, false) => 0,
+        }
     }
 }

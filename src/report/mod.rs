@@ -1,6 +1,7 @@
 //! What a command leaves to read: as JSON and as text.
 
 mod alert;
+mod compact;
 mod ending;
 mod fleet;
 mod lane;
@@ -11,6 +12,7 @@ mod shards;
 mod words;
 
 pub use alert::AlertReport;
+pub use compact::{CompactReport, CompactedTable, FailedCompaction, TableCompaction};
 pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
 pub(crate) use fleet::{close_accounts, lane_notes};
 pub use lane::{Forecast, LaneReport};

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::alert::AlertReport;
+use super::compact::CompactReport;
 use super::fleet::{AccountReport, FleetReport, lane_notes, note};
 use super::lane::LaneReport;
 use super::shard::{ShardReport, ShardTimes};
@@ -65,6 +66,9 @@ pub struct RunReport {
     /// Every other dataset, in each of its lanes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<LaneReport>,
+    /// What was compacted at its end, where that is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<CompactReport>,
     /// What became of the alerts about its charges; they never change how the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertReport>,
@@ -377,6 +381,9 @@ impl RunReport {
         self.unit_notes(&mut out);
         if let Some(cause) = &self.not_stored {
             note(&mut out, "this report", "not kept in the lake:", cause);
+        }
+        if let Some(compaction) = &self.compaction {
+            out += &compaction.text();
         }
         if let Some(alerts) = &self.alerts {
             out += &alerts.text();

@@ -1,10 +1,12 @@
 //! What a run claims of its lake: at its start what it is certainly about, and by lane what is found to be asked beside that.
 
 use crate::commit::Lake;
+use crate::compact::restore;
 use crate::config::Range;
 use crate::given::context::RunContext;
+use crate::lake::UnitId;
 use crate::lake::table::{Partition, Table, tables_of};
-use crate::model::{Cause, Claim, Dataset, Day};
+use crate::model::{Cause, Claim, Dataset, Day, Lane};
 use crate::sources::registry::source;
 use crate::sources::source::Job;
 use crate::sources::source::scope::LaneScope;
@@ -41,13 +43,39 @@ pub(crate) fn claim_of(context: &RunContext) -> Claim {
 
 /// A job whose units are ours: a lane may be asked for more days than the run is about.
 pub(crate) async fn reserved(
-    lake: &Lake,
-    dataset: Dataset,
+    (context, lake): (&RunContext, &Lake),
+    (dataset, lane): (Dataset, &Lane),
     ready: Result<Box<dyn Job>, Cause>,
 ) -> Result<Box<dyn Job>, Cause> {
     let job = ready?;
     lake.reserve(&asked_units(dataset, &job.scopes())).await?;
+    for scope in job.scopes() {
+        restored(context, lake, lane, scope).await?;
+    }
     Ok(job)
+}
+
+/// Makes sure that the units that are asked have their own files where they were compacted and pruned: what is there is joined and judged by them.
+async fn restored(
+    context: &RunContext,
+    lake: &Lake,
+    lane: &Lane,
+    scope: &LaneScope,
+) -> Result<(), Cause> {
+    for (day, _) in scope.days.iter().filter(|(_, mode)| mode.is_asked()) {
+        let committed = scope.records.committed(*day);
+        let Some(committed) = committed.filter(|c| !c.files.is_empty()) else {
+            continue;
+        };
+        if context
+            .pruned
+            .has(&**lake.store(), scope.table, *day)
+            .await?
+        {
+            restore(lake, &UnitId::new(scope.table, *day, lane), committed).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The units that are asked in a lane.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::commit::{Group, GroupError, GroupPlan, LakeError, read_group, write_group};
 use crate::config::DOLLARS_PER_METRIC;
-use crate::given::context::RunContext;
+use crate::given::context::{RunContext, run_id};
 use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::given::shard::together;
@@ -17,7 +17,7 @@ use crate::plan::{Share, Split, deal, imbalance, loads};
 use crate::report::{counted, grouped};
 use crate::run::claims::claim_of;
 use crate::run::enter::share::question_of;
-use crate::run::pipeline::{Planned, run_id};
+use crate::run::pipeline::Planned;
 use crate::run::planning::PlannedLane;
 use crate::store::{AcquireError, Holder, Store, StoreError};
 

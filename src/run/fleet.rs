@@ -175,7 +175,13 @@ impl<'a> Fleet<'a> {
     /// One dataset of one lane, when there is room for what it holds. It runs by itself: one that breaks down takes no other with it.
     async fn export_lane(&self, planned: PlannedLane) -> LaneDone {
         let mut report = planned.report(self.context);
-        let job = match reserved(self.lake, planned.dataset, planned.ready).await {
+        let job = match reserved(
+            (self.context, self.lake),
+            (planned.dataset, &planned.lane),
+            planned.ready,
+        )
+        .await
+        {
             Ok(job) => job,
             Err(cause) => {
                 let outcome = if planned.leave_out {
@@ -417,6 +423,7 @@ mod tests {
                 is_backfill: false,
                 lanes: None,
                 beside: std::sync::Arc::default(),
+                pruned: Arc::default(),
                 sharing: Sharing::Whole,
                 now: NOW,
                 read_at: std::time::Instant::now(),

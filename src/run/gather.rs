@@ -7,8 +7,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::alert::breaches::alert_after_export;
 use crate::commit::{Group, GroupError, Lake, LaneRecords, read_group, write_group};
+use crate::compact::compact_after;
 use crate::config::{Range, RangeError};
-use crate::given::context::RunContext;
+use crate::given::context::{RunContext, run_id};
 use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::lake::layout;
@@ -16,7 +17,7 @@ use crate::lake::table::Table;
 use crate::model::{AccountId, Claim, Dataset, Day, GroupName, Lane, Member, Region, Shard};
 use crate::report::{RunReport, ShardReport};
 use crate::run::enter::accounts::with_accounts;
-use crate::run::pipeline::{remove_old_reports, run_id, store};
+use crate::run::pipeline::{remove_old_reports, store};
 use crate::store::{Store, StoreError};
 
 /// Objects that are read at once.
@@ -81,7 +82,14 @@ pub async fn gather(context: &RunContext, name: &GroupName) -> Result<RunReport,
     let lake = Lake::open(lake_store, scratch, &run_id, claim, &[]).await?;
     let gathered = gather_into(&context, &lake, name, group, run_id).await;
     lake.close().await;
-    gathered
+    let mut report = gathered?;
+    if report.stopped_by.is_none() {
+        report.compaction = compact_after(&context, &place, &report.run_id).await;
+        if report.compaction.is_some() {
+            store(&*place.store, &mut report).await;
+        }
+    }
+    Ok(report)
 }
 
 async fn gather_into(

@@ -16,6 +16,7 @@ pub use crate::alert::breaches::alert_as_file;
 pub use crate::given::choice::{ChoiceError, LaneChoice};
 pub use crate::given::context::RunContext;
 pub use crate::given::error::RunError;
+pub use crate::given::pruned::PrunedUnits;
 pub use crate::given::shard::{ShardRequest, Sharing};
 pub use deal::{Dealt, DealtShard, deal_lanes};
 pub use gather::{gather, group_of};

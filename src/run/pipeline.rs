@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::breaches::alert_after_export;
 use crate::commit::{Lake, remove_reports};
+use crate::compact::compact_after;
 use crate::config::{AccountConfig, Range, RegionChoice, point};
 use crate::fetch::sweep_spool;
 use crate::given::bounds::Bounds;
-use crate::given::context::RunContext;
+use crate::given::context::{RunContext, run_id};
 use crate::given::error::RunError;
 use crate::given::place::Place;
 use crate::given::remarks::{remarks, unmatched};
@@ -213,9 +214,12 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     if context.config.exports(Dataset::Spend) && is_whole {
         let alerting = alert_after_export(&context, &*place.store, &report.run_id);
         report.alerts = Box::pin(alerting).await;
-        if report.alerts.is_some() {
-            store(&*place.store, &mut report).await;
-        }
+    }
+    if is_whole {
+        report.compaction = compact_after(&context, &place, &report.run_id).await;
+    }
+    if report.alerts.is_some() || report.compaction.is_some() {
+        store(&*place.store, &mut report).await;
     }
     Ok(report)
 }
@@ -493,6 +497,7 @@ impl Planned {
             settled_units: 0,
             lanes: Vec::new(),
             tables: Vec::new(),
+            compaction: None,
             alerts: None,
             not_stored: None,
             units: Vec::new(),
@@ -518,12 +523,6 @@ fn unmatched_selections(report: &RunReport, context: &RunContext) -> Vec<String>
 async fn stopped_for_good(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-}
-
-/// Start of the run and a number that no other run has: in containers every run is process 1.
-pub(super) fn run_id(now: i64) -> String {
-    let start = iso_seconds(now).replace(':', "-");
-    format!("{start}-{:016x}", fastrand::u64(..))
 }
 
 #[cfg(test)]

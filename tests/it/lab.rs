@@ -127,6 +127,7 @@ impl Lab {
             is_backfill,
             lanes: None,
             beside: Arc::default(),
+            pruned: Arc::default(),
             sharing: cwlake::run::Sharing::Whole,
             now,
             read_at: std::time::Instant::now(),

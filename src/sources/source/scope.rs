@@ -174,7 +174,8 @@ pub(crate) async fn lane_scope(
                 let held = parts.filter(|(part, a)| known.answers.holds(part, &a.question));
                 if held.count() > 0 && !context.force {
                     let key = layout::unit(&UnitId::new(subject.table, day, lane));
-                    known.is_there = is_as_recorded(store, &key, committed).await?;
+                    known.is_there = is_as_recorded(store, &key, committed).await?
+                        || is_pruned(context, store, (subject.table, day), &key).await?;
                 }
             }
             question.of_range(range, &known)
@@ -208,6 +209,16 @@ pub(crate) async fn lane_scope(
             .map(|(part, asked)| (part.clone(), asked.question.clone()))
             .collect(),
     })
+}
+
+/// Whether a unit's own file is missed because its rows are in compacted files.
+async fn is_pruned(
+    context: &RunContext,
+    store: &dyn Store,
+    (table, day): (&'static Table, Day),
+    key: &str,
+) -> Result<bool, StoreError> {
+    Ok(context.pruned.has(store, table, day).await? && store.tail(key, 1).await?.is_none())
 }
 
 /// What is known of every day, for those who decide.
