@@ -1,6 +1,7 @@
 //! What looks and changes nothing: which accounts there are, what is selected, how whole a lake is, and whether everything is allowed.
 
 mod accounts;
+mod compacted;
 mod discovery;
 mod doctor;
 mod fault;

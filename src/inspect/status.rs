@@ -7,18 +7,18 @@ use serde::Serialize;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::lake::answers::UnitState;
-use crate::lake::table::tables_of;
+use crate::lake::table::{TABLES, Table, tables_of};
 use crate::run::enter::accounts::with_accounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::commit::{Attempt, LaneRecords};
+use crate::commit::{Attempt, LaneRecords, read_compaction};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
-use crate::report::{grouped, printable};
+use crate::report::{CompactedTable, grouped, printable};
 
 use crate::sources::registry::{lanes_read, source};
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -36,6 +36,9 @@ pub struct StatusReport {
     pub accounts: Vec<AccountStatus>,
     /// Units in each state.
     pub totals: BTreeMap<&'static str, u64>,
+    /// What is compacted, by table, of all days.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub compacted: BTreeMap<&'static str, CompactedTable>,
 }
 
 /// One account.
@@ -86,6 +89,7 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         destination: store.describe(),
         accounts: Vec::new(),
         totals: BTreeMap::new(),
+        compacted: compacted(context, store).await?,
     };
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
     let looked = stream::iter(accounts).map(|account| of_account(context, store, account, &known));
@@ -97,6 +101,26 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         report.accounts.push(account);
     }
     Ok(report)
+}
+
+/// What is compacted of the tables that are asked for.
+async fn compacted(
+    context: &RunContext,
+    store: &dyn Store,
+) -> Result<BTreeMap<&'static str, CompactedTable>, StoreError> {
+    let mut all = BTreeMap::new();
+    let asked = |table: &&Table| context.config.datasets.contains(&table.dataset);
+    for table in TABLES.into_iter().filter(asked) {
+        // Of a record that cannot be read `verify` tells.
+        let record = match read_compaction(store, table).await {
+            Err(error) if error.kind == StoreErrorKind::Refused => continue,
+            read => read?,
+        };
+        if !record.units.is_empty() {
+            all.insert(table.name, CompactedTable::of(&record));
+        }
+    }
+    Ok(all)
 }
 
 /// Accounts that are looked at side by side.
@@ -300,6 +324,9 @@ impl StatusReport {
             grouped(self.totals.values().sum()),
             totals.join(", ")
         );
+        for (table, compacted) in &self.compacted {
+            let _ = writeln!(out, "compacted {table}: {}", compacted.text());
+        }
         out
     }
 }

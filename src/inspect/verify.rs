@@ -12,6 +12,7 @@ use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
 use crate::sources::metrics::old::OldRuns;
 
+use crate::inspect::compacted::CompactedTable;
 use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
 use crate::inspect::series::verify_series;
 use crate::lake::table::{LOGS, METRICS, Table};
@@ -37,6 +38,8 @@ pub struct VerifyReport {
     pub units: u64,
     /// Files opened.
     pub files: u64,
+    /// Compacted files opened.
+    pub compacted_files: u64,
     /// Rows read.
     pub rows: u64,
     /// Bytes read.
@@ -82,6 +85,7 @@ pub async fn verify(
         destination: store.describe(),
         units: 0,
         files: 0,
+        compacted_files: 0,
         rows: 0,
         bytes: 0,
         faults: Vec::new(),
@@ -115,8 +119,10 @@ async fn verify_table(
     let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
     let mut expected = BTreeSet::new();
     let mut files = Vec::new();
+    let compacted = CompactedTable::read(store, table).await?;
+    report.faults.extend(compacted.fault.clone());
     let (records, unreadable) = all_records(context, store, table, report).await?;
-    for (lane, records) in records {
+    for (lane, records) in &records {
         let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
         for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
             let Some(committed) = &record.committed else {
@@ -126,7 +132,7 @@ async fn verify_table(
             report.units += 1;
             if !committed.complete {
                 report.incomplete.push(Fault {
-                    file: layout::unit(&UnitId::new(table, day, &lane)),
+                    file: layout::unit(&UnitId::new(table, day, lane)),
                     what: match committed.refused_queries {
                         0 => "it is not complete: something of it was gone, or may have been left out, when it was written".to_owned(),
                         n => format!("it is not complete: {n} queries were refused when it was written"),
@@ -140,38 +146,49 @@ async fn verify_table(
         }
         // An inventory is there on the days of runs, and a month of charges is one unit.
         if [&METRICS, &LOGS].contains(&table) {
-            report.gaps.extend(gaps(table, &lane, &covered));
+            report.gaps.extend(gaps(table, lane, &covered));
         }
     }
-    let looked = stream::iter(files).map(|(day, lane, file)| async move {
-        let checked = verify_file(store, scratch, (table, day, &lane), &file).await?;
-        Ok::<_, StoreError>((file.name, checked))
+    let looked = stream::iter(files).map(|(day, lane, file)| {
+        let instead = compacted.has_instead(day);
+        async move {
+            let checked = verify_file(store, scratch, (table, day, &lane), &file, instead).await?;
+            Ok::<_, StoreError>((file.name, checked))
+        }
     });
     let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
     while let Some((name, checked)) = looked.try_next().await? {
         report.add(&name, checked);
     }
+    let looked = (range, scratch);
+    let checked = compacted.verify(context, store, looked, &records).await?;
+    report.compacted_files += checked.files;
+    report.faults.extend(checked.faults);
+    let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
     for entry in store.list(&format!("{table}/")).await? {
         let unit = layout::parse_unit(table, &entry.key);
         // What a broken manifest says of it is not known.
-        let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
         let ours = unit
             .as_ref()
             .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane) && !is_told(id));
         if ours && !expected.contains(&entry.key) {
-            let what = "no manifest speaks of it: the next run of its day records or replaces it";
-            report.faults.push(Fault {
-                file: entry.key,
-                what: if unit.is_some() {
-                    what
-                } else {
-                    "it is not cwlake's: readers will take it for a part of the table"
-                }
-                .to_owned(),
-            });
+            report.faults.push(stranger(entry.key, unit.is_some()));
         }
     }
     Ok(())
+}
+
+/// A file that no manifest speaks of.
+fn stranger(key: String, is_unit: bool) -> Fault {
+    let what = if is_unit {
+        "no manifest speaks of it: the next run of its day records or replaces it"
+    } else {
+        "it is not cwlake's: readers will take it for a part of the table"
+    };
+    Fault {
+        file: key,
+        what: what.to_owned(),
+    }
 }
 
 /// The records of a table by lane, and month and lane of manifests that cannot be read.
@@ -245,6 +262,7 @@ async fn verify_file(
     scratch: &std::path::Path,
     (table, day, lane): (&'static Table, Day, &Lane),
     file: &crate::commit::FileRecord,
+    may_be_gone: bool,
 ) -> Result<Checked, StoreError> {
     let unread = |what: String| Checked {
         faults: vec![what],
@@ -252,6 +270,7 @@ async fn verify_file(
     };
     let path = match store.open(&file.name, scratch).await {
         Ok(Some(path)) => path,
+        Ok(None) if may_be_gone => return Ok(Checked::default()),
         Ok(None) => return Ok(unread("it is missing".to_owned())),
         Err(error) => return Ok(unread(unreadable_for_good(error)?)),
     };
@@ -446,9 +465,13 @@ impl VerifyReport {
     /// Sums, then every fault and gap.
     pub fn text(&self) -> String {
         let mut out = String::new();
+        let compacted = match self.compacted_files {
+            0 => String::new(),
+            n => format!(", {} compacted files", grouped(n)),
+        };
         let _ = writeln!(
             out,
-            "{}: {} units, {} files, {} rows, {} bytes read; {} faults, {} incomplete, {} gaps",
+            "{}: {} units, {} files, {} rows, {} bytes read{compacted}; {} faults, {} incomplete, {} gaps",
             self.destination,
             grouped(self.units),
             grouped(self.files),
