@@ -105,7 +105,11 @@ impl Catalog {
             Some(there) if is_same(&there, table) => Ok(Registered::Unchanged),
             Some(there) => {
                 // What others keep in the table's parameters stays.
-                let mut kept = there.parameters.unwrap_or_default();
+                let mut kept = match &table.view {
+                    // A table that becomes a view keeps nothing of where its files lie.
+                    Some(_) => std::collections::HashMap::new(),
+                    None => there.parameters.unwrap_or_default(),
+                };
                 kept.extend(table.parameters.clone());
                 let mut input = input;
                 input.parameters = Some(kept);
@@ -147,7 +151,9 @@ fn is_same(there: &Table, table: &GlueTable) -> bool {
     let parameter = |key: &str| there.parameters().and_then(|p| p.get(key));
     same(storage.columns(), &table.columns)
         && same(there.partition_keys(), &table.partition_keys)
-        && storage.location() == Some(table.location.as_str())
+        && storage.location().unwrap_or_default() == table.location
+        && there.view_original_text() == table.view.as_deref()
+        && there.table_type() == Some(table.table_type())
         && table
             .parameters
             .iter()
@@ -168,7 +174,20 @@ fn input(table: &GlueTable) -> Result<TableInput, Cause> {
     };
     let storage = StorageDescriptor::builder()
         .set_columns(Some(columns(&table.columns)?))
-        .location(&table.location)
+        .location(&table.location);
+    if let Some(view) = &table.view {
+        return TableInput::builder()
+            .name(&table.name)
+            .table_type(table.table_type())
+            .set_parameters(Some(table.parameters.clone().into_iter().collect()))
+            .set_partition_keys(Some(Vec::new()))
+            .storage_descriptor(storage.build())
+            .view_original_text(view)
+            .view_expanded_text(GlueTable::EXPANDED_VIEW)
+            .build()
+            .map_err(|e| broken(&e));
+    }
+    let storage = storage
         .input_format(GlueTable::INPUT_FORMAT)
         .output_format(GlueTable::OUTPUT_FORMAT)
         .serde_info(
@@ -179,7 +198,7 @@ fn input(table: &GlueTable) -> Result<TableInput, Cause> {
         .build();
     TableInput::builder()
         .name(&table.name)
-        .table_type("EXTERNAL_TABLE")
+        .table_type(table.table_type())
         .set_parameters(Some(table.parameters.clone().into_iter().collect()))
         .set_partition_keys(Some(columns(&table.partition_keys)?))
         .storage_descriptor(storage)

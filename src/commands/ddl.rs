@@ -4,13 +4,14 @@ use std::path::Path;
 
 use cwlake::cli::{DdlArgs, EngineArg};
 use cwlake::config::{Destination, ExportConfig};
-use cwlake::ddl::{Engine, Names, glue_tables, statements};
+use cwlake::ddl::{CompactedFiles, Engine, Names, glue_tables, statements};
 use cwlake::exit::Usage;
 use cwlake::lake::table::{TABLES, Table};
 use cwlake::model::Day;
+use cwlake::telemetry::Progress;
 use serde_json::json;
 
-use super::{load_offline, print_result};
+use super::{context_of, load_offline, print_result};
 
 pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
     let engine = match args.engine {
@@ -28,6 +29,10 @@ pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
     })?;
     let names = Names::new(&args.database, &args.catalog, first_day)?;
     let config = load_offline(&args.config)?;
+    let names = Names {
+        compacted: compacted(&config).await?,
+        ..names
+    };
     if args.register {
         return register(args, &config, engine, &names).await;
     }
@@ -48,6 +53,21 @@ pub(super) async fn ddl(args: &DdlArgs) -> anyhow::Result<u8> {
         sql.collect::<Vec<_>>().join("\n")
     })?;
     Ok(0)
+}
+
+/// What is read from compacted files. A bucket is asked where the configuration says that there are some: the statements of others need no
+/// credentials.
+async fn compacted(config: &ExportConfig) -> anyhow::Result<Vec<CompactedFiles>> {
+    let is_local = matches!(config.destination, Destination::Local(_));
+    if !is_local && !config.compact.is_configured {
+        return Ok(Vec::new());
+    }
+    let context = context_of(config.clone(), Progress::quiet());
+    let records = cwlake::compact::compacted(&context).await?;
+    let files = records
+        .iter()
+        .filter_map(|(table, record)| CompactedFiles::of(table, record));
+    Ok(files.collect())
 }
 
 /// Tables of a local lake of which there is no file.

@@ -70,6 +70,21 @@ impl Engine {
         }
     }
 
+    /// The name of the file that a row is in, without its folders; none where a table names the files that it reads.
+    ///
+    /// # Source
+    /// Trino documentation, "Hive connector", metadata columns; Athena user guide, "Show the file locations for source data"; Spark SQL guide, "File
+    /// metadata column".
+    pub(super) fn file_name(self) -> Option<&'static str> {
+        match self {
+            Self::Athena | Self::Trino | Self::Glue => {
+                Some(r#"element_at(split("$path", '/'), -1)"#)
+            }
+            Self::Spark => Some("_metadata.file_name"),
+            Self::Duckdb => None,
+        }
+    }
+
     /// One value of a group, whichever.
     pub(super) fn any_of(self, column: &str) -> String {
         match self {

@@ -1,5 +1,6 @@
 //! The lake as tables and views of an engine: its own statements, or the definitions for a Glue catalog. Pure: nothing is read or called.
 
+mod compacted;
 mod engine;
 mod glue;
 mod reserved;
@@ -12,6 +13,7 @@ use crate::model::Day;
 
 use reserved::is_reserved;
 
+pub use compacted::CompactedFiles;
 pub use engine::Engine;
 pub use glue::{GlueColumn, GlueTable, glue_tables};
 pub use views::statistic_columns;
@@ -27,6 +29,8 @@ pub struct Names {
     pub first_day: Day,
     /// Tables that are known to have no file yet: `DuckDB` makes no view over nothing, and Trino no table.
     pub without_files: Vec<&'static Table>,
+    /// What is read from compacted files.
+    pub compacted: Vec<CompactedFiles>,
 }
 
 /// One statement.
@@ -61,7 +65,15 @@ pub enum DdlError {
 impl Names {
     /// Whether an engine gets no statement about a table, because it would refuse it.
     fn leaves_out(&self, engine: Engine, table: &'static Table) -> bool {
-        engine == Engine::Trino && self.without_files.contains(&table)
+        engine == Engine::Trino && !self.has_units(table) && self.compacted(table).is_none()
+    }
+
+    fn has_units(&self, table: &'static Table) -> bool {
+        !self.without_files.contains(&table)
+    }
+
+    fn compacted(&self, table: &'static Table) -> Option<&CompactedFiles> {
+        self.compacted.iter().find(|files| files.table == table)
     }
 
     /// Names every engine takes without quotes.
@@ -82,6 +94,7 @@ impl Names {
             catalog: catalog.to_owned(),
             first_day,
             without_files: Vec::new(),
+            compacted: Vec::new(),
         })
     }
 }

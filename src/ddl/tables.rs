@@ -1,5 +1,6 @@
 //! The tables.
 
+use super::compacted::{Over, over, view};
 use super::engine::Engine;
 use super::{Names, Statement};
 use crate::config::ExportConfig;
@@ -37,24 +38,33 @@ pub(super) fn statements(
 ) -> Vec<Statement> {
     let mut all = vec![schema(engine, names, root)];
     for table in tables(config).filter(|t| !names.leaves_out(engine, t)) {
-        all.push(Statement {
-            name: table.name.to_owned(),
-            sql: match engine {
-                Engine::Athena | Engine::Glue => athena(table, names, root),
-                Engine::Trino => trino(table, names, root),
-                Engine::Spark => spark(table, names, root),
-                Engine::Duckdb => duckdb(table, names, root),
-            },
-        });
-        if table.partition.key().is_some() && engine == Engine::Spark {
-            all.push(Statement {
-                name: format!("{} partitions", table.name),
-                sql: format!(
-                    "-- Days that are new are seen after this is run again\nMSCK REPAIR TABLE {}",
-                    engine.qualified(names, table.name)
-                ),
-            });
+        for over in over(table, names) {
+            all.extend(of_folder(&over, engine, names, root));
         }
+        all.extend(view(table, engine, names));
+    }
+    all
+}
+
+/// A table over a folder, and what makes its partitions known.
+fn of_folder(over: &Over, engine: Engine, names: &Names, root: &str) -> Vec<Statement> {
+    let mut all = vec![Statement {
+        name: over.name.clone(),
+        sql: match engine {
+            Engine::Trino => trino(over, names, root),
+            Engine::Spark => spark(over, names, root),
+            Engine::Duckdb => duckdb(over, names, root),
+            Engine::Athena | Engine::Glue => athena(over, names, root),
+        },
+    }];
+    if over.table.partition.key().is_some() && engine == Engine::Spark {
+        all.push(Statement {
+            name: format!("{} partitions", over.name),
+            sql: format!(
+                "-- Days that are new are seen after this is run again\nMSCK REPAIR TABLE {}",
+                engine.qualified(names, &over.name)
+            ),
+        });
     }
     all
 }
@@ -116,11 +126,12 @@ fn list(engine: Engine, table: &Table) -> String {
 
 /// # Source
 /// Athena user guide, "CREATE TABLE" and "Supported types for partition projection": a date key of type string.
-fn athena(table: &Table, names: &Names, root: &str) -> String {
-    let location = format!("{}/{}/", quoted(root), table.name);
+fn athena(over: &Over, names: &Names, root: &str) -> String {
+    let table = over.table;
+    let location = format!("{}/{}/", quoted(root), over.folder);
     let mut sql = format!(
         "CREATE EXTERNAL TABLE IF NOT EXISTS {} (\n{}\n)\n",
-        Engine::Athena.qualified(names, table.name),
+        Engine::Athena.qualified(names, &over.name),
         list(Engine::Athena, table)
     );
     if let Some(key) = table.partition.key() {
@@ -170,9 +181,10 @@ pub(super) fn projection(
 
 /// # Source
 /// Trino documentation, "Hive connector", table and column properties.
-fn trino(table: &Table, names: &Names, root: &str) -> String {
+fn trino(over: &Over, names: &Names, root: &str) -> String {
+    let table = over.table;
     let mut columns = list(Engine::Trino, table);
-    let location = format!("{}/{}/", quoted(root), table.name);
+    let location = format!("{}/{}/", quoted(root), over.folder);
     let mut properties = format!("  format = 'PARQUET',\n  external_location = '{location}'");
     let mut remark = String::new();
     if let Some(key) = table.partition.key() {
@@ -200,11 +212,12 @@ fn trino(table: &Table, names: &Names, root: &str) -> String {
     }
     format!(
         "{remark}CREATE TABLE IF NOT EXISTS {} (\n{columns}\n)\nWITH (\n{properties}\n)",
-        Engine::Trino.qualified(names, table.name),
+        Engine::Trino.qualified(names, &over.name),
     )
 }
 
-fn spark(table: &Table, names: &Names, root: &str) -> String {
+fn spark(over: &Over, names: &Names, root: &str) -> String {
+    let table = over.table;
     let mut columns = list(Engine::Spark, table);
     let mut partitioned = String::new();
     if let Some(key) = table.partition.key() {
@@ -213,45 +226,51 @@ fn spark(table: &Table, names: &Names, root: &str) -> String {
     }
     format!(
         "CREATE TABLE IF NOT EXISTS {} (\n{columns}\n)\nUSING PARQUET\n{partitioned}LOCATION '{}/{}'",
-        Engine::Spark.qualified(names, table.name),
+        Engine::Spark.qualified(names, &over.name),
         quoted(root),
-        table.name
+        over.folder
     )
 }
 
-/// The columns are named and typed, so that a lake without a file of some kind reads as well as any.
-fn duckdb(table: &Table, names: &Names, root: &str) -> String {
+/// The columns are named and typed, so that a lake without a file of some kind reads as well as any. Compacted files are named one by one: nothing has
+/// to be listed to find them.
+fn duckdb(over: &Over, names: &Names, root: &str) -> String {
+    let table = over.table;
     let column = |c: &Column| {
         let (name, kind) = (c.name, Engine::Duckdb.type_of(c.kind));
         format!("  {name}::{kind} AS {name}")
     };
     let mut columns: Vec<String> = table.columns.iter().map(column).collect();
-    let mut partitions = "";
-    match table.partition {
-        Partition::None => {}
+    let partitions = match table.partition {
+        Partition::None => "",
         Partition::Day => {
             columns.push("  dt::DATE AS dt".to_owned());
-            partitions = ", hive_partitioning = true, hive_types = {'dt': DATE}";
+            ", hive_partitioning = true, hive_types = {'dt': DATE}"
         }
         Partition::Month => {
             columns.push("  month::VARCHAR AS month".to_owned());
-            partitions = ", hive_partitioning = true, hive_types = {'month': VARCHAR}";
+            ", hive_partitioning = true, hive_types = {'month': VARCHAR}"
         }
-    }
-    let below = if table.partition == Partition::None {
-        "*"
-    } else {
-        "**/*"
     };
-    if names.without_files.contains(&table) {
-        return empty_view(table, names);
-    }
+    let root = quoted(&no_glob(root));
+    let files = match &over.files {
+        Some(files) => {
+            let named = files.iter().map(|key| format!("\n  '{root}/{key}'"));
+            format!("[{}\n]", named.collect::<Vec<_>>().join(","))
+        }
+        None if !names.has_units(table) => return empty_view(table, names),
+        None => {
+            let below = table
+                .partition
+                .key()
+                .map_or(String::new(), |key| format!("{key}=*/"));
+            format!("'{root}/{}/{below}*.parquet'", over.folder)
+        }
+    };
     format!(
-        "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet('{}/{}/{below}.parquet', union_by_name = true{partitions})",
-        Engine::Duckdb.qualified(names, table.name),
-        columns.join(",\n"),
-        quoted(&no_glob(root)),
-        table.name
+        "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet({files}{partitions})",
+        Engine::Duckdb.qualified(names, &over.name),
+        columns.join(",\n")
     )
 }
 
