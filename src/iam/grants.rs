@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
 
+use crate::lake::layout::COMPACTED;
 use crate::lake::table::unit_tables;
 use crate::model::{AccountId, Dataset};
 use serde_json::{Map, Value, json};
@@ -269,6 +270,9 @@ impl<'a> Grants<'a> {
             Destination::S3(s3) => {
                 let written = unit_tables().filter(|t| self.config.configures(t.dataset));
                 let mut tables: Vec<&str> = written.map(|t| t.name).collect();
+                // Compacted files that others took the place of are removed there.
+                let prunes = self.config.compact.prune_after_days.is_some();
+                tables.extend(prunes.then_some(COMPACTED.trim_end_matches('/')));
                 tables.sort_unstable();
                 writer_statements(s3, self.config.partition(), &tables)
             }

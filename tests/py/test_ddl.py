@@ -1,5 +1,6 @@
 """Tables and views: executed on an exported lake by DuckDB and Spark, read by an independent parser, kept in a Glue catalog."""
 
+import base64
 import datetime
 import importlib.util
 import json
@@ -211,6 +212,29 @@ def test_the_glue_catalog_is_made_and_kept(server, tmp_path):
     glue.create_database(DatabaseInput={"Name": "printed"})
     for input in inputs.values():
         glue.create_table(DatabaseName="printed", TableInput=input)
+    # What is compacted makes a view of a table, in one call.
+    record = {"compaction_version": 1, "table": "metrics", "months": {}, "units": {}}
+    for day in ("2026-11-15", "2026-11-17"):
+        file = {"name": f"compact/metrics/dt={day}/{'ab' * 16}.parquet", "rows": 1, "bytes": 1, "sha256": "ab" * 32}
+        record["units"][day] = {"made_of": "x", "lanes": 1, "at": 1, "files": [file]}
+    boto = dict(endpoint_url=url, region_name="eu-west-1", aws_access_key_id="key", aws_secret_access_key="secret")
+    s3 = boto3.client("s3", **boto)
+    s3.create_bucket(Bucket="acme-lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="acme-lake", Key="cloud_watch/_cwlake/compact/metrics.json", Body=json.dumps(record))
+    compacted = BUCKET.replace('region = "eu-west-1"', 'region = "eu-west-1"\npath_style = true') + "[compact]\n"
+    done = {"metrics_units": "created", "metrics_compacted": "created", "metrics": "updated"}
+    assert register(compacted) == {"cloudwatch": "unchanged", "series": "unchanged"} | done
+    assert set(register(compacted).values()) == {"unchanged"}
+    view = glue.get_table(DatabaseName="cloudwatch", Name="metrics")["Table"]
+    assert view["TableType"] == "VIRTUAL_VIEW" and view.get("PartitionKeys", []) == []
+    stored = json.loads(base64.b64decode(view["ViewOriginalText"].removeprefix("/* Presto View: ").removesuffix(" */")))
+    columns = [c["name"] for c in stored["columns"]]
+    assert columns == [c["Name"] for c in view["StorageDescriptor"]["Columns"]] and columns[-1] == "dt"
+    tree = sqlglot.parse_one(stored["originalSql"], read="athena")
+    assert {t.name for t in tree.find_all(exp.Table)} == {"metrics_units", "metrics_compacted"}
+    assert f"'{'ab' * 16}.parquet'" in stored["originalSql"] and "dt IN ('2026-11-16')" in stored["originalSql"]
+    # And a view a table again where nothing is compacted any more.
+    assert register()["metrics"] == "updated"
     # Somebody's parameter stays when the place changes.
     table_input = {k: table[k] for k in ("Name", "TableType", "PartitionKeys", "StorageDescriptor")}
     glue.update_table(DatabaseName="cloudwatch", TableInput=table_input | {"Parameters": table["Parameters"] | {"owner": "finops"}})

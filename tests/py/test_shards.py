@@ -12,7 +12,6 @@ from conftest import PROGRAM, Emulator, clean_env, local_tree, run_program, s3_c
 
 REGIONS = ["us-east-1", "eu-west-1", "ap-south-1"]
 ACCOUNTS = [fleet.account_id(n) for n in range(1, 7)]
-CHARGES = '[account.charges]\nservices = ["AmazonEC2", "AmazonS3"]\n'
 
 CONFIG = """version = 1
 spend = {}

@@ -3,6 +3,7 @@
 Opt-in: CWLAKE_TEST_TRINO is the folder of Trino 476 (see trino.py), with JDK 24 or later at hand. The server's JVM is not in UTC on purpose.
 """
 
+import base64
 import datetime
 import json
 import math
@@ -99,9 +100,9 @@ def today(ago=0):
     return datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=ago)
 
 
-def ddl(folder, engine, *words):
+def ddl(folder, engine, *words, env=None):
     words = [PROGRAM, "ddl", "--engine", engine, "--json", *words, "--config", folder / "cwlake.toml"]
-    done = subprocess.run(words, env=clean_env(), capture_output=True, text=True)
+    done = subprocess.run(words, env=clean_env(**(env or {})), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -248,6 +249,51 @@ def test_trino_runs_the_statements_and_reads_what_duckdb_reads(emulator, export,
         assert db.execute("SELECT count(*) FROM cwlake.metrics").fetchone()[0] > 0
     else:
         assert local_tree(tmp_path / "lake") == before
+
+
+def compact(folder):
+    """Merges all days before today, and says which tables have compacted files."""
+    words = [PROGRAM, "compact", "--older-than", "1", "--json", "--config", folder / "cwlake.toml"]
+    done = subprocess.run(words, env=clean_env(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [table["table"] for table in json.loads(done.stdout)["tables"] if table["all"]["files"]]
+
+
+def test_trino_reads_compacted_days_once_and_the_others_from_their_units(emulator, export, server, place, s3_server, tmp_path):
+    config, catalog, url = place
+    filled(emulator, export, config)
+    words = ["--catalog", catalog, "--first-day", str(today(40))]
+    for statement in ddl(tmp_path, "trino", *words):
+        server.query(statement["sql"])
+    units = duck(tmp_path, url)
+    (tmp_path / "cwlake.toml").write_text(config + "[compact]\n")
+    merged = compact(tmp_path)
+    assert set(merged) >= {"metrics", "series", "logs", "alarms", "instances"}
+    env = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    statements = ddl(tmp_path, "trino", *words, env=env)
+    assert {f"{name}_units" for name in merged} | {f"{name}_compacted" for name in merged} <= {s["name"] for s in statements}
+    # What was a table is a view from now on: its statement says what to drop.
+    for statement in statements:
+        told = [line for line in statement["sql"].splitlines() if "DROP TABLE" in line]
+        if told:
+            server.query(told[0].split(": ")[-1])
+    for _ in range(2):  # Again is no error.
+        for statement in statements:
+            server.query(statement["sql"])
+    for name in TABLES + VIEWS:
+        compare(server, units, catalog, name)
+    # As the catalog keeps a view of Trino's own making, so does `ddl --engine glue` print it.
+    if url:
+        bucket = config.split("s3://")[1].split("/")[0]
+        objects = s3_server.client().list_objects_v2(Bucket=bucket, Prefix="metastore/")["Contents"]
+        key = next(o["Key"] for o in objects if o["Key"].endswith("cwlake/metrics/.trinoSchema"))
+        theirs = json.loads(s3_server.client().get_object(Bucket=bucket, Key=key)["Body"].read())
+        printed = [entry["TableInput"] for entry in ddl(tmp_path, "glue", "--first-day", str(today(40)), env=env) if "TableInput" in entry]
+        ours = next(table for table in printed if table["Name"] == "metrics")
+        inner = lambda text: json.loads(base64.b64decode(text.removeprefix("/* Presto View: ").removesuffix(" */")))
+        assert (ours["TableType"], ours["Parameters"]["presto_view"]) == (theirs["tableType"], theirs["parameters"]["presto_view"])
+        ours, theirs = inner(ours["ViewOriginalText"]), inner(theirs["viewOriginalText"])
+        assert ours["columns"] == theirs["columns"] and ours.keys() <= theirs.keys()
 
 
 def test_a_lake_without_a_file_has_no_table_that_trino_refuses(server, place, tmp_path):
