@@ -4,6 +4,7 @@ use super::file::FileConfig;
 use super::given::{CompactFlags, Overrides};
 use super::problem::Problem;
 use super::run_options::whole;
+use super::spanned::Spanned;
 
 /// When and how settled days are compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn resolve(
     lookback_days: u32,
     problems: &mut Vec<Problem>,
 ) -> CompactConfig {
-    let given = file.compact.as_ref().map(|table| table.get_ref());
+    let given = file.compact.as_ref().map(Spanned::get_ref);
     let mut number = |value, key, range| whole(value, key, range, problems);
     let older = given.and_then(|c| c.older_than_days.as_ref());
     let older = number(older, "older_than_days", 1..=3_650);

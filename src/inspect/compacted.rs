@@ -115,8 +115,7 @@ impl CompactedTable {
         all: &mut CheckedUnits,
     ) -> Result<BTreeMap<Lane, u64>, StoreError> {
         let looked = stream::iter(&compacted.files).map(|file| self.look_at(store, file, scratch));
-        let looked: Vec<(&CompactedFile, Result<BTreeMap<Lane, u64>, String>)> =
-            looked.buffered(AT_ONCE).try_collect().await?;
+        let looked: Vec<(&CompactedFile, Looked)> = looked.buffered(AT_ONCE).try_collect().await?;
         let mut found = BTreeMap::new();
         all.files_of_unit = 0;
         for (file, looked) in looked {
@@ -144,7 +143,7 @@ impl CompactedTable {
         store: &dyn Store,
         file: &'f CompactedFile,
         scratch: &Path,
-    ) -> Result<(&'f CompactedFile, Result<BTreeMap<Lane, u64>, String>), StoreError> {
+    ) -> Result<(&'f CompactedFile, Looked), StoreError> {
         let path = match store.open(&file.name, scratch).await {
             Ok(Some(path)) => path,
             Ok(None) => return Ok((file, Err("it is missing".to_owned()))),
@@ -188,6 +187,9 @@ impl CompactedTable {
     }
 }
 
+/// Rows of a file by lane, or what is wrong with it.
+type Looked = Result<BTreeMap<Lane, u64>, String>;
+
 /// What was looked at.
 #[derive(Default)]
 pub(super) struct CheckedUnits {
@@ -211,11 +213,7 @@ fn expected(unit: Day, lanes: &[(Lane, LaneRecords)]) -> BTreeMap<&Lane, (u64, &
 }
 
 /// Compares a file with its record, and its rows with their order. Its rows by lane, or what is wrong with it.
-fn check(
-    table: &'static Table,
-    path: &Path,
-    file: &CompactedFile,
-) -> Result<Result<BTreeMap<Lane, u64>, String>, OldError> {
+fn check(table: &'static Table, path: &Path, file: &CompactedFile) -> Result<Looked, OldError> {
     let (bytes, sha256) = checksum(path)?;
     if (bytes, &sha256) != (file.bytes, &file.sha256) {
         return Ok(Err(

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 
 use super::error::{COMPLETE_KEY, PLAN_KEY, WriteError, refused};
 
@@ -175,7 +176,7 @@ impl PointsReader {
         );
         let leaves = (0..schema.num_columns()).filter(|leaf| {
             let column = row_group.column(*leaf);
-            let nulls = column.statistics().and_then(|s| s.null_count_opt());
+            let nulls = column.statistics().and_then(Statistics::null_count_opt);
             let is_empty = nulls == u64::try_from(column.num_values()).ok();
             schema.column(*leaf).path().parts().len() == 1 && !is_empty
         });
