@@ -27,7 +27,7 @@ pub(in crate::write) fn compression() -> Compression {
     Compression::ZSTD(ZstdLevel::try_new(LEVEL).unwrap_or_default())
 }
 
-/// A compressor, made once a row group: its tables take about half a megabyte.
+/// A compressor, made once a thread: its tables take about half a megabyte, and as long to make as a small row group to compress.
 pub(super) struct Zstd(zstd::bulk::Compressor<'static>);
 
 impl Zstd {

@@ -11,6 +11,8 @@ mod interner;
 mod times;
 mod values;
 
+use std::cell::RefCell;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
@@ -33,7 +35,23 @@ use identity::{Entry, flat, map_leaf};
 /// # Errors
 /// A [`ParquetError`] for a column of another type, or more than a page's 31 bits can count.
 pub(super) fn encode(schema: &SchemaDescriptor, rows: &RecordBatch) -> Result<Vec<Encoded>> {
-    let mut zstd = Zstd::new()?;
+    thread_local! {
+        static ZSTD: RefCell<Option<Zstd>> = const { RefCell::new(None) };
+    }
+    ZSTD.with_borrow_mut(|kept| {
+        let zstd = match kept {
+            Some(zstd) => zstd,
+            none => none.insert(Zstd::new()?),
+        };
+        encode_with(zstd, schema, rows)
+    })
+}
+
+fn encode_with(
+    zstd: &mut Zstd,
+    schema: &SchemaDescriptor,
+    rows: &RecordBatch,
+) -> Result<Vec<Encoded>> {
     let mut leaves = schema.columns().iter();
     let mut leaf = || {
         leaves
@@ -46,11 +64,11 @@ pub(super) fn encode(schema: &SchemaDescriptor, rows: &RecordBatch) -> Result<Ve
         match column.data_type() {
             DataType::Timestamp(TimeUnit::Microsecond, _) if column.null_count() == 0 => {
                 let times = column.as_primitive::<TimestampMicrosecondType>();
-                chunks.push(times::times(leaf()?, &mut zstd, times.values())?);
+                chunks.push(times::times(leaf()?, zstd, times.values())?);
             }
             DataType::Float64 if column.null_count() == 0 => {
                 let values = column.as_primitive::<Float64Type>().values();
-                chunks.push(values::values(leaf()?, &mut zstd, values, &breaks)?);
+                chunks.push(values::values(leaf()?, zstd, values, &breaks)?);
             }
             DataType::RunEndEncoded(..) => {
                 let runs = column
@@ -62,19 +80,19 @@ pub(super) fn encode(schema: &SchemaDescriptor, rows: &RecordBatch) -> Result<Ve
                 match values.data_type() {
                     DataType::Utf8 => {
                         let texts = values.as_string::<i32>().iter().zip(lengths);
-                        chunks.push(flat(leaf()?, &mut zstd, &texts.collect::<Vec<_>>())?);
+                        chunks.push(flat(leaf()?, zstd, &texts.collect::<Vec<_>>())?);
                     }
                     DataType::Int32 => {
-                        chunks.push(integers::<Int32Type>(leaf()?, &mut zstd, values, lengths)?);
+                        chunks.push(integers::<Int32Type>(leaf()?, zstd, values, lengths)?);
                     }
                     DataType::Int64 => {
-                        chunks.push(integers::<Int64Type>(leaf()?, &mut zstd, values, lengths)?);
+                        chunks.push(integers::<Int64Type>(leaf()?, zstd, values, lengths)?);
                     }
                     DataType::Map(..) if values.null_count() == 0 => {
                         for child in 0..2 {
                             let texts = map_texts(values, child);
                             let runs: Vec<_> = texts.into_iter().zip(lengths.clone()).collect();
-                            chunks.push(map_leaf(leaf()?, &mut zstd, &runs)?);
+                            chunks.push(map_leaf(leaf()?, zstd, &runs)?);
                         }
                     }
                     _ => return Err(unsupported(column)),
