@@ -1,7 +1,7 @@
 //! `compact`.
 
 use cwlake::cli::CompactArgs;
-use cwlake::config::{CompactFlags, Overrides};
+use cwlake::config::{CompactFlags, Destination, Overrides};
 use cwlake::exit::Usage;
 use cwlake::telemetry::{Progress, stop_on_signals};
 
@@ -25,7 +25,13 @@ pub(super) async fn compact(args: &CompactArgs, progress: Progress) -> anyhow::R
         },
         ..overrides(&args.config, None)
     };
-    let context = context_of(load_with(&args.config.config, &overrides).await?, progress);
+    let config = load_with(&args.config.config, &overrides).await?;
+    let is_bucket = matches!(config.destination, Destination::S3(_));
+    if args.prune && is_bucket && !config.compact.is_configured {
+        let text = "--prune: the statements of `cwlake ddl` would not know of the compacted files: add [compact] to the configuration first";
+        return Err(Usage(text.to_owned()).into());
+    }
+    let context = context_of(config, progress);
     stop_on_signals(context.stop.clone())?;
     let report = cwlake::compact::compact(&context).await?;
     context.progress.finish();

@@ -21,7 +21,7 @@ pub async fn read_compaction(store: &dyn Store, table: &Table) -> Result<Compact
         doing: format!("reading {key}"),
         message,
         hint: Some(
-            "move it away, and compact again: while units have their own files, nothing is lost"
+            "put it back from a copy; where nothing was pruned, move it away and compact again"
                 .to_owned(),
         ),
     };

@@ -1,6 +1,6 @@
 //! What is to be compacted: the units that the manifests of a month speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -73,7 +73,17 @@ struct UnitFile {
 pub(super) struct MonthUnits {
     table: &'static Table,
     lanes: Vec<Lane>,
-    units: BTreeMap<Day, Vec<UnitFile>>,
+    units: BTreeMap<Day, UnitFiles>,
+}
+
+/// What the manifests say of a unit.
+#[derive(Default)]
+struct UnitFiles {
+    files: Vec<UnitFile>,
+    /// Lanes whose unit is known to be empty, by their place.
+    empty: Vec<u32>,
+    /// Something of it was refused or left out, and is asked again.
+    has_holes: bool,
 }
 
 impl MonthUnits {
@@ -113,8 +123,12 @@ impl MonthUnits {
                 continue;
             };
             let unit = self.units.entry(day).or_default();
+            unit.has_holes |= !committed.complete || !committed.answers.refused.is_empty();
+            if committed.files.is_empty() {
+                unit.empty.push(lane);
+            }
             for file in &committed.files {
-                unit.push(UnitFile {
+                unit.files.push(UnitFile {
                     lane,
                     sha256: bytes_of(&file.sha256),
                     rows: file.rows,
@@ -131,7 +145,8 @@ impl MonthUnits {
 
     /// What a unit is to be made of.
     pub(super) fn due(&self, unit: Day) -> Due {
-        let files = self.units.get(&unit).into_iter().flatten();
+        let known = self.units.get(&unit);
+        let files = known.into_iter().flat_map(|unit| &unit.files);
         let part = |file: &UnitFile| Part {
             lane: self.lanes[file.lane as usize].clone(),
             key: layout::unit(&crate::lake::UnitId::new(
@@ -143,7 +158,13 @@ impl MonthUnits {
             rows: Some(file.rows),
             bytes: file.bytes,
         };
-        Due::new(files.map(part).collect())
+        let empty = known.into_iter().flat_map(|unit| &unit.empty);
+        let empty = empty.map(|lane| self.lanes[*lane as usize].clone());
+        Due {
+            empty: empty.collect(),
+            is_whole: known.is_some_and(|unit| !unit.has_holes),
+            ..Due::new(files.map(part).collect())
+        }
     }
 }
 
@@ -175,6 +196,10 @@ pub(super) struct Part {
 pub(super) struct Due {
     pub(super) made_of: String,
     pub(super) parts: Vec<Part>,
+    /// Lanes that are known to have no rows.
+    pub(super) empty: BTreeSet<Lane>,
+    /// Nothing of it is asked again.
+    pub(super) is_whole: bool,
 }
 
 impl Due {
@@ -185,6 +210,8 @@ impl Due {
         Self {
             made_of: fingerprint(named),
             parts,
+            empty: BTreeSet::new(),
+            is_whole: false,
         }
     }
 
@@ -213,6 +240,8 @@ impl Due {
         Ok(Self {
             made_of: fingerprint(named),
             parts,
+            empty: BTreeSet::new(),
+            is_whole: false,
         })
     }
 

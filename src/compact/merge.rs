@@ -20,15 +20,15 @@ pub(super) struct Source {
 }
 
 enum From {
-    /// A unit's file, or a compacted one; only some lanes of it, or all where none is named.
-    File(OldRuns, Option<BTreeSet<Lane>>),
+    /// A unit's file, or a compacted one of which some lanes are taken.
+    File(OldRuns, Option<Wanted>),
     /// What an earlier merge has left.
     Spill(SpillReader),
 }
 
 impl Source {
     /// A file whose rows are sorted as those of a unit, or of a compacted one.
-    pub(super) fn open(path: &Path, lanes: Option<BTreeSet<Lane>>) -> Result<Self, OldError> {
+    pub(super) fn open(path: &Path, lanes: Option<Wanted>) -> Result<Self, OldError> {
         Self::of(From::File(OldRuns::open(path)?, lanes))
     }
 
@@ -53,10 +53,11 @@ impl Source {
                 let Some((owner, run)) = runs.take_owned()? else {
                     break None;
                 };
-                if lanes
-                    .as_ref()
-                    .is_none_or(|lanes| lanes.contains(&owner.lane))
-                {
+                let is_wanted = match lanes {
+                    Some(lanes) => lanes.takes(&owner.lane)?,
+                    None => true,
+                };
+                if is_wanted {
                     break Some(Run {
                         owner,
                         identity: Arc::new(run.identity),
@@ -67,6 +68,31 @@ impl Source {
             },
         };
         Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
+/// Which lanes of a compacted file are taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// These are.
+    pub(super) taken: Arc<BTreeSet<Lane>>,
+    /// These have their own file now, or none: they are passed over. Any other lane is one whose manifest is missing.
+    pub(super) passed: Arc<BTreeSet<Lane>>,
+}
+
+impl Wanted {
+    /// Whether a lane is taken.
+    pub(super) fn takes(&self, lane: &Lane) -> Result<bool, OldError> {
+        if self.taken.contains(lane) || self.passed.contains(lane) {
+            return Ok(self.taken.contains(lane));
+        }
+        let what = format!(
+            "it has rows of {lane}, of which no manifest speaks: put that back from a copy"
+        );
+        Err(io_error(
+            Path::new("a compacted file"),
+            io::Error::other(what),
+        ))
     }
 }
 

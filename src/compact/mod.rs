@@ -6,11 +6,10 @@
 mod due;
 mod merge;
 mod output;
-mod restore;
 mod spill;
 mod unit;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::commit::{Lake, LakeError, read_compaction, write_compaction};
@@ -18,7 +17,7 @@ use crate::config::Range;
 use crate::given::context::{RunContext, run_id};
 use crate::given::error::RunError;
 use crate::given::place::Place;
-use crate::lake::compaction::{Compaction, OwnFiles, ReplacedFile};
+use crate::lake::compaction::{CompactedUnit, Compaction, OwnFiles, ReplacedFile};
 use crate::lake::layout;
 use crate::lake::table::{Partition, TABLES, Table};
 use crate::model::{Cause, CauseKind, Claim, DAY_SECONDS, Day};
@@ -26,7 +25,6 @@ use crate::report::{CompactReport, TableCompaction};
 use crate::store::{Store, StoreError};
 
 use due::{Due, MonthUnits, months_of};
-pub(crate) use restore::restore;
 use unit::UnitCompaction;
 
 /// Compacts what is settled of every table and not compacted yet, or written anew since. Reads and writes the lake alone.
@@ -138,6 +136,7 @@ impl Compacting<'_> {
     async fn table(&self, report: &mut CompactReport) -> Result<(), StoreError> {
         let mut record = read_compaction(self.store(), self.table).await?;
         let mut done = TableCompaction::of(self.table);
+        self.look_at_files(&mut record, &mut done).await?;
         if self.table.partition == Partition::None {
             self.catalogue(&mut record, &mut done).await?;
         } else {
@@ -212,19 +211,12 @@ impl Compacting<'_> {
         self.context
             .progress
             .stage(&format!("compacting {} {name}", self.table));
-        let compaction = UnitCompaction {
-            context: self.context,
-            lake: self.lake,
-            table: self.table,
-            unit,
-        };
         let old = record.unit(self.table.partition, unit);
-        match compaction.run(due, old).await {
+        match self.of_unit(unit).run(due, old).await {
             Ok(new) => {
                 done.compacted(&new, due.bytes());
                 record.set(self.table.partition, unit, new);
-                write_compaction(self.store(), self.table, record).await?;
-                Ok(true)
+                self.write(record).await
             }
             Err(cause) => {
                 done.fail(&name, cause);
@@ -258,16 +250,15 @@ impl Compacting<'_> {
         done: &mut TableCompaction,
     ) -> Result<(), StoreError> {
         let before = self.context.now - i64::from(days) * DAY_SECONDS;
-        let mut gone = self.unrecorded(record).await?;
+        let mut gone = Vec::new();
         for unit in record.units.values_mut() {
             let (old, kept) = unit.replaced.drain(..).partition(|f| f.since < before);
             let old: Vec<ReplacedFile> = old;
             unit.replaced = kept;
             gone.extend(old.into_iter().map(|f| f.name));
         }
-        if !gone.is_empty() {
-            write_compaction(self.store(), self.table, record).await?;
-            done.pruned += unit::remove_all(self.store(), gone).await?;
+        if !gone.is_empty() && self.write(record).await? {
+            done.pruned += self.remove_all(&gone).await?;
         }
         let mut months: BTreeMap<String, Vec<Day>> = BTreeMap::new();
         for (name, there) in &record.units {
@@ -288,18 +279,6 @@ impl Compacting<'_> {
         Ok(())
     }
 
-    /// Compacted files of which no record speaks: whoever made them died before. Nobody else compacts now.
-    async fn unrecorded(&self, record: &Compaction) -> Result<Vec<String>, StoreError> {
-        let known: BTreeSet<&String> = record.names().collect();
-        let folder = format!("{}{}/", layout::COMPACTED, self.table);
-        let entries = self.store().list(&folder).await?.into_iter();
-        let ours = |key: &String| layout::parse_compacted(self.table, key).is_some();
-        let keys = entries
-            .map(|e| e.key)
-            .filter(|key| ours(key) && !known.contains(key));
-        Ok(keys.collect())
-    }
-
     async fn prune_month(
         &self,
         name: &str,
@@ -312,7 +291,7 @@ impl Compacting<'_> {
         };
         // Nobody may write them meanwhile: what is removed is what was compacted.
         if let Err(cause) = self.lake.reserve(&[(self.table, *first, *last)]).await {
-            done.fail(name, cause);
+            tracing::info!(%cause, table = self.table.name, month = name, "nothing is pruned now");
             return Ok(());
         }
         let months = months_of(self.store(), self.table, self.cutoff()).await?;
@@ -322,25 +301,124 @@ impl Compacting<'_> {
         let Ok(there) = MonthUnits::read(self.store(), self.table, &month).await? else {
             return Ok(());
         };
-        let partition = self.table.partition;
         for unit in units {
             let due = there.due(*unit);
-            let folder = partition.folder_of(*unit);
-            let Some(own) = record
-                .units
-                .get_mut(&folder)
-                .filter(|u| u.made_of == due.made_of)
-            else {
-                continue;
-            };
-            own.own_files = OwnFiles::Going;
-            write_compaction(self.store(), self.table, record).await?;
-            let keys = due.parts.into_iter().map(|part| part.key).collect();
-            done.pruned += unit::remove_all(self.store(), keys).await?;
-            if let Some(own) = record.units.get_mut(&folder) {
-                own.own_files = OwnFiles::Gone;
+            // What has a hole is asked again, and that takes its own file.
+            if due.is_whole && !self.prune_unit(*unit, due, record, done).await? {
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the lake is still ours.
+    async fn prune_unit(
+        &self,
+        unit: Day,
+        due: Due,
+        record: &mut Compaction,
+        done: &mut TableCompaction,
+    ) -> Result<bool, StoreError> {
+        let folder = self.table.partition.folder_of(unit);
+        let Some(there) = record
+            .units
+            .get(&folder)
+            .filter(|u| u.made_of == due.made_of)
+        else {
+            return Ok(true);
+        };
+        let compaction = self.of_unit(unit);
+        if let Err(cause) = compaction.check_compacted(there).await {
+            done.fail(&folder, cause);
+            return Ok(true);
+        }
+        for (own_files, keys) in [
+            (
+                OwnFiles::Going,
+                due.parts.into_iter().map(|part| part.key).collect(),
+            ),
+            (OwnFiles::Gone, Vec::new()),
+        ] {
+            if let Some(there) = record.units.get_mut(&folder) {
+                there.own_files = own_files;
+            }
+            if !self.write(record).await? {
+                return Ok(false);
+            }
+            let removed = self.remove_all(&keys).await?;
+            done.pruned += removed;
+            if removed < keys.len() as u64 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn of_unit(&self, unit: Day) -> UnitCompaction<'_> {
+        UnitCompaction {
+            context: self.context,
+            lake: self.lake,
+            table: self.table,
+            unit,
+        }
+    }
+
+    /// Writes the record while the lake is ours; returns whether it is.
+    async fn write(&self, record: &Compaction) -> Result<bool, StoreError> {
+        let is_ours = self.lake.is_ours(false).await;
+        if is_ours {
             write_compaction(self.store(), self.table, record).await?;
+        }
+        Ok(is_ours)
+    }
+
+    /// Removes objects while the lake is ours; returns how many.
+    async fn remove_all(&self, keys: &[String]) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for some in keys.chunks(unit::AT_ONCE) {
+            if !self.lake.is_ours(false).await {
+                break;
+            }
+            let store = self.store();
+            let all = some.iter().map(|key| store.delete(key));
+            futures_util::future::try_join_all(all).await?;
+            removed += some.len() as u64;
+        }
+        Ok(removed)
+    }
+
+    /// Compacted files that are missing, or of another size than recorded: their units are compacted anew while they have their own files.
+    async fn look_at_files(
+        &self,
+        record: &mut Compaction,
+        done: &mut TableCompaction,
+    ) -> Result<(), StoreError> {
+        let folder = format!("{}{}/", layout::COMPACTED, self.table);
+        let entries = self.store().list(&folder).await?.into_iter();
+        let there: BTreeMap<String, u64> = entries.map(|e| (e.key, e.bytes)).collect();
+        let is_broken = |unit: &CompactedUnit| {
+            let mut files = unit.files.iter();
+            files
+                .find(|f| there.get(&f.name) != Some(&f.bytes))
+                .map(|f| f.name.clone())
+        };
+        let broken = record.units.iter();
+        let broken = broken.filter_map(|(name, unit)| Some((name.clone(), is_broken(unit)?)));
+        for (name, file) in broken.collect::<Vec<_>>() {
+            let own = record.units.get(&name).map(|unit| unit.own_files);
+            if own == Some(OwnFiles::There) {
+                record.units.remove(&name);
+                record.months.clear();
+            } else {
+                let what = format!(
+                    "{file} is missing or not as long as recorded, and the units' own files were removed"
+                );
+                let cause = Cause::new(CauseKind::Destination, what);
+                done.fail(
+                    &name,
+                    cause.with_hint("put it back from a copy: its name says its content"),
+                );
+            }
         }
         Ok(())
     }

@@ -10,6 +10,11 @@ use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, UnitFile, WriteE
 
 use super::spill::Run;
 
+const FOOTER: FooterKeys<'static> = FooterKeys {
+    schema_version: SCHEMA_VERSION,
+    plan_hash: None,
+};
+
 /// Bytes of rows that wait for the end of their row group: of long texts, fewer rows fill one.
 const GROUP_BYTES: usize = 64 << 20;
 
@@ -20,10 +25,6 @@ pub(super) struct Target {
     pub(super) bytes: u64,
     /// Columns that rows are sorted by.
     pub(super) sort: Vec<&'static str>,
-    /// What the file is meant to hold, of a unit's own.
-    pub(super) plan_hash: Option<String>,
-    /// Everything that was asked for is in it.
-    pub(super) complete: bool,
 }
 
 impl Target {
@@ -33,15 +34,6 @@ impl Target {
             folder,
             bytes,
             sort: table.compacted_sort(),
-            plan_hash: None,
-            complete: true,
-        }
-    }
-
-    fn footer(&self) -> FooterKeys<'_> {
-        FooterKeys {
-            schema_version: SCHEMA_VERSION,
-            plan_hash: self.plan_hash.as_deref(),
         }
     }
 
@@ -94,7 +86,7 @@ impl PointsOutput {
             Some(file) => file,
             none => {
                 let (schema, target) = (schema_of(&METRICS), &self.target);
-                let file = RunFile::create(&path, &schema, &target.sort, target.footer());
+                let file = RunFile::create(&path, &schema, &target.sort, FOOTER);
                 none.insert(file?)
             }
         };
@@ -107,7 +99,7 @@ impl PointsOutput {
 
     fn end_file(&mut self) -> Result<(), OldError> {
         if let Some(file) = self.file.take() {
-            self.done.push(file.finish(self.target.complete)?);
+            self.done.push(file.finish(true)?);
         }
         Ok(())
     }
@@ -148,12 +140,7 @@ impl RowsOutput {
             Some(file) => file,
             none => {
                 let (schema, target) = (schema_of(self.table), &self.target);
-                none.insert(UnitFile::create(
-                    &path,
-                    schema,
-                    &target.sort,
-                    target.footer(),
-                )?)
+                none.insert(UnitFile::create(&path, schema, &target.sort, FOOTER)?)
             }
         };
         file.write(batch)?;
@@ -171,7 +158,7 @@ impl RowsOutput {
 
     fn end_file(&mut self) -> Result<(), WriteError> {
         if let Some(file) = self.file.take() {
-            self.done.push(file.finish(self.target.complete)?);
+            self.done.push(file.finish(true)?);
         }
         Ok(())
     }

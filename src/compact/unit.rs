@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -19,7 +20,7 @@ use crate::write::{Staged, checksum, read_rows};
 
 use super::changed;
 use super::due::{Due, Part};
-use super::merge::{Source, io_error, merge};
+use super::merge::{Source, Wanted, io_error, merge};
 use super::output::{PointsOutput, RowsOutput, Target};
 use super::spill::{Run, SpillWriter};
 
@@ -27,7 +28,7 @@ use super::spill::{Run, SpillWriter};
 const FAN_IN: usize = 96;
 
 /// Files that are fetched or removed side by side.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 
 /// Merges side by side; each holds [`FAN_IN`] open files.
 const MERGES_AT_ONCE: usize = 2;
@@ -47,8 +48,8 @@ struct Input {
     is_copy: bool,
     /// What its record says.
     sha256: Option<String>,
-    /// Only these lanes of it; all when none is named.
-    lanes: Option<BTreeSet<Lane>>,
+    /// Of a compacted one, what is taken.
+    lanes: Option<Wanted>,
 }
 
 impl Input {
@@ -83,7 +84,7 @@ impl Input {
 }
 
 /// Why a unit is not compacted now.
-pub(super) enum Trouble {
+enum Trouble {
     File(OldError),
     Changed(String),
 }
@@ -123,7 +124,7 @@ impl UnitCompaction<'_> {
         made.map_err(|e| Cause::from(StoreError::io("writing to", &folder, &e)))?;
         let result = self.bring_together(due, old).await;
         let published = match result {
-            Ok(staged) => self.publish(due, old, staged).await,
+            Ok(staged) => self.publish(due, staged).await,
             Err(cause) => Err(cause),
         };
         let _ = std::fs::remove_dir_all(&folder);
@@ -147,7 +148,8 @@ impl UnitCompaction<'_> {
         due: &Due,
         old: Option<&CompactedUnit>,
     ) -> Result<Vec<Staged>, Cause> {
-        let (own, compacted) = self.split(due, old).await?;
+        let (own, files, wanted) = self.split(due, old).await?;
+        let compacted = self.fetch_compacted(&files, &wanted).await?;
         if self.table.is_points() {
             self.merge_points(own, compacted).await
         } else {
@@ -155,29 +157,46 @@ impl UnitCompaction<'_> {
         }
     }
 
-    /// Parts whose own file is there, and the compacted files that have the others.
-    async fn split<'d>(
+    /// Parts whose own file is there, and what is taken of the compacted files, which have the others.
+    async fn split<'d, 'o>(
         &self,
         due: &'d Due,
-        old: Option<&CompactedUnit>,
-    ) -> Result<(Vec<&'d Part>, Vec<(String, BTreeSet<Lane>)>), Cause> {
+        old: Option<&'o CompactedUnit>,
+    ) -> Result<(Vec<&'d Part>, Vec<&'o CompactedFile>, Wanted), Cause> {
         let pruned = old.filter(|old| old.own_files != OwnFiles::There);
         let Some(old) = pruned else {
-            return Ok((due.parts.iter().collect(), Vec::new()));
+            return Ok((due.parts.iter().collect(), Vec::new(), Wanted::default()));
         };
-        let entries = self
-            .store()
-            .list(&layout::unit_folder(self.table, self.unit))
-            .await?;
+        let folder = layout::unit_folder(self.table, self.unit);
+        let entries = self.store().list(&folder).await?;
         let there: BTreeSet<String> = entries.into_iter().map(|e| e.key).collect();
         let (own, gone): (Vec<&Part>, Vec<&Part>) =
             due.parts.iter().partition(|p| there.contains(&p.key));
-        let lanes: BTreeSet<Lane> = gone.into_iter().map(|p| p.lane.clone()).collect();
-        let files = old.files.iter().filter(|_| !lanes.is_empty());
-        Ok((
-            own,
-            files.map(|f| (f.name.clone(), lanes.clone())).collect(),
-        ))
+        let passed = own
+            .iter()
+            .map(|p| p.lane.clone())
+            .chain(due.empty.iter().cloned());
+        let wanted = Wanted {
+            passed: Arc::new(passed.collect()),
+            taken: Arc::new(gone.into_iter().map(|p| p.lane.clone()).collect()),
+        };
+        Ok((own, old.files.iter().collect(), wanted))
+    }
+
+    /// Every compacted file is as it was recorded.
+    pub(super) async fn check_compacted(&self, there: &CompactedUnit) -> Result<(), Cause> {
+        let made = create_folder(&self.folder());
+        made.map_err(|e| Cause::from(StoreError::io("writing to", &self.folder(), &e)))?;
+        for file in &there.files {
+            let input = self.fetch(&file.name, Some(&file.sha256)).await?;
+            blocking(move || {
+                let checked = input.check();
+                input.remove();
+                checked
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn fetch(&self, key: &str, sha256: Option<&str>) -> Result<Input, Cause> {
@@ -199,13 +218,14 @@ impl UnitCompaction<'_> {
 
     async fn fetch_compacted(
         &self,
-        files: Vec<(String, BTreeSet<Lane>)>,
+        files: &[&CompactedFile],
+        wanted: &Wanted,
     ) -> Result<Vec<Input>, Cause> {
         let mut inputs = Vec::new();
-        for (key, lanes) in files {
-            let input = self.fetch(&key, None).await?;
+        for file in files {
+            let input = self.fetch(&file.name, Some(&file.sha256)).await?;
             inputs.push(Input {
-                lanes: Some(lanes),
+                lanes: Some(wanted.clone()),
                 ..input
             });
         }
@@ -215,9 +235,8 @@ impl UnitCompaction<'_> {
     async fn merge_points(
         &self,
         own: Vec<&Part>,
-        compacted: Vec<(String, BTreeSet<Lane>)>,
+        mut files: Vec<Input>,
     ) -> Result<Vec<Staged>, Cause> {
-        let mut files = self.fetch_compacted(compacted).await?;
         let mut spills = Vec::new();
         if own.len() + files.len() <= FAN_IN {
             files.extend(self.fetch_all(&own).await?);
@@ -230,9 +249,18 @@ impl UnitCompaction<'_> {
                         .await
                 });
             spills = chunks.buffered(MERGES_AT_ONCE).try_collect().await?;
+            let mut rest = std::mem::take(&mut files).into_iter();
+            for n in 0.. {
+                let some: Vec<Input> = rest.by_ref().take(FAN_IN).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let name = format!("0-compacted-{n}");
+                spills.push(self.merge_to_spill(some, Vec::new(), name).await?);
+            }
         }
         let mut round = 0;
-        while spills.len() + files.len() > FAN_IN * MERGES_AT_ONCE {
+        while spills.len() > FAN_IN * MERGES_AT_ONCE {
             round += 1;
             let mut fewer = Vec::new();
             for (n, some) in spills.chunks(FAN_IN).enumerate() {
@@ -268,14 +296,9 @@ impl UnitCompaction<'_> {
     }
 
     /// Rows of other tables follow lane by lane, as each lane has them.
-    async fn append_rows(
-        &self,
-        own: Vec<&Part>,
-        compacted: Vec<(String, BTreeSet<Lane>)>,
-    ) -> Result<Vec<Staged>, Cause> {
+    async fn append_rows(&self, own: Vec<&Part>, inputs: Vec<Input>) -> Result<Vec<Staged>, Cause> {
         let bytes = self.context.config.compact.target_bytes;
         let target = Target::compacted(self.table, self.folder().join("whole"), bytes);
-        let inputs = self.fetch_compacted(compacted).await?;
         let split = blocking({
             let (table, folder) = (self.table, self.folder());
             move || split_lanes(table, &inputs, &folder)
@@ -315,12 +338,7 @@ impl UnitCompaction<'_> {
     }
 
     /// Makes the files visible. They are read by nobody before the record names them.
-    async fn publish(
-        &self,
-        due: &Due,
-        old: Option<&CompactedUnit>,
-        staged: Vec<Staged>,
-    ) -> Result<Vec<CompactedFile>, Cause> {
+    async fn publish(&self, due: &Due, staged: Vec<Staged>) -> Result<Vec<CompactedFile>, Cause> {
         let rows: u64 = staged.iter().map(|s| s.rows).sum();
         if due.rows().is_some_and(|recorded| recorded != rows) {
             return Err(changed(&format!(
@@ -333,10 +351,7 @@ impl UnitCompaction<'_> {
         let mut files = Vec::new();
         for staged in staged {
             let name = layout::compacted(self.table, self.unit, &staged.sha256);
-            let is_there = old.is_some_and(|old| old.files.iter().any(|f| f.name == name));
-            if !is_there {
-                self.store().publish(&name, &staged).await?;
-            }
+            self.store().publish(&name, &staged).await?;
             files.push(CompactedFile {
                 name,
                 rows: staged.rows,
@@ -406,6 +421,7 @@ fn split_lanes(
     let mut next = 0;
     for input in inputs {
         let Some(lanes) = &input.lanes else { continue };
+        input.check()?;
         push_lanes(table, &input.path, lanes, |lane, rows| {
             if open.as_ref().is_none_or(|(last, _)| *last != lane) {
                 next = close(open.take())?.max(next) + 1;
@@ -425,16 +441,16 @@ fn split_lanes(
 }
 
 /// Hands on the rows that a compacted file has of some lanes.
-pub(super) fn push_lanes(
+fn push_lanes(
     table: &'static Table,
     path: &Path,
-    lanes: &BTreeSet<Lane>,
+    lanes: &Wanted,
     mut take: impl FnMut(Lane, RecordBatch) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
     for batch in read_rows(path).map_err(OldError::from)? {
         let batch = batch.map_err(OldError::from)?;
         for (lane, rows) in rows_by_lane(table, &batch).map_err(OldError::from)? {
-            if lanes.contains(&lane) {
+            if lanes.takes(&lane)? {
                 take(lane, rows)?;
             }
         }
@@ -442,14 +458,7 @@ pub(super) fn push_lanes(
     Ok(())
 }
 
-/// Removes objects.
-pub(super) async fn remove_all(store: &dyn Store, keys: Vec<String>) -> Result<u64, StoreError> {
-    let removed = stream::iter(&keys).map(|key| store.delete(key));
-    removed.buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
-    Ok(keys.len() as u64)
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
 ) -> Result<T, Cause> {
     match tokio::task::spawn_blocking(work).await {

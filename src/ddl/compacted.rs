@@ -91,10 +91,15 @@ pub(super) fn view(table: &'static Table, engine: Engine, names: &Names) -> Opti
             "-- Where {table} is a table still, drop that first; nothing of the lake goes: DROP TABLE {name}\n"
         )
     };
+    let alone = if names.has_units(table) || table.partition == Partition::None {
+        ""
+    } else {
+        "-- No unit has a file of its own now: run it again when there are new days, it does not read them\n"
+    };
     Some(Statement {
         name: table.name.to_owned(),
         sql: format!(
-            "-- Run it again when more is compacted: until then it reads the units of those days\n{remark}CREATE OR REPLACE VIEW {name} AS\n{body}"
+            "-- Run it again when more is compacted: until then it reads the units of those days\n{alone}{remark}CREATE OR REPLACE VIEW {name} AS\n{body}"
         ),
     })
 }

@@ -12,10 +12,11 @@ use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
 use crate::sources::metrics::old::OldRuns;
 
-use crate::inspect::compacted::CompactedTable;
+use crate::inspect::compacted::{CheckedUnits, CompactedTable};
 use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
 use crate::inspect::series::verify_series;
-use crate::lake::table::{LOGS, METRICS, Table};
+use crate::lake::layout::COMPACTED;
+use crate::lake::table::{LOGS, METRICS, SERIES, Table};
 use crate::lake::{UnitId, layout};
 use crate::sources::metrics::old::{OldError, RunKey, key_of};
 
@@ -98,6 +99,13 @@ pub async fn verify(
         verify_table(context, store, table, range, &scratch, &mut report).await?;
     }
     verify_series(context, store, &mut report.faults).await?;
+    if !context.config.has_dataset_flag() || context.config.datasets.contains(&SERIES.dataset) {
+        let compacted = CompactedTable::read(store, &SERIES).await?;
+        report.faults.extend(compacted.fault.clone());
+        let none = (&[][..], &BTreeSet::new());
+        let checked = compacted.verify(context, store, (None, &scratch), none);
+        report.add_compacted(checked.await?);
+    }
     let _ = std::fs::remove_dir_all(&scratch);
     Ok(report)
 }
@@ -161,9 +169,10 @@ async fn verify_table(
         report.add(&name, checked);
     }
     let looked = (range, scratch);
-    let checked = compacted.verify(context, store, looked, &records).await?;
-    report.compacted_files += checked.files;
-    report.faults.extend(checked.faults);
+    let checked = compacted
+        .verify(context, store, looked, (&records, &unreadable))
+        .await?;
+    report.add_compacted(checked);
     let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
     for entry in store.list(&format!("{table}/")).await? {
         let unit = layout::parse_unit(table, &entry.key);
@@ -245,6 +254,11 @@ struct Checked {
 }
 
 impl VerifyReport {
+    fn add_compacted(&mut self, checked: CheckedUnits) {
+        self.compacted_files += checked.files;
+        self.faults.extend(checked.faults);
+    }
+
     fn add(&mut self, name: &str, checked: Checked) {
         self.files += checked.files;
         self.rows += checked.rows;
@@ -509,14 +523,18 @@ impl VerifyReport {
                 gap.to
             );
         }
-        if self
-            .faults
-            .iter()
-            .any(|f| f.what.contains("checksum") || f.what.contains("missing"))
-        {
+        let is_damaged = |f: &&Fault| f.what.contains("checksum") || f.what.contains("missing");
+        let damaged = || self.faults.iter().filter(is_damaged);
+        if damaged().any(|f| !f.file.starts_with(COMPACTED)) {
             let _ = writeln!(
                 out,
                 "    = export the day again with --force to replace a damaged file"
+            );
+        }
+        if damaged().any(|f| f.file.starts_with(COMPACTED)) {
+            let _ = writeln!(
+                out,
+                "    = put a damaged compacted file back from a copy; while the units of its day have their own files, remove it and run cwlake compact"
             );
         }
         out

@@ -1,12 +1,13 @@
 //! What a run claims of its lake: at its start what it is certainly about, and by lane what is found to be asked beside that.
 
-use crate::commit::Lake;
-use crate::compact::restore;
+use crate::commit::{Lake, read_compaction};
 use crate::config::Range;
 use crate::given::context::RunContext;
-use crate::lake::UnitId;
+use crate::lake::compaction::OwnFiles;
 use crate::lake::table::{Partition, Table, tables_of};
-use crate::model::{Cause, Claim, Dataset, Day, Lane};
+use crate::lake::{UnitId, layout};
+use crate::model::{Cause, CauseKind, Claim, DAY_SECONDS, Dataset, Day, Lane};
+use crate::plan::DayMode;
 use crate::sources::registry::source;
 use crate::sources::source::Job;
 use crate::sources::source::scope::LaneScope;
@@ -50,29 +51,42 @@ pub(crate) async fn reserved(
     let job = ready?;
     lake.reserve(&asked_units(dataset, &job.scopes())).await?;
     for scope in job.scopes() {
-        restored(context, lake, lane, scope).await?;
+        none_is_pruned(context, lake, lane, scope).await?;
     }
     Ok(job)
 }
 
-/// Makes sure that the units that are asked have their own files where they were compacted and pruned: what is there is joined and judged by them.
-async fn restored(
+/// Refuses to add to a unit whose own file was removed after it was compacted: what is there could not be joined, nor judged. Read anew here, where
+/// nobody else may prune it: no day is pruned that ended less than two days ago.
+async fn none_is_pruned(
     context: &RunContext,
     lake: &Lake,
     lane: &Lane,
     scope: &LaneScope,
 ) -> Result<(), Cause> {
-    for (day, _) in scope.days.iter().filter(|(_, mode)| mode.is_asked()) {
+    let store = &**lake.store();
+    let is_old = |day: Day| day.end() + 2 * DAY_SECONDS <= context.now;
+    let replaces = |mode: DayMode| context.force && mode == DayMode::Replace;
+    let asked = scope.days.iter();
+    let asked = asked.filter(|(day, mode)| mode.is_asked() && is_old(*day) && !replaces(*mode));
+    for (day, _) in asked {
         let committed = scope.records.committed(*day);
-        let Some(committed) = committed.filter(|c| !c.files.is_empty()) else {
+        if committed.is_none_or(|c| c.files.is_empty()) {
             continue;
-        };
-        if context
-            .pruned
-            .has(&**lake.store(), scope.table, *day)
-            .await?
-        {
-            restore(lake, &UnitId::new(scope.table, *day, lane), committed).await?;
+        }
+        let id = UnitId::new(scope.table, *day, lane);
+        if store.tail(&layout::unit(&id), 1).await?.is_some() {
+            continue;
+        }
+        let record = read_compaction(store, scope.table).await?;
+        let compacted = record.unit(scope.table.partition, *day);
+        if compacted.is_some_and(|unit| unit.own_files != OwnFiles::There) {
+            let text = format!(
+                "the own file of {id} was removed after it was compacted: nothing is added to it"
+            );
+            return Err(Cause::new(CauseKind::Other, text).with_hint(
+                "leave such days out of the range, or replace them whole with --force while CloudWatch has them",
+            ));
         }
     }
     Ok(())

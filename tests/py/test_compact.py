@@ -148,7 +148,7 @@ def test_readers_see_the_same_rows_in_few_files(lake):
     text = lake.text("status", "--from", "2026-11-15", "--to", "2026-11-18", code=None)
     assert "compacted metrics: 2026-11-15 to 2026-11-17, 3 units in 3 files" in text
     verified = lake.run("verify", code=None)
-    assert verified["faults"] == [] and verified["compacted_files"] == len(lake.files("compact/**/*.parquet")) - 1, "the catalog is not counted"
+    assert verified["faults"] == [] and verified["compacted_files"] == len(lake.files("compact/**/*.parquet"))
     # Again there is nothing to do.
     tree = local_tree(lake.root)
     again = {table["table"]: table for table in lake.run("compact")["tables"]}
@@ -185,7 +185,7 @@ def test_what_is_written_anew_is_compacted_anew_and_no_view_sees_both(lake):
     assert len(lake.files("compact/metrics/*/*")) == 6
 
 
-def test_units_that_are_pruned_are_still_known_and_come_back_where_they_are_asked(lake, aws, tmp_path):
+def test_units_that_are_pruned_are_still_known_and_finished(lake, aws, tmp_path):
     other = Lake(tmp_path / "other", aws.env())
     other.export(*DAYS)
     before = {table: raw(lake.root, table) for table in TABLES}
@@ -201,22 +201,71 @@ def test_units_that_are_pruned_are_still_known_and_come_back_where_they_are_aske
     billed = bill(aws)
     report = lake.run("export", *span, "--dataset", "metrics", "--dataset", "logs", "--dataset", "alarm_history")
     assert report["totals"]["written"] == 0 and bill(aws) == billed, "nothing is asked"
-    # Another statistic: what is there is joined, of the lanes that are asked alone.
+    # What is pruned is finished: nothing is added to it, and it can be replaced whole.
     more = (CONFIG + LISTED).replace('"Maximum"]', '"Maximum", "Sum"]')
     words = ("export", *span, "--dataset", "metrics", "--account", ACCOUNTS[0])
     for some in (lake, other):
         some.configure(more)
-        some.run(*words)
+    refused = lake.run(*words, code=3)
+    assert {unit["outcome"] for unit in refused["units"]} == {"failed"} and bill(aws) == billed
+    assert "was removed after it was compacted" in refused["units"][0]["cause"]["message"]
+    for some in (lake, other):
+        some.run(*words, "--force")
     assert len(lake.files("metrics/*/*")) == 3 * len(REGIONS)
-    kept = lambda root: {k: v for k, v in local_tree(root).items() if k.startswith(f"metrics/") and ACCOUNTS[0] in k}
-    assert kept(lake.root) == kept(other.root), "byte for byte as if nothing had been pruned"
     lake.run("compact")
     assert digest(lake.views(), "cwlake.metrics") == raw(other.root, "metrics")
     assert lake.run("verify", code=None)["faults"] == []
-    # Log events that are read again join those of the compacted files.
-    lake.run("export", "--date", DAYS[0], "--dataset", "logs", "--force", "--account", ACCOUNTS[1])
+    # An account that is new there is one more.
+    for some in (lake, other):
+        some.configure(more + f'[[account]]\nid = "{ACCOUNTS[3]}"\n')
+        some.run("export", *span, "--dataset", "metrics", "--account", ACCOUNTS[3])
     lake.run("compact")
-    assert digest(lake.views(), "cwlake.logs", "logs") == before["logs"]
+    lake.run("compact", "--prune", CWLAKE_NOW="2026-12-09T03:00:00Z")
+    assert lake.files("metrics/*/*") == []
+    assert digest(lake.views(), "cwlake.metrics") == raw(other.root, "metrics")
+
+
+def test_nothing_is_pruned_that_is_not_safely_compacted(lake):
+    lake.run("compact")
+    units = lake.files("metrics/*/*")
+    # A compacted file that is gone, and one that is another: the units stay, and the first is made anew.
+    files = lake.files("compact/metrics/*/*")
+    (lake.root / files[0]).unlink()
+    whole = (lake.root / files[1]).read_bytes()
+    (lake.root / files[1]).write_bytes(whole[:-1] + b"x")
+    report = lake.run("compact", "--prune", code=3, CWLAKE_NOW="2026-11-29T03:00:00Z")
+    failed = next(table for table in report["tables"] if table["table"] == "metrics")["failed"]
+    assert [f["unit"] for f in failed] == [DAYS[1]] and "record" in failed[0]["cause"]["message"]
+    assert lake.files("compact/metrics/*/*") == files
+    assert [key for key in units if DAYS[2] not in key] == lake.files("metrics/*/*"), "the day that is whole alone"
+    (lake.root / files[1]).write_bytes(whole)
+    lake.run("compact", "--prune", CWLAKE_NOW="2026-12-20T03:00:00Z")
+    assert lake.files("metrics/*/*") == []
+    before = digest(lake.views(), "cwlake.metrics")
+    # A manifest or the record that is lost afterwards takes no row with it.
+    manifest = next((lake.root / "_cwlake/manifest/metrics/2026-11").glob(f"{ACCOUNTS[0]}_*"))
+    kept = manifest.read_bytes()
+    manifest.unlink()
+    report = lake.run("compact", code=3)
+    failed = next(table for table in report["tables"] if table["table"] == "metrics")["failed"]
+    assert len(failed) == 3 and ACCOUNTS[0] in failed[0]["cause"]["message"]
+    assert digest(lake.views(), "cwlake.metrics") == before
+    manifest.write_bytes(kept)
+    record = lake.root / "_cwlake/compact/metrics.json"
+    text = record.read_bytes()
+    record.unlink()
+    lake.run("compact", "--prune", code=3, CWLAKE_NOW="2027-01-20T03:00:00Z")
+    assert lake.files("compact/metrics/*/*") == files, "files of no record stay"
+    record.write_bytes(text)
+    assert digest(lake.views(), "cwlake.metrics") == before
+    # A compacted file that is lost now is named by both.
+    lost = (lake.root / files[2]).read_bytes()
+    (lake.root / files[2]).unlink()
+    assert "put it back" in lake.text("compact", code=3) and "put a damaged" in lake.text("verify", code=3)
+    (lake.root / files[2]).write_bytes(lost)
+    catalog = lake.root / lake.files("compact/series/*")[0]
+    catalog.write_bytes(b"x")
+    assert str(catalog.relative_to(lake.root)) in [f["file"] for f in lake.run("verify", code=3)["faults"]]
 
 
 def test_a_day_that_cannot_be_compacted_is_read_from_its_units(lake):
@@ -246,7 +295,7 @@ def test_a_day_that_cannot_be_compacted_is_read_from_its_units(lake):
     faults = {fault["file"]: fault["what"] for fault in lake.run("verify", code=3)["faults"]}
     assert "checksum" in faults[str(damaged.relative_to(lake.root))] and "no record" in faults[str(stray.relative_to(lake.root))]
     lake.run("compact", "--prune", code=3)
-    assert not stray.exists() and damaged.exists()
+    assert stray.exists(), "nothing is removed of which no record speaks"
 
 
 def test_killed_at_any_moment_the_next_one_leaves_what_an_undisturbed_one_does(lake, aws, tmp_path):
@@ -335,11 +384,14 @@ def test_a_lake_in_a_bucket_is_compacted_and_pruned(s3_server, aws, tmp_path):
     tree = lambda: s3_tree(s3_server.client(), bucket, "lake")
     assert compacted(tree()) == compacted(local_tree(local.root))
     assert lake.run("verify", code=None)["faults"] == []
+    assert "[compact]" in lake.run("compact", "--prune", code=2)
+    lake.configure(config + "[compact]\n")
     lake.run("compact", "--prune", CWLAKE_NOW="2026-11-29T03:00:00Z")
     assert not [key for key in tree() if key.startswith("metrics/")] and compacted(tree())
     assert lake.run("verify", code=None)["faults"] == []
     # Statements know of it where the configuration says that there is something to know.
-    plain = lake.text("ddl", "--engine", "duckdb")
-    assert "_compacted" not in plain
+    assert lake.text("ddl", "--engine", "duckdb").count("compact/metrics/dt=") == 3
+    lake.configure(config)
+    assert "_compacted" not in lake.text("ddl", "--engine", "duckdb")
     lake.configure(config + "[compact]\n")
     assert lake.text("ddl", "--engine", "duckdb").count("compact/metrics/dt=") == 3
