@@ -17,6 +17,9 @@ use crate::sources::metrics::old::{OldError, OldRuns};
 use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
 
+/// The records of a table by lane, and month and lane of manifests that cannot be read.
+pub(super) type Records = (Vec<(Lane, LaneRecords)>, BTreeSet<(String, Lane)>);
+
 /// What is compacted of a table, for who verifies it.
 pub(super) struct CompactedTable {
     table: &'static Table,
@@ -56,7 +59,7 @@ impl CompactedTable {
         context: &RunContext,
         store: &dyn Store,
         (range, scratch): (Option<TimeWindow>, &Path),
-        (lanes, unreadable): (&[(Lane, LaneRecords)], &BTreeSet<(String, Lane)>),
+        (lanes, unreadable): &Records,
     ) -> Result<CheckedUnits, StoreError> {
         let config = &context.config;
         let is_all = config.only_regions.is_empty() && !config.has_account_flag();
@@ -76,6 +79,7 @@ impl CompactedTable {
             }
             let expected = expected(unit, lanes);
             let named = expected.iter().map(|(lane, (_, sha256))| (*lane, *sha256));
+            let found = self.look(store, compacted, scratch, &mut all).await?;
             if is_all && fingerprint(named) != compacted.made_of {
                 all.faults.push(Fault {
                     file: layout::compacted_folder(self.table, unit),
@@ -83,7 +87,6 @@ impl CompactedTable {
                 });
                 continue;
             }
-            let found = self.look(store, compacted, scratch, &mut all).await?;
             let rows = |(lane, (rows, _)): (&&Lane, &(u64, &str))| ((*lane).clone(), *rows);
             let expected: BTreeMap<Lane, u64> = expected.iter().map(rows).collect();
             let of_others = |lane: &Lane| !wanted(context, lane);

@@ -12,7 +12,7 @@ use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
 use crate::sources::metrics::old::OldRuns;
 
-use crate::inspect::compacted::{CheckedUnits, CompactedTable};
+use crate::inspect::compacted::{CheckedUnits, CompactedTable, Records};
 use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
 use crate::inspect::series::verify_series;
 use crate::lake::layout::COMPACTED;
@@ -102,8 +102,8 @@ pub async fn verify(
     if !context.config.has_dataset_flag() || context.config.datasets.contains(&SERIES.dataset) {
         let compacted = CompactedTable::read(store, &SERIES).await?;
         report.faults.extend(compacted.fault.clone());
-        let none = (&[][..], &BTreeSet::new());
-        let checked = compacted.verify(context, store, (None, &scratch), none);
+        let none = Records::default();
+        let checked = compacted.verify(context, store, (None, &scratch), &none);
         report.add_compacted(checked.await?);
     }
     let _ = std::fs::remove_dir_all(&scratch);
@@ -129,8 +129,9 @@ async fn verify_table(
     let mut files = Vec::new();
     let compacted = CompactedTable::read(store, table).await?;
     report.faults.extend(compacted.fault.clone());
-    let (records, unreadable) = all_records(context, store, table, report).await?;
-    for (lane, records) in &records {
+    let read = all_records(context, store, table, report).await?;
+    let (records, unreadable) = &read;
+    for (lane, records) in records {
         let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
         for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
             let Some(committed) = &record.committed else {
@@ -169,9 +170,7 @@ async fn verify_table(
         report.add(&name, checked);
     }
     let looked = (range, scratch);
-    let checked = compacted
-        .verify(context, store, looked, (&records, &unreadable))
-        .await?;
+    let checked = compacted.verify(context, store, looked, &read).await?;
     report.add_compacted(checked);
     let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
     for entry in store.list(&format!("{table}/")).await? {
@@ -199,9 +198,6 @@ fn stranger(key: String, is_unit: bool) -> Fault {
         what: what.to_owned(),
     }
 }
-
-/// The records of a table by lane, and month and lane of manifests that cannot be read.
-type Records = (Vec<(Lane, LaneRecords)>, BTreeSet<(String, Lane)>);
 
 /// Every record of the lanes asked for. A manifest that cannot be read is a fault, and keeps nobody from the others.
 async fn all_records(
