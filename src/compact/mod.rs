@@ -22,7 +22,7 @@ use crate::lake::layout;
 use crate::lake::table::{Partition, TABLES, Table};
 use crate::model::{Cause, CauseKind, Claim, DAY_SECONDS, Day};
 use crate::report::{CompactReport, TableCompaction};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 use due::{Due, MonthUnits, months_of};
 use unit::UnitCompaction;
@@ -127,15 +127,24 @@ impl Compacting<'_> {
         &**self.lake.store()
     }
 
-    /// The first day that is not settled yet.
+    /// The first day that is not settled: the days before it ended as many days ago as it takes.
     fn cutoff(&self) -> Day {
         let days = i64::from(self.context.config.compact.older_than_days);
-        Day::containing(self.context.now).plus(1 - days)
+        Day::containing(self.context.now).plus(-days)
     }
 
     async fn table(&self, report: &mut CompactReport) -> Result<(), StoreError> {
-        let mut record = read_compaction(self.store(), self.table).await?;
         let mut done = TableCompaction::of(self.table);
+        let mut record = match read_compaction(self.store(), self.table).await {
+            Ok(record) => record,
+            // It keeps nobody from the other tables.
+            Err(error) if error.kind == StoreErrorKind::Refused => {
+                done.fail("all of it", error.into());
+                report.add(done);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         self.look_at_files(&mut record, &mut done).await?;
         if self.table.partition == Partition::None {
             self.catalogue(&mut record, &mut done).await?;
@@ -194,7 +203,7 @@ impl Compacting<'_> {
             record
                 .months
                 .insert(month.name.clone(), month.stamp.clone());
-            write_compaction(self.store(), self.table, record).await?;
+            self.write(record).await?;
         }
         Ok(())
     }

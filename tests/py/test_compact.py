@@ -281,6 +281,13 @@ def test_a_day_that_cannot_be_compacted_is_read_from_its_units(lake):
     assert digest(lake.views(), "cwlake.metrics") == raw(lake.root, "metrics")
     lake.run("compact")
     assert sorted(lake.record()["units"]) == DAYS
+    # A record that cannot be read keeps nobody from the other tables.
+    record = lake.root / "_cwlake/compact/alarms.json"
+    text = record.read_bytes()
+    record.write_text("{")
+    failed = {table["table"]: table.get("failed", []) for table in lake.run("compact", code=3)["tables"]}
+    assert "compact/alarms.json" in failed["alarms"][0]["cause"]["message"] and failed["metrics"] == []
+    record.write_bytes(text)
     # A manifest that cannot be read keeps its month from being compacted, and says so.
     manifest = next(lake.root.glob("_cwlake/manifest/logs/*/*.json"))
     manifest.write_text("{")
@@ -343,10 +350,10 @@ def test_runs_compact_at_their_end_where_that_is_configured(aws, tmp_path):
     lake = Lake(tmp_path / "lake", aws.env(), CONFIG + LISTED + "[compact]\nolder_than_days = 3\ntarget_size_mb = 1\n")
     report = lake.run("export", "--from", "2026-11-15", "--to", "2026-11-21")
     done = {table["table"]: table for table in report["compaction"]["tables"]}
-    # Three days before today are over: the 18th is, the 19th is not.
-    assert sorted(lake.record()["units"]) == [f"2026-11-{day}" for day in (15, 16, 17, 18)] and done["metrics"]["compacted"] == 4
+    # The 17th ended three days ago, the 18th two.
+    assert sorted(lake.record()["units"]) == [f"2026-11-{day}" for day in (15, 16, 17)] and done["metrics"]["compacted"] == 3
     kept = json.loads((lake.root / f"_cwlake/runs/{report['run_id']}.json").read_text())
-    assert kept["compaction"]["tables"][0]["all"]["units"] == 4
+    assert kept["compaction"]["tables"][0]["all"]["units"] == 3
     assert "compaction" not in lake.run("export", "--since", "last", CWLAKE_NOW="2026-11-22T02:00:00Z", code=None)
     # Shards leave it to `gather`.
     for shard in ("1/2", "2/2"):
