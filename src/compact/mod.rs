@@ -107,6 +107,9 @@ async fn compact_in(
             break;
         }
     }
+    if !lake.is_ours(false).await {
+        report.failure = Some(Cause::lock_lost());
+    }
     lake.close().await;
     result?;
     report.seconds = started.elapsed().as_secs_f64();

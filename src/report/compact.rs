@@ -21,7 +21,7 @@ pub struct CompactReport {
     pub stopped_by: Option<String>,
     /// Every table of which something is compacted.
     pub tables: Vec<TableCompaction>,
-    /// Why nothing could be looked at, after an export.
+    /// Why it did not come to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Cause>,
 }
@@ -184,7 +184,7 @@ impl CompactReport {
             }
         }
         if let Some(cause) = &self.failure {
-            let _ = writeln!(out, "nothing was compacted: {}", printable(&cause.message));
+            let _ = writeln!(out, "not all was compacted: {}", printable(&cause.message));
         } else if self.tables.is_empty() {
             let _ = writeln!(out, "nothing is settled yet");
         }
