@@ -162,7 +162,7 @@ fn view(table: &'static Table, names: &Names) -> Option<GlueTable> {
     };
     let presto: Vec<_> = all(Engine::Trino, "varchar")
         .into_iter()
-        .map(|c| serde_json::json!({ "name": c.name, "type": c.kind.replace(' ', "") }))
+        .map(|c| serde_json::json!({ "name": c.name, "type": c.kind.replace(' ', "").to_lowercase() }))
         .collect();
     let stored = serde_json::json!({
         "originalSql": sql,
