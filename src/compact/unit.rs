@@ -83,6 +83,14 @@ impl Input {
     }
 }
 
+/// Where the rows of a lane come from.
+enum Piece<'a> {
+    /// Its own file.
+    Own(&'a Part),
+    /// What compacted files had of it.
+    Split(Input),
+}
+
 /// Why a unit is not compacted now.
 enum Trouble {
     File(OldError),
@@ -303,31 +311,25 @@ impl UnitCompaction<'_> {
             let (table, folder) = (self.table, self.folder());
             move || split_lanes(table, &inputs, &folder)
         });
-        let mut parts: Vec<(Lane, Option<&Part>, Option<Input>)> = Vec::new();
-        for (lane, input) in split.await? {
-            parts.push((lane, None, Some(input)));
-        }
-        parts.extend(
-            own.into_iter()
-                .map(|part| (part.lane.clone(), Some(part), None)),
-        );
+        let split = split.await?.into_iter();
+        let mut parts: Vec<(Lane, Piece<'_>)> = split
+            .map(|(lane, input)| (lane, Piece::Split(input)))
+            .collect();
+        let own = own.into_iter();
+        parts.extend(own.map(|part| (part.lane.clone(), Piece::Own(part))));
         parts.sort_by(|a, b| a.0.cmp(&b.0));
         let mut out = RowsOutput::new(self.table, target);
-        let fetched = stream::iter(parts).map(|(_, part, input)| async move {
-            match (input, part) {
-                (Some(input), _) => Ok(Some(input)),
-                (None, Some(part)) => {
-                    let input = self.fetch(&part.key, part.sha256.as_deref()).await;
-                    input.map(Some)
-                }
-                (None, None) => Ok(None),
+        let fetched = stream::iter(parts).map(|(_, piece)| async move {
+            match piece {
+                Piece::Split(input) => Ok(input),
+                Piece::Own(part) => self.fetch(&part.key, part.sha256.as_deref()).await,
             }
         });
         let mut chunks = fetched.buffered(AT_ONCE).chunks(AT_ONCE);
         while let Some(chunk) = chunks.next().await {
-            let inputs: Vec<Option<Input>> = chunk.into_iter().collect::<Result<_, Cause>>()?;
+            let inputs: Vec<Input> = chunk.into_iter().collect::<Result<_, Cause>>()?;
             out = blocking(move || {
-                for input in inputs.iter().flatten() {
+                for input in &inputs {
                     append(input, &mut out)?;
                 }
                 Ok(out)
@@ -408,7 +410,7 @@ fn split_lanes(
     let mut open: Option<(Lane, RowsOutput)> = None;
     let mut close = |lane: Option<(Lane, RowsOutput)>| {
         let Some((lane, out)) = lane else {
-            return Ok(0);
+            return Ok(());
         };
         let staged = out.finish().map_err(OldError::from)?;
         files.extend(
@@ -416,7 +418,7 @@ fn split_lanes(
                 .into_iter()
                 .map(|s| (lane.clone(), Input::of_stage(s))),
         );
-        Ok::<usize, Trouble>(files.len())
+        Ok::<(), Trouble>(())
     };
     let mut next = 0;
     for input in inputs {
@@ -424,7 +426,8 @@ fn split_lanes(
         input.check()?;
         push_lanes(table, &input.path, lanes, |lane, rows| {
             if open.as_ref().is_none_or(|(last, _)| *last != lane) {
-                next = close(open.take())?.max(next) + 1;
+                close(open.take())?;
+                next += 1;
                 let folder = folder.join(format!("lane-{next}"));
                 let target = Target::compacted(table, folder, u64::MAX);
                 open = Some((lane, RowsOutput::new(table, target)));

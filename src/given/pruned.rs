@@ -1,7 +1,6 @@
 //! Units whose own files are gone: their rows are in compacted files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
@@ -13,7 +12,7 @@ use crate::store::{Store, StoreError};
 
 /// What was pruned of a lake, read once a table, and only where a file is missed.
 #[derive(Debug, Default)]
-pub struct PrunedUnits(Mutex<BTreeMap<&'static str, Arc<BTreeSet<Day>>>>);
+pub struct PrunedUnits(Mutex<BTreeMap<&'static str, BTreeSet<Day>>>);
 
 impl PrunedUnits {
     /// Whether the own files of a unit's lanes were removed after it was compacted.
@@ -40,7 +39,7 @@ impl PrunedUnits {
             .filter_map(|(name, _)| table.partition.unit_in(name))
             .collect();
         let has = units.contains(&unit);
-        known.insert(table.name, Arc::new(units));
+        known.insert(table.name, units);
         Ok(has)
     }
 }
