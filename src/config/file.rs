@@ -125,6 +125,8 @@ pub struct Run {
     pub sts_region: Option<Spanned<String>>,
     /// For a bucket: folder of files on their way and of answers of an interrupted run.
     pub spool_dir: Option<Spanned<String>>,
+    /// For a bucket: keep the answers of a backfill there as well, so that it can be resumed on another machine (false).
+    pub spool_in_bucket: Option<bool>,
     /// Region codes newer than this version of cwlake.
     #[serde(default)]
     pub extra_regions: Vec<Spanned<String>>,

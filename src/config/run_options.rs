@@ -30,6 +30,8 @@ pub struct RunOptions {
     pub sts_region: Option<Region>,
     /// Absolute path of the folder for files on their way and answers not yet written; `None` takes the destination's own.
     pub spool_dir: Option<PathBuf>,
+    /// Whether answers not yet written are in the bucket as well, for a run that is resumed on another machine.
+    pub spool_in_bucket: bool,
 }
 
 impl RunOptions {
@@ -139,6 +141,7 @@ pub(super) fn run_options(
             }
             absolute
         }),
+        spool_in_bucket: run.spool_in_bucket.unwrap_or(false),
     }
 }
 

@@ -157,8 +157,12 @@ impl Asker {
         });
         match kept.await {
             Ok((result, fetched)) => {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "an answer is not kept: an interrupted run would ask for it again");
+                match result {
+                    Ok(Some(file)) => self.spool.copy(&self.plan.lane, file).await,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "an answer is not kept: an interrupted run would ask for it again");
+                    }
                 }
                 fetched
             }

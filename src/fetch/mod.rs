@@ -12,6 +12,7 @@ mod merge;
 mod ordered;
 mod page;
 mod spool;
+mod spool_copies;
 mod spool_file;
 
 pub use alarms::{ALARM_KINDS, alarm_history, alarms};
@@ -24,3 +25,4 @@ pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};
 pub use spool::{KeptAnswer, Spool, sweep as sweep_spool};
+pub use spool_copies::SpoolCopies;

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::spool_copies::SpoolCopies;
 use super::spool_file::{QueryKey, decode, encode, head_of};
 use crate::files::{create_folder, create_own};
 use crate::model::{DAY_SECONDS, Lane, QueryOutcome};
@@ -42,12 +44,20 @@ pub struct Spool {
     planned: Arc<BTreeSet<i64>>,
     /// Files of this run.
     written: Arc<Mutex<Vec<PathBuf>>>,
+    copies: Option<Arc<SpoolCopies>>,
+}
+
+/// A file that was written.
+#[derive(Debug)]
+pub struct KeptFile {
+    name: String,
+    bytes: Bytes,
 }
 
 impl Spool {
     /// Below `root`, for one lane. Nothing is created yet; files that cannot be read hold nothing.
     pub fn of_lane(root: &Path, lane: &Lane) -> Self {
-        let folder = root.join(format!("{}_{}", lane.account, lane.region));
+        let folder = root.join(lane_folder(lane));
         let (mut found, mut planned) = (HashMap::new(), BTreeSet::new());
         for path in files(&folder) {
             let path: Arc<Path> = Arc::from(path);
@@ -62,6 +72,18 @@ impl Spool {
             found: Arc::new(found),
             planned: Arc::new(planned),
             written: Arc::default(),
+            copies: None,
+        }
+    }
+
+    /// The same, with the copies that the lake has.
+    pub async fn with_copies(root: &Path, lane: &Lane, copies: Option<Arc<SpoolCopies>>) -> Self {
+        if let Some(copies) = &copies {
+            copies.bring(lane, &root.join(lane_folder(lane))).await;
+        }
+        Self {
+            copies,
+            ..Self::of_lane(root, lane)
         }
     }
 
@@ -72,6 +94,7 @@ impl Spool {
             found: Arc::default(),
             planned: Arc::default(),
             written: Arc::default(),
+            copies: None,
         }
     }
 
@@ -132,7 +155,8 @@ impl Spool {
         taken
     }
 
-    /// Keeps `answers`, each with its position in the batch, read at `now` by a run planned at `planned_at`. Only whole answers are kept.
+    /// Keeps `answers`, each with its position in the batch, read at `now` by a run planned at `planned_at`. Only whole answers are kept. Comes
+    /// back with what is to be [copied](Self::copy).
     ///
     /// # Errors
     /// The file system's. What was kept so far is not harmed.
@@ -142,39 +166,59 @@ impl Spool {
         batch: &Batch,
         answers: &[(usize, &QueryOutcome)],
         (planned_at, now): (i64, i64),
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<KeptFile>> {
         let whole: Vec<(QueryKey, &QueryOutcome)> = answers
             .iter()
             .filter(|(_, o)| matches!(o, QueryOutcome::Complete { .. }))
             .map(|(position, o)| (key(plan, batch, &batch.queries[*position]), *o))
             .collect();
         if whole.is_empty() || self.folder.as_os_str().is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         create_folder(&self.folder)?;
         let (bytes, checksum) = encode(&whole, planned_at, now)?;
-        let path = self.folder.join(format!("{checksum:032x}.batch"));
+        let name = format!("{planned_at}-{checksum:032x}.batch");
+        let path = self.folder.join(&name);
         create_own(&path)?.write_all(&bytes)?;
         self.written().push(path);
-        Ok(())
+        let bytes = bytes.into();
+        Ok(self.copies.is_some().then_some(KeptFile { name, bytes }))
+    }
+
+    /// Copies what was kept to the lake, where that is wanted.
+    pub async fn copy(&self, lane: &Lane, file: KeptFile) {
+        if let Some(copies) = &self.copies {
+            copies.keep(lane, &file.name, file.bytes).await;
+        }
     }
 
     fn written(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what is in the lake now: every file of answers to this plan. Those of another run's plan stay.
+    /// Forgets what is in the lake now: every file of answers to this plan, and its copy. Those of another run's plan stay.
     ///
     /// # Errors
     /// The file system's.
-    pub fn forget(&self, plan: &LanePlan) -> io::Result<()> {
+    pub async fn forget(&self, plan: &LanePlan) -> io::Result<()> {
+        let mut removed = Vec::new();
+        let result = self.remove_files(plan, &mut removed);
+        if let Some(copies) = &self.copies {
+            let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+            let names: Vec<String> = removed.iter().filter_map(name).collect();
+            copies.forget(&plan.lane, &names).await;
+        }
+        result
+    }
+
+    fn remove_files(&self, plan: &LanePlan, removed: &mut Vec<PathBuf>) -> io::Result<()> {
         if self.folder.as_os_str().is_empty() {
             return Ok(());
         }
         for path in self.written().drain(..) {
-            match fs::remove_file(path) {
+            match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
+                _ => removed.push(path),
             }
         }
         let left = files(&self.folder);
@@ -187,13 +231,31 @@ impl Spool {
         for path in left {
             let keys = head_of(&path).map(|head| head.keys).unwrap_or_default();
             if keys.iter().all(|key| ours.contains(key)) {
-                fs::remove_file(path)?;
+                fs::remove_file(&path)?;
+                removed.push(path);
             }
         }
         // Only an empty folder goes.
         let _ = fs::remove_dir(&self.folder);
         Ok(())
     }
+}
+
+/// Whether a run may still come back for the answers of one that was planned then.
+pub(super) fn is_kept(planned_at: i64, now: i64) -> bool {
+    now - planned_at <= KEPT_SECONDS
+}
+
+/// The name of a lane's folder.
+pub(super) fn lane_folder(lane: &Lane) -> String {
+    format!("{}_{}", lane.account, lane.region)
+}
+
+/// When the run was planned whose answers a file of this name has; `None` for a name that is not one of ours.
+pub(super) fn planned_at_of(name: &str) -> Option<i64> {
+    let (planned_at, checksum) = name.strip_suffix(".batch")?.split_once('-')?;
+    let is_checksum = checksum.len() == 32 && checksum.bytes().all(|b| b.is_ascii_hexdigit());
+    is_checksum.then(|| planned_at.parse().ok())?
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -219,8 +281,7 @@ pub fn sweep(root: &Path, now: i64) -> io::Result<()> {
             continue;
         }
         for path in files(&folder) {
-            let is_kept = head_of(&path).is_some_and(|head| now - head.planned_at <= KEPT_SECONDS);
-            if !is_kept {
+            if !head_of(&path).is_some_and(|head| is_kept(head.planned_at, now)) {
                 fs::remove_file(path)?;
             }
         }
@@ -362,8 +423,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn answers_are_found_by_query_however_requests_are_packed() {
+    #[tokio::test]
+    async fn answers_are_found_by_query_however_requests_are_packed() {
         let dir = tempfile::tempdir().expect("temp dir");
         let before = plan(&[1, 2, 3, 5, 6], 2);
         let lane = before.lane.clone();
@@ -401,7 +462,8 @@ mod tests {
         );
         assert_eq!(found(1_001 + KEPT_SECONDS), [false; 5], "too old");
         // Another plan's answers stay when this one is done.
-        spool.forget(&plan(&[1, 2], 2)).expect("forgotten");
+        let forgotten = spool.forget(&plan(&[1, 2], 2)).await;
+        forgotten.expect("forgotten");
         let left = Spool::of_lane(dir.path(), &lane);
         assert!(
             left.take(&before, &before.batches[0], 2_000)
@@ -413,7 +475,7 @@ mod tests {
                 .iter()
                 .all(Option::is_some)
         );
-        left.forget(&before).expect("forgotten");
+        left.forget(&before).await.expect("forgotten");
         assert!(Spool::of_lane(dir.path(), &lane).is_empty());
         assert!(files(dir.path()).is_empty());
     }

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::commit::Scratch;
 use crate::config::Destination;
+use crate::fetch::SpoolCopies;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::lake::layout;
@@ -29,6 +30,8 @@ pub(crate) struct Place {
     session: Option<BaseSession>,
     /// The lanes the lake had when somebody first asked.
     known: OnceCell<BTreeSet<Lane>>,
+    /// Kept answers that the lake has copies of, for an export that shares them.
+    pub(crate) spool_copies: OnceCell<Arc<SpoolCopies>>,
 }
 
 impl Place {
@@ -42,6 +45,7 @@ impl Place {
                 scratch: Scratch::new(&layout::local_scratch(root)),
                 session: None,
                 known: OnceCell::new(),
+                spool_copies: OnceCell::new(),
             }),
             Destination::S3(settings) => {
                 let session = base_session(context).await?;
@@ -56,6 +60,7 @@ impl Place {
                     scratch,
                     session: Some(session),
                     known: OnceCell::new(),
+                    spool_copies: OnceCell::new(),
                 })
             }
         }
@@ -66,6 +71,22 @@ impl Place {
         self.known
             .get_or_try_init(|| known_lanes(&*self.store))
             .await
+    }
+
+    /// Lists the copies of kept answers, where this run has such: a folder's spool is in it already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn share_spool(&self, context: &RunContext) -> Result<(), StoreError> {
+        let config = &context.config;
+        let is_bucket = matches!(config.destination, Destination::S3(_));
+        if is_bucket && config.run.spool_in_bucket && context.is_backfill {
+            let copies = SpoolCopies::list(Arc::clone(&self.store), context.now);
+            self.spool_copies
+                .get_or_try_init(async || copies.await.map(Arc::new))
+                .await?;
+        }
+        Ok(())
     }
 
     /// The base session, loaded once.

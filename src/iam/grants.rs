@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
 
-use crate::lake::layout::COMPACTED;
+use crate::lake::layout::{COMPACTED, CONTROL_FOLDER, SPOOL};
 use crate::lake::table::unit_tables;
 use crate::model::{AccountId, Dataset};
 use serde_json::{Map, Value, json};
@@ -269,12 +269,19 @@ impl<'a> Grants<'a> {
             Destination::Local(_) => Vec::new(),
             Destination::S3(s3) => {
                 let written = unit_tables().filter(|t| self.config.configures(t.dataset));
-                let mut tables: Vec<&str> = written.map(|t| t.name).collect();
-                // Compacted files that others took the place of are removed there.
+                // A forced empty unit, and compacted files that others took the place of.
+                let mut tables: Vec<String> = written.map(|t| format!("{t}/*")).collect();
                 let prunes = self.config.compact.prune_after_days.is_some();
-                tables.extend(prunes.then_some(COMPACTED.trim_end_matches('/')));
+                tables.extend(prunes.then(|| format!("{COMPACTED}*")));
                 tables.sort_unstable();
-                writer_statements(s3, self.config.partition(), &tables)
+                // The probe of cwlake doctor, the locks of shards, old reports, and answers that were kept.
+                let mut removes: Vec<String> = ["probe-*", "locks/*", "runs/*", "groups/*"]
+                    .map(|of_lake| format!("{CONTROL_FOLDER}/{of_lake}"))
+                    .into();
+                let shares = self.config.run.spool_in_bucket;
+                removes.extend(shares.then(|| format!("{SPOOL}*")));
+                removes.extend(tables);
+                writer_statements(s3, self.config.partition(), &removes)
             }
         }
     }

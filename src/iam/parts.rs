@@ -146,7 +146,7 @@ pub(super) fn external_ids(
 pub(super) fn writer_statements(
     s3: &S3Destination,
     usual: Partition,
-    tables: &[&str],
+    removes: &[String],
 ) -> Vec<Statement> {
     let partition = s3
         .region
@@ -173,15 +173,10 @@ pub(super) fn writer_statements(
     };
     let mut statements = vec![
         Statement::allow("CwlakeWrite", &objects, vec![below("*")]),
-        // A forced empty unit, the probe of cwlake doctor, the locks of shards, and old reports.
         Statement::allow(
             "CwlakeReplace",
             &["s3:DeleteObject"],
-            ["probe-*", "locks/*", "runs/*", "groups/*"]
-                .map(|of_lake| below(&format!("_cwlake/{of_lake}")))
-                .into_iter()
-                .chain(tables.iter().map(|table| below(&format!("{table}/*"))))
-                .collect(),
+            removes.iter().map(|folder| below(folder)).collect(),
         ),
         list,
         Statement::allow(

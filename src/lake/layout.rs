@@ -231,6 +231,9 @@ pub fn alerts(day: Day) -> String {
     format!("{CONTROL_FOLDER}/{ALERTS}/{day}.json")
 }
 
+/// The folder of answers that are not yet in the lake, with one of each lane: of a bucket where the configuration says so.
+pub const SPOOL: &str = "_cwlake/spool/";
+
 /// Which layout this lake has.
 pub const FORMAT: &str = "_cwlake/format.json";
 

@@ -230,7 +230,7 @@ impl<'a> Fleet<'a> {
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = std::mem::take(&mut *taken);
         if broken.is_none() && publisher.is_recorded() {
-            forget_kept(&taken, &publisher.units);
+            forget_kept(&taken, &publisher.units).await;
         }
         report.calls = taken.calls;
         report.get_metric_data = taken.get_metric_data;
@@ -286,13 +286,13 @@ impl<'a> Fleet<'a> {
 
 /// Kept answers go when every unit is in its place. Where something was refused, the next run asks for all of the day again, and pays for what
 /// was refused alone.
-fn forget_kept(taken: &Taken, units: &[UnitReport]) {
+async fn forget_kept(taken: &Taken, units: &[UnitReport]) {
     let is_finished = |u: &UnitReport| {
         !matches!(u.outcome, UnitOutcome::Failed | UnitOutcome::Forbidden) && u.refused_queries == 0
     };
     if let Some((spool, plan)) = &taken.kept
         && units.iter().all(is_finished)
-        && let Err(error) = spool.forget(plan)
+        && let Err(error) = spool.forget(plan).await
     {
         tracing::warn!(%error, "removing kept answers");
     }

@@ -201,6 +201,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
             ..context.clone()
         };
         let context = less_spent(context, &*place.store).await?;
+        place.share_spool(&context).await?;
         export_into(&context, &place, &lake, started, run_id).await
     };
     let result = Box::pin(run).await;
@@ -247,6 +248,8 @@ async fn export_into(
     };
     context.progress.plan(&report);
     planned.within_cap(context)?;
+    // Those of the plan: each lane is told of when it is done.
+    (report.lanes, report.tables, report.idle_lanes) = (Vec::new(), Vec::new(), 0);
     let bounds = Bounds::of(&context.config);
     note_unentered(context, lake, &planned, &mut report).await;
     note_unlisted(context, place, lake, &planned, &mut report).await;
@@ -261,7 +264,6 @@ async fn export_into(
     report.planned = fleet.cost();
     let names_unmatched = std::mem::take(&mut planned.fleet.unmatched);
     let mut names = BTreeSet::new();
-    (report.lanes, report.tables, report.idle_lanes) = (Vec::new(), Vec::new(), 0);
     for lane in done {
         report.add(lane.report);
         report.units.extend(lane.units);

@@ -269,6 +269,50 @@ def test_linked_accounts_stay_with_those_who_see_them(emulator, tmp_path):
     assert len(together["detours"]) == len(report["detours"])
 
 
+def test_a_backfill_that_died_is_resumed_on_another_machine(emulator, s3_server, tmp_path):
+    running = emulator(world(SLOW))
+    bucket, days = s3_server.bucket("resumed"), ("--from", "2026-11-07", "--to", "2026-11-19")
+    config = CONFIG.replace("spend = {}\ninstances = {}\n", "").replace("period = 300", "period = 60")
+    in_bucket = s3_config(config, s3_server.url, bucket, "lake", "lease_secs = 5")
+    in_bucket = in_bucket.replace("[run]\n", "[run]\nspool_in_bucket = true\nconcurrency = 2\n")
+    one = Runs(tmp_path / "one", running.env(), s3_config(config, s3_server.url, bucket, "one"))
+    one.export(*days)
+    paid = bill(running)
+
+    client = s3_server.client()
+    listing = {"Bucket": bucket, "Prefix": "lake/_cwlake/spool/"}
+
+    def kept():
+        return client.list_objects_v2(**listing).get("Contents", [])
+
+    first = Runs(tmp_path / "first", running.env(), in_bucket)
+    under_way = first.start(*days, "--shard", "1/1")
+    deadline = time.monotonic() + 60
+    while len(kept()) < 4:
+        assert under_way.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    under_way.send_signal(signal.SIGKILL)
+    under_way.wait()
+    time.sleep(0.5)
+    at_hand, paid_by_first = len(kept()), bill(running) - paid
+    assert at_hand >= 4
+    elsewhere = Runs(tmp_path / "elsewhere", running.env(), in_bucket)
+    while True:
+        process = elsewhere.start(*days, "--shard", "1/1")
+        if process.wait(timeout=120) == 0:
+            break
+        assert process.returncode == 7, process.stderr.read()
+    report = elsewhere.gather(*days)
+    paid_by_both = bill(running) - paid
+    assert report["totals"]["get_metric_data"]["resumed"] >= at_hand
+    # What the first had under way, two requests, is all that is paid for twice.
+    share = paid_by_first / (at_hand + 2)
+    assert paid_by_first > 0 and paid_by_both - paid <= 2.5 * share
+    assert kept() == []
+    assert not list((tmp_path / "elsewhere/spool").rglob("*.batch"))
+    assert data(s3_tree(client, bucket, "lake")) == data(s3_tree(client, bucket, "one"))
+
+
 def test_shards_share_a_bucket(aws, whole, s3_server, tmp_path):
     bucket = s3_server.bucket("shards")
     config = s3_config(CONFIG, s3_server.url, bucket, "lake", "lease_secs = 5")

@@ -39,7 +39,8 @@ pub(crate) async fn job(
     };
     let lane = &lane;
     let spool = if context.is_backfill {
-        Spool::of_lane(&place.scratch.spool(), lane)
+        let copies = place.spool_copies.get().cloned();
+        Spool::with_copies(&place.scratch.spool(), lane, copies).await
     } else {
         Spool::none()
     };
