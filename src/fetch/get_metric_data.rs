@@ -144,7 +144,7 @@ impl Asker {
     /// Writing is work; a thread that serves the network does not do it.
     async fn keep(&self, index: usize, asked: Vec<usize>, fetched: Fetched, now: i64) -> Fetched {
         // A remark about a request as a whole is about every answer in it: asked again, it is made again.
-        if !fetched.messages.is_empty() {
+        if !self.spool.keeps() || !fetched.messages.is_empty() {
             return fetched;
         }
         let (plan, spool) = (Arc::clone(&self.plan), self.spool.clone());

@@ -117,6 +117,11 @@ impl Spool {
         counts.into_iter().map(all).collect()
     }
 
+    /// Whether answers are kept here at all.
+    pub fn keeps(&self) -> bool {
+        !self.folder.as_os_str().is_empty()
+    }
+
     /// Whether an interrupted run left no answers here.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -172,7 +177,7 @@ impl Spool {
             .filter(|(_, o)| matches!(o, QueryOutcome::Complete { .. }))
             .map(|(position, o)| (key(plan, batch, &batch.queries[*position]), *o))
             .collect();
-        if whole.is_empty() || self.folder.as_os_str().is_empty() {
+        if whole.is_empty() || !self.keeps() {
             return Ok(None);
         }
         create_folder(&self.folder)?;
@@ -212,7 +217,7 @@ impl Spool {
     }
 
     fn remove_files(&self, plan: &LanePlan, removed: &mut Vec<PathBuf>) -> io::Result<()> {
-        if self.folder.as_os_str().is_empty() {
+        if !self.keeps() {
             return Ok(());
         }
         for path in self.written().drain(..) {
