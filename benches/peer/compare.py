@@ -18,6 +18,7 @@ HERE = pathlib.Path(__file__).parent
 PROGRAM = os.environ.get("CWLAKE_PROGRAM", HERE.parents[1] / "target" / "release" / "cwlake")
 CALLER = "999900001111"
 DAY = "2026-11-20"
+NOW = "2026-11-21T02:00:00Z"
 # A lane's resources: of 100 values 9 are noise of utilisation and 8 of latency, 28 bytes in bursts, 35 counters that are mostly zero or
 # small, 20 zeros and constants.
 MIX = {"instances": 100, "volumes": 100, "load_balancers": 80}
@@ -35,7 +36,7 @@ class Emulator:
         self.folder = tempfile.TemporaryDirectory()
         world = pathlib.Path(self.folder.name) / "world.toml"
         flags = f"precomputed = {str(precomputed).lower()}\nenforce_quota = {str(quota).lower()}\n"
-        parts = [f'seed = 1\nnow = "2026-11-21T02:00:00Z"\n{flags}[[account]]\nid = "{CALLER}"\n']
+        parts = [f'seed = 1\nnow = "{NOW}"\n{flags}[[account]]\nid = "{CALLER}"\n']
         resources = "".join(f"{name} = {count}\n" for name, count in mix.items())
         resources += f"basic_monitoring = {str(basic).lower()}\n"
         for n in range(lanes):
@@ -82,6 +83,7 @@ def measure(command, url, cwd=None):
         "AWS_SECRET_ACCESS_KEY": "emulated",
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "CWLAKE_NOW": NOW,
     }
     with tempfile.TemporaryFile("w+") as out:
         started = time.perf_counter()
