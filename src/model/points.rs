@@ -123,7 +123,7 @@ impl Timestamps {
                     count: range.len(),
                 }
             }
-            Self::Listed(all) => all[range].iter().copied().collect(),
+            Self::Listed(all) => all[range].into(),
         }
     }
 
@@ -179,7 +179,19 @@ impl FromIterator<i64> for Timestamps {
 
 impl From<&[i64]> for Timestamps {
     fn from(timestamps: &[i64]) -> Self {
-        timestamps.iter().copied().collect()
+        let step = match timestamps {
+            [first, second, ..] => second.checked_sub(*first),
+            _ => Some(0),
+        };
+        let is_step = |pair: &[i64]| pair[1].checked_sub(pair[0]) == step;
+        match step {
+            Some(step) if timestamps.windows(2).all(is_step) => Self::Every {
+                first: timestamps.first().copied().unwrap_or(0),
+                step,
+                count: timestamps.len(),
+            },
+            _ => Self::Listed(timestamps.to_vec()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
+use super::packed::{Form, Packed};
 use super::schema::{map_entry, map_fields, schema_of};
 use crate::lake::table::METRICS;
 use crate::model::{Dimension, Lane, Period, Series, Statistic, Timestamps};
@@ -36,28 +37,28 @@ pub struct RunOwner {
     pub account_name: Option<Arc<str>>,
 }
 
-/// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
-/// long range.
-const GROWTH_ROWS: usize = 16_384;
+/// Room for so many runs more is made at once.
 const GROWTH_RUNS: usize = 4_096;
 
 /// Rows gathered run by run, taken as a record batch.
 ///
 /// # Shape
-/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes when its
-/// run has a point every so many seconds, sixteen when it has gaps; a run takes forty more.
+/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes at most when
+/// its run has a point every so many seconds, sixteen when it has gaps; a run takes fifty more.
 #[derive(Debug)]
 pub struct MetricRows {
     /// Each with the first run that is its own.
     owners: Vec<(usize, Arc<RunOwner>)>,
     runs: Vec<Run>,
-    values: Vec<f64>,
+    values: Packed,
+    rows: usize,
 }
 
 #[derive(Debug)]
 struct Run {
     identity: Arc<RunIdentity>,
     timestamps: Timestamps,
+    form: Form,
 }
 
 impl MetricRows {
@@ -71,7 +72,8 @@ impl MetricRows {
         Self {
             owners: vec![(0, owner)],
             runs: Vec::new(),
-            values: Vec::new(),
+            values: Packed::default(),
+            rows: 0,
         }
     }
 
@@ -85,12 +87,12 @@ impl MetricRows {
 
     /// Rows gathered and not yet taken.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.rows
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.rows == 0
     }
 
     /// Adds a run.
@@ -112,15 +114,9 @@ impl MetricRows {
         self.runs.push(Run {
             identity,
             timestamps,
+            form: self.values.push(values),
         });
-        if self.values.capacity() - self.values.len() < values.len() {
-            let more = self
-                .values
-                .len()
-                .clamp(values.len(), values.len().max(GROWTH_ROWS));
-            self.values.reserve_exact(more);
-        }
-        self.values.extend_from_slice(values);
+        self.rows += values.len();
     }
 
     /// The rows gathered so far; none are left.
@@ -133,7 +129,10 @@ impl MetricRows {
     /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
-        let values = std::mem::take(&mut self.values);
+        let packed = std::mem::take(&mut self.values);
+        self.rows = 0;
+        let values = packed.unpack(runs.iter().map(|run| (run.form, run.timestamps.len())));
+        drop(packed);
         let last = self.owners.last().map(|(_, owner)| (0, Arc::clone(owner)));
         let owners = std::mem::replace(&mut self.owners, last.into_iter().collect());
         let owned = rows_of_owners(&owners, &runs);

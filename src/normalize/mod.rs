@@ -9,6 +9,7 @@ mod instances;
 mod logs;
 mod metrics;
 mod overlay;
+mod packed;
 mod rows;
 mod schema;
 mod series;
