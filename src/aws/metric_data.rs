@@ -1,4 +1,4 @@
-//! `GetMetricData` with a decoder of the caller's: the answer is CBOR.
+//! `GetMetricData` with queries and a decoder of the caller's: both are CBOR.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ErrorMetadata;
+use bytes::Bytes;
 use minicbor::Decoder;
 use minicbor::data::Type;
 
@@ -19,15 +20,17 @@ const GET_METRIC_DATA: Operation = Operation {
     error_of,
 };
 
-/// Sends a request and reads a successful answer with `decode`.
+/// Sends a request and reads a successful answer with `decode`. `queries` is the member `MetricDataQueries`, name and value in CBOR, which the
+/// request itself has not.
 ///
 /// # Errors
 /// The SDK's; a body that `decode` refuses is a [`SdkError::ResponseError`].
 pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
     request: GetMetricDataFluentBuilder,
+    queries: Bytes,
     decode: Decode<T>,
 ) -> Result<T, SdkError<GetMetricDataError, HttpResponse>> {
-    let tap = Tap::new(GET_METRIC_DATA, decode);
+    let tap = Tap::new(GET_METRIC_DATA, decode).with_member(queries);
     let answer = tap.answer();
     request.customize().interceptor(tap).send().await?;
     answer.take()

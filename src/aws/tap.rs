@@ -1,19 +1,23 @@
 //! A call on the SDK's own client with a decoder of the caller's: credentials, endpoint, signing and errors stay the SDK's, and the body of a
-//! successful answer is read once, into what the caller needs.
+//! successful answer is read once, into what the caller needs. In the same way the largest member of a request is the caller's to write.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextRef, Error, Output,
+    BeforeSerializationInterceptorContextRef, Error, Input, Output,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
+use aws_smithy_runtime_api::client::ser_de::{
+    DeserializeResponse, SerializeRequest, SharedRequestSerializer, SharedResponseDeserializer,
+};
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ErrorMetadata;
+use bytes::Bytes;
 
 /// Reads a body.
 pub(super) type Decode<T> = fn(&[u8]) -> Result<T, BoxError>;
@@ -34,6 +38,7 @@ pub(super) struct Tap<T> {
     operation: Operation,
     decode: Decode<T>,
     read: Arc<Mutex<Option<T>>>,
+    member: Option<Bytes>,
 }
 
 impl<T> Tap<T> {
@@ -42,7 +47,14 @@ impl<T> Tap<T> {
             operation,
             decode,
             read: Arc::new(Mutex::new(None)),
+            member: None,
         }
+    }
+
+    /// Puts `member`, name and value in CBOR, before those that the SDK writes.
+    pub(super) fn with_member(mut self, member: Bytes) -> Self {
+        self.member = Some(member);
+        self
     }
 
     /// Where the answer will be.
@@ -88,7 +100,45 @@ impl<T: Send + fmt::Debug + 'static> Intercept for Tap<T> {
         config
             .interceptor_state()
             .store_put(SharedResponseDeserializer::new(decoder));
+        if let Some(member) = self.member.clone() {
+            let sdk = config.load::<SharedRequestSerializer>().cloned();
+            let serializer = WithMember {
+                sdk: sdk.ok_or("the SDK has no serializer for this operation")?,
+                member,
+            };
+            config
+                .interceptor_state()
+                .store_put(SharedRequestSerializer::new(serializer));
+        }
         Ok(())
+    }
+}
+
+/// The SDK's own request with a member more.
+#[derive(Debug)]
+struct WithMember {
+    sdk: SharedRequestSerializer,
+    member: Bytes,
+}
+
+/// How a map begins that does not say how long it is.
+const BEGIN_MAP: u8 = 0xbf;
+
+impl SerializeRequest for WithMember {
+    fn serialize_input(
+        &self,
+        input: Input,
+        config: &mut ConfigBag,
+    ) -> Result<HttpRequest, BoxError> {
+        let mut request = self.sdk.serialize_input(input, config)?;
+        let others = request.body().bytes().unwrap_or_default();
+        let others = others.strip_prefix(&[BEGIN_MAP]);
+        let others = others.ok_or("the SDK writes a request otherwise than it did")?;
+        let body = [&[BEGIN_MAP], &self.member[..], others].concat();
+        let length = body.len().to_string();
+        request.headers_mut().insert("content-length", length);
+        *request.body_mut() = SdkBody::from(body);
+        Ok(request)
     }
 }
 

@@ -9,16 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::LaneBudget;
 
-use aws_sdk_cloudwatch::types::{
-    Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StandardUnit, StatusCode,
-};
+use aws_sdk_cloudwatch::types::{ScanBy, StatusCode};
 
 use super::merge::{Merge, PointsError};
 use super::page::{Page, PageResult};
+use super::queries::{position_of, queries};
 use super::spool::{KeptAnswer, Spool};
 use crate::aws::{Api, CallStats, LaneClient, Pages, Toll, get_metric_data};
 use crate::model::{
-    AccountId, Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
+    Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
 use crate::plan::{Batch, LanePlan, is_legal};
 
@@ -360,6 +359,8 @@ impl Job<'_> {
             .point_cost(points, self.batch.span.start, self.now);
         let mut partials: Vec<Partial> = positions.iter().map(|&p| self.partial(p)).collect();
         let mut pages = Pages::at_most(MAX_PAGES, "GetMetricData");
+        let through = &self.client.lane().account;
+        let queries = queries(self.plan, self.batch, positions, through);
         loop {
             let paced = std::mem::replace(&mut self.paced, false);
             let span = self.batch.span;
@@ -369,9 +370,6 @@ impl Job<'_> {
                 budget: self.budget,
                 metrics: billed,
             };
-            let (plan, batch) = (self.plan, self.batch);
-            let through = &self.client.lane().account;
-            let queries = |positions| queries(plan, batch, positions, through);
             let unanswered = self.fetched.stats.calls.unanswered;
             let page = client
                 .call_paid(
@@ -384,12 +382,12 @@ impl Job<'_> {
                         let request = client
                             .cloudwatch()
                             .get_metric_data()
-                            .set_metric_data_queries(Some(queries(positions)))
                             .start_time(DateTime::from_secs(span.start))
                             .end_time(DateTime::from_secs(span.end))
                             .scan_by(ScanBy::TimestampAscending)
                             .set_next_token(pages.token());
-                        get_metric_data(request, |body| Ok(Page::decode(body)?))
+                        let queries = queries.clone();
+                        get_metric_data(request, queries, |body| Ok(Page::decode(body)?))
                     },
                 )
                 .await;
@@ -509,47 +507,4 @@ impl Partial {
             self.broken = Some(error);
         }
     }
-}
-
-/// `through` is the account that is called: another account's metrics are asked for by its id.
-fn queries(
-    plan: &LanePlan,
-    batch: &Batch,
-    positions: &[usize],
-    through: &AccountId,
-) -> Vec<MetricDataQuery> {
-    let owner = (plan.lane.account != *through).then(|| plan.lane.account.to_string());
-    let query = |(n, &position): (usize, &usize)| {
-        let query = batch.queries[position];
-        let planned = &plan.series[query.series as usize];
-        let ask = &planned.asks[query.ask as usize];
-        let metric = &planned.series.metric;
-        let dimensions = metric
-            .dimensions()
-            .iter()
-            .map(|d| Dimension::builder().name(&d.name).value(&d.value).build())
-            .collect();
-        let metric = Metric::builder()
-            .namespace(metric.namespace())
-            .metric_name(metric.metric_name())
-            .set_dimensions(Some(dimensions))
-            .build();
-        let stat = MetricStat::builder()
-            .metric(metric)
-            .period(i32::try_from(query.period.seconds()).unwrap_or(i32::MAX))
-            .stat(ask.statistic.as_str())
-            .set_unit(ask.unit.as_deref().map(StandardUnit::from))
-            .build();
-        MetricDataQuery::builder()
-            .id(format!("q{n}"))
-            .metric_stat(stat)
-            .set_account_id(owner.clone())
-            .return_data(true)
-            .build()
-    };
-    positions.iter().enumerate().map(query).collect()
-}
-
-fn position_of(id: &str) -> Option<usize> {
-    id.strip_prefix('q')?.parse().ok()
 }

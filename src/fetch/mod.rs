@@ -11,6 +11,7 @@ mod logs;
 mod merge;
 mod ordered;
 mod page;
+mod queries;
 mod spool;
 mod spool_copies;
 mod spool_file;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_cloudwatch::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::types::MessageData;
+use bytes::Bytes;
 use cwlake::aws::get_metric_data;
 use cwlake::fetch::{Page, PageResult};
 use cwlake::model::ServiceMessage;
@@ -56,7 +57,10 @@ impl Server {
     /// What each decoder makes of a body; none when it refuses it.
     async fn both(&self, client: &aws_sdk_cloudwatch::Client, body: &[u8]) -> [Option<Page>; 2] {
         *self.body.lock().expect("free") = body.to_vec();
-        let ours = get_metric_data(client.get_metric_data(), |body| Ok(Page::decode(body)?)).await;
+        let ours = get_metric_data(client.get_metric_data(), Bytes::new(), |body| {
+            Ok(Page::decode(body)?)
+        })
+        .await;
         let sdk = client.get_metric_data().send().await;
         [ours.ok(), sdk.ok().map(page)]
     }
