@@ -26,6 +26,7 @@
 
 pub mod alert;
 pub mod aws;
+mod cbor;
 pub mod cli;
 pub mod commit;
 pub mod compact;

@@ -1,24 +1,46 @@
-//! `GetMetricData` with queries and a decoder of the caller's: both are CBOR.
+//! `GetMetricData` and `ListMetrics` with a decoder of the caller's, and queries of the caller's: all of that is CBOR.
 
 use std::fmt;
 
 use aws_sdk_cloudwatch::operation::get_metric_data::builders::GetMetricDataFluentBuilder;
 use aws_sdk_cloudwatch::operation::get_metric_data::{GetMetricDataError, GetMetricDataOutput};
+use aws_sdk_cloudwatch::operation::list_metrics::builders::ListMetricsFluentBuilder;
+use aws_sdk_cloudwatch::operation::list_metrics::{ListMetricsError, ListMetricsOutput};
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ErrorMetadata;
 use bytes::Bytes;
 use minicbor::Decoder;
-use minicbor::data::Type;
 
 use super::tap::{Decode, Operation, Tap};
+use crate::cbor::{fields, text};
 
 const GET_METRIC_DATA: Operation = Operation {
     empty: || Output::erase(GetMetricDataOutput::builder().build()),
     refused: |metadata| Error::erase(GetMetricDataError::generic(metadata)),
     error_of,
 };
+
+const LIST_METRICS: Operation = Operation {
+    empty: || Output::erase(ListMetricsOutput::builder().build()),
+    refused: |metadata| Error::erase(ListMetricsError::generic(metadata)),
+    error_of,
+};
+
+/// Sends a request and reads a successful answer with `decode`.
+///
+/// # Errors
+/// The SDK's; a body that `decode` refuses is a [`SdkError::ResponseError`].
+pub async fn list_metrics<T: Send + fmt::Debug + 'static>(
+    request: ListMetricsFluentBuilder,
+    decode: Decode<T>,
+) -> Result<T, SdkError<ListMetricsError, HttpResponse>> {
+    let tap = Tap::new(LIST_METRICS, decode);
+    let answer = tap.answer();
+    request.customize().interceptor(tap).send().await?;
+    answer.take()
+}
 
 /// Sends a request and reads a successful answer with `decode`. `queries` is the member `MetricDataQueries`, name and value in CBOR, which the
 /// request itself has not.
@@ -43,9 +65,18 @@ pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
 fn error_of(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let mut metadata = ErrorMetadata::builder();
     let (mut code, mut message) = (None, None);
-    let mut fields = Decoder::new(body);
     // A body that breaks off has told what it has told.
-    let _ = read_error(&mut fields, &mut code, &mut message);
+    let _ = fields(&mut Decoder::new(body), |d, name| {
+        match name {
+            "__type" => {
+                let shape = text(d)?;
+                code = Some(shape.rsplit('#').next().unwrap_or(&shape).to_owned());
+            }
+            "message" | "Message" => message = Some(text(d)?.into_owned()),
+            _ => d.skip()?,
+        }
+        Ok(())
+    });
     let header = response.headers().get("x-amzn-query-error");
     let kept = header.and_then(|h| h.split(';').next()).map(str::to_owned);
     if let Some(code) = kept.or(code) {
@@ -55,30 +86,6 @@ fn error_of(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
         metadata = metadata.message(message);
     }
     metadata.build()
-}
-
-fn read_error(
-    d: &mut Decoder<'_>,
-    code: &mut Option<String>,
-    message: &mut Option<String>,
-) -> Result<(), minicbor::decode::Error> {
-    let mut left = d.map()?;
-    while left != Some(0) && !(left.is_none() && d.datatype()? == Type::Break) {
-        left = left.map(|n| n - 1);
-        let name = d.str()?;
-        let text = match d.datatype()? {
-            Type::String => Some(d.str()?),
-            _ => d.skip().map(|()| None)?,
-        };
-        match (name, text) {
-            ("__type", Some(shape)) => {
-                *code = Some(shape.rsplit('#').next().unwrap_or(shape).to_owned());
-            }
-            ("message" | "Message", Some(text)) => *message = Some(text.to_owned()),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub use instances::describe_instances;
 pub use lane::LaneClient;
 pub use limiter::Pacer;
 pub use log_events::{filter_log_events, get_log_events};
-pub use metric_data::get_metric_data;
+pub use metric_data::{get_metric_data, list_metrics};
 pub use organizations::{OrganizationError, organization_accounts};
 pub use pages::Pages;
 pub use probes::Probe;

@@ -4,11 +4,12 @@
 //! CloudWatch API reference, `ListMetrics`: `OwningAccounts` has one entry a metric, in the order of `Metrics`, when linked accounts are
 //! included; `RecentlyActive` takes `PT3H` alone.
 
-use aws_sdk_cloudwatch::types::{DimensionFilter, Metric, RecentlyActive};
+use aws_sdk_cloudwatch::types::{DimensionFilter, RecentlyActive};
 
 use super::filter::ListRequest;
-use crate::aws::{Api, CallStats, LaneClient, Pages, listed};
-use crate::model::{AccountId, Cause, CauseKind, Dimension, MetricId};
+use super::page::Page;
+use crate::aws::{Api, CallStats, LaneClient, Pages, list_metrics, listed};
+use crate::model::{AccountId, Cause, CauseKind, MetricId};
 
 /// Pages of one listing: fifty million metrics, far above what an account has.
 const MAX_PAGES: usize = 100_000;
@@ -58,7 +59,7 @@ pub(super) async fn list(
                     .set_recently_active(request.recently_active.then_some(RecentlyActive::Pt3H))
                     .set_include_linked_accounts((reach == Reach::Linked).then_some(true))
                     .set_next_token(pages.token());
-                let page = request.send().await?;
+                let page = list_metrics(request, |body| Ok(Page::decode(body)?)).await?;
                 let has_list = page.metrics.is_some();
                 listed(page, has_list)
             })
@@ -68,17 +69,20 @@ pub(super) async fn list(
             Err(cause) if pages.restarts_after(&cause) => continue,
             Err(cause) => return Err(cause),
         };
-        let owners = page.owning_accounts();
-        if reach == Reach::Linked && owners.len() != page.metrics().len() {
+        let (owners, metrics) = (page.owning_accounts, page.metrics.unwrap_or_default());
+        if reach == Reach::Linked && owners.len() != metrics.len() {
             return Err(Cause::new(
                 CauseKind::Protocol,
                 "ListMetrics: not every metric has an owning account",
             ));
         }
-        for (n, metric) in page.metrics().iter().enumerate() {
+        for (n, listed) in metrics.into_iter().enumerate() {
             let owner = owners.get(n).and_then(|id| AccountId::parse(id));
-            let (metric, repeated) = metric_id(metric)?;
-            if let Some(name) = repeated.filter(|_| !std::mem::replace(&mut is_told, true)) {
+            let metric = listed.metric;
+            if let Some(name) = listed
+                .repeated
+                .filter(|_| !std::mem::replace(&mut is_told, true))
+            {
                 tracing::warn!(lane = %client.lane(), %metric, dimension = name, "a metric names a dimension twice: the first value is kept");
             }
             take(metric, owner)?;
@@ -87,25 +91,4 @@ pub(super) async fn list(
             return Ok(());
         }
     }
-}
-
-/// The metric, and the name of a dimension that it has twice: a map has room for one.
-fn metric_id(metric: &Metric) -> Result<(MetricId, Option<String>), Cause> {
-    let (Some(namespace), Some(name)) = (metric.namespace(), metric.metric_name()) else {
-        return Err(Cause::new(
-            CauseKind::Protocol,
-            "ListMetrics: an entry has no namespace or name",
-        ));
-    };
-    let mut dimensions: Vec<Dimension> = Vec::new();
-    let mut repeated = None;
-    for given in metric.dimensions() {
-        let name = given.name().unwrap_or_default();
-        if dimensions.iter().any(|d| &*d.name == name) {
-            repeated = Some(name.to_owned());
-        } else {
-            dimensions.push(Dimension::new(name, given.value().unwrap_or_default()));
-        }
-    }
-    Ok((MetricId::new(namespace, name, dimensions), repeated))
 }

@@ -8,6 +8,7 @@ mod ec2;
 mod filter;
 mod lane;
 mod list_metrics;
+mod page;
 
 pub use filter::{Instance, ListRequest, list_requests, matching};
 pub use lane::{Found, discover, discover_linked, linked_series};

@@ -6,13 +6,12 @@
 //! # Source
 //! smithy.io, "Smithy RPC v2 CBOR protocol"; RFC 8949; botocore's service model for the names.
 
-use std::borrow::Cow;
-
 use minicbor::Decoder;
 use minicbor::decode::Error;
 
 use minicbor::data::{Tag, Type};
 
+use crate::cbor::{fields, list, more, text, whole};
 use crate::model::{ServiceMessage, Timestamps};
 
 /// One page of an answer.
@@ -52,12 +51,8 @@ impl Page {
     /// # Errors
     /// [`PageError`] when it is not CBOR of the right shape, or goes on behind its end.
     pub fn decode(body: &[u8]) -> Result<Self, PageError> {
-        let mut d = Decoder::new(body);
         let mut page = Self::default();
-        page.read(&mut d).map_err(PageError)?;
-        if d.position() < body.len() {
-            return Err(PageError(Error::message("bytes are left over")));
-        }
+        whole(body, |d| page.read(d)).map_err(PageError)?;
         Ok(page)
     }
 
@@ -114,57 +109,6 @@ fn messages(d: &mut Decoder<'_>) -> Result<Vec<ServiceMessage>, Error> {
         Ok(())
     })?;
     Ok(all)
-}
-
-/// Every field of a map that is not null.
-fn fields(
-    d: &mut Decoder<'_>,
-    mut field: impl FnMut(&mut Decoder<'_>, &str) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut left = d.map()?;
-    while more(d, &mut left)? {
-        let name = text(d)?;
-        if d.datatype()? == Type::Null {
-            d.null()?;
-        } else {
-            field(d, &name)?;
-        }
-    }
-    Ok(())
-}
-
-fn list(
-    d: &mut Decoder<'_>,
-    mut item: impl FnMut(&mut Decoder<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut left = d.array()?;
-    while more(d, &mut left)? {
-        item(d)?;
-    }
-    Ok(())
-}
-
-/// Whether an item follows: `left` counts those of a definite length, and a break ends the others.
-fn more(d: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, Error> {
-    match left {
-        Some(0) => Ok(false),
-        Some(n) => {
-            *n -= 1;
-            Ok(true)
-        }
-        None if d.datatype()? == Type::Break => {
-            d.set_position(d.position() + 1);
-            Ok(false)
-        }
-        None => Ok(true),
-    }
-}
-
-fn text<'b>(d: &mut Decoder<'b>) -> Result<Cow<'b, str>, Error> {
-    match d.datatype()? {
-        Type::StringIndef => d.str_iter()?.collect::<Result<String, _>>().map(Cow::Owned),
-        _ => d.str().map(Cow::Borrowed),
-    }
 }
 
 /// Bytes of a tagged double, as CloudWatch writes a timestamp.

@@ -121,7 +121,8 @@ impl fmt::Display for MetricId {
 /// A backslash stands before every `\`, `,` and `=` inside a name or value, so two different sets never share a text.
 /// A metric without dimensions has the empty text.
 pub fn dimensions_key(sorted: &[Dimension]) -> String {
-    let mut key = String::new();
+    let texts = sorted.iter().map(|d| d.name.len() + d.value.len() + 2);
+    let mut key = String::with_capacity(texts.sum());
     for (i, dimension) in sorted.iter().enumerate() {
         if i > 0 {
             key.push(',');
@@ -134,12 +135,15 @@ pub fn dimensions_key(sorted: &[Dimension]) -> String {
 }
 
 fn push_escaped(out: &mut String, text: &str) {
-    for c in text.chars() {
-        if matches!(c, '\\' | ',' | '=') {
-            out.push('\\');
-        }
-        out.push(c);
+    let mut plain = text;
+    while let Some(at) = plain.find(['\\', ',', '=']) {
+        let (before, special) = plain.split_at(at);
+        out.push_str(before);
+        out.push('\\');
+        out.push_str(&special[..1]);
+        plain = &special[1..];
     }
+    out.push_str(plain);
 }
 
 /// The dimensions that a text of [`dimensions_key`] stands for; none when it is no such text.
