@@ -20,7 +20,7 @@ use cwlake::normalize::{MetricRows, RunIdentity, plain_rows, schema_of};
 use cwlake::plan::{Scope, plan_lane};
 use cwlake::run::{RunContext, export};
 use cwlake::telemetry::Progress;
-use cwlake::write::{FooterKeys, RunFile, UnitFile};
+use cwlake::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, UnitFile};
 use minicbor::data::Tag;
 use tokio_util::sync::CancellationToken;
 
@@ -133,22 +133,75 @@ fn normalizing_and_writing(c: &mut Criterion) {
             black_box(file.finish(true).expect("finished"))
         });
     });
-    let body = page();
+    let noise: Vec<u8> = page(0, |_, rng| rng.f64());
     group.bench_function("decode a page", |b| {
-        b.iter(|| black_box(Page::decode(&body).expect("an answer")));
+        b.iter(|| black_box(Page::decode(&noise).expect("an answer")));
     });
     group.finish();
 }
 
-/// The body of an answer of 70 queries with a day of minutes each, as CloudWatch writes it.
-fn page() -> Vec<u8> {
+/// Answers in memory to a finished file, with nothing between the stages: what an export of one large lane is measured against.
+fn bodies_to_file(c: &mut Criterion) {
+    const PAGES: usize = 20;
+    let bodies: Vec<Vec<u8>> = (0..PAGES).map(|n| page(n * 70, mixed)).collect();
+    let statistic = Statistic::parse("Average").expect("a statistic");
+    let (count, at_once) = (PAGES * 70 * 1_440, ROW_GROUP_ROWS + 1_440);
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("unit.part");
+    let footer = FooterKeys {
+        schema_version: SCHEMA_VERSION,
+        plan_hash: None,
+    };
+    let mut group = c.benchmark_group("chain");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(count as u64));
+    group.bench_function("bodies to a file", |b| {
+        b.iter(|| {
+            let schema = schema_of(&METRICS);
+            let mut file = RunFile::create(&path, &schema, METRICS.sort, footer).expect("created");
+            let mut rows = MetricRows::new(lane(), None).with_room(count, at_once);
+            for (n, body) in bodies.iter().enumerate() {
+                let page = Page::decode(body).expect("an answer");
+                for (m, result) in page.results.into_iter().enumerate() {
+                    let identity = RunIdentity {
+                        series: series(n * 70 + m),
+                        statistic: statistic.clone(),
+                        period: Period::MINUTE,
+                        unit: None,
+                    };
+                    rows.push(identity.into(), result.timestamps, &result.values);
+                    if rows.len() >= ROW_GROUP_ROWS {
+                        file.write(&rows.take().expect("a batch")).expect("written");
+                    }
+                }
+            }
+            file.write(&rows.take().expect("a batch")).expect("written");
+            black_box(file.finish(true).expect("finished"))
+        });
+    });
+    group.finish();
+}
+
+/// A value of the `n`th series: of 100, 17 are noise, 28 whole numbers in bursts, 35 counters that are mostly zero, 20 constants.
+fn mixed(n: usize, rng: &mut fastrand::Rng) -> f64 {
+    match n % 100 {
+        0..17 => rng.f64() * 100.0,
+        17..45 => f64::from(rng.u32(..)) * f64::from(u8::from(rng.u8(..) < 80)),
+        45..80 => f64::from(rng.u8(..).saturating_sub(200)),
+        constant => constant as f64,
+    }
+}
+
+/// The body of an answer of 70 queries with a day of minutes each, as CloudWatch writes it; `first` is the first query's series.
+fn page(first: usize, value: impl Fn(usize, &mut fastrand::Rng) -> f64) -> Vec<u8> {
     let mut body = Vec::new();
     let mut e = minicbor::Encoder::new(&mut body);
     e.map(1)
         .and_then(|e| e.str("MetricDataResults"))
         .and_then(|e| e.array(70))
         .expect("written");
-    let mut rng = fastrand::Rng::with_seed(1);
+    let mut rng = fastrand::Rng::with_seed(first as u64);
     for n in 0..70 {
         let mut result = || {
             e.map(4)?
@@ -163,7 +216,7 @@ fn page() -> Vec<u8> {
             }
             e.str("Values")?.array(1_440)?;
             for _ in 0..1_440 {
-                e.f64(rng.f64())?;
+                e.f64(value(first + n, &mut rng))?;
             }
             Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
         };
@@ -225,5 +278,11 @@ fn whole_pipeline(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, planning, normalizing_and_writing, whole_pipeline);
+criterion_group!(
+    benches,
+    planning,
+    normalizing_and_writing,
+    bodies_to_file,
+    whole_pipeline
+);
 criterion_main!(benches);

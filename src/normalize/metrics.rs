@@ -10,7 +10,6 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 
-use super::packed::{Form, Packed};
 use super::schema::{map_entry, map_fields, schema_of};
 use crate::lake::table::METRICS;
 use crate::model::{Dimension, Lane, Period, Series, Statistic, Timestamps};
@@ -37,28 +36,31 @@ pub struct RunOwner {
     pub account_name: Option<Arc<str>>,
 }
 
-/// Room for so many runs more is made at once.
+/// Room for so many rows more is made at once where there are more than were expected: twice what is there, as a vector does, would be a
+/// megabyte for nothing in every day of a long range.
+const GROWTH_ROWS: usize = 16_384;
 const GROWTH_RUNS: usize = 4_096;
 
 /// Rows gathered run by run, taken as a record batch.
 ///
 /// # Shape
-/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes at most when
-/// its run has a point every so many seconds, sixteen when it has gaps; a run takes fifty more.
+/// Rows keep the order in which they are pushed. The caller pushes in the table's sort order. A row that waits takes eight bytes when its
+/// run has a point every so many seconds, sixteen when it has gaps; a run takes forty more.
 #[derive(Debug)]
 pub struct MetricRows {
     /// Each with the first run that is its own.
     owners: Vec<(usize, Arc<RunOwner>)>,
     runs: Vec<Run>,
-    values: Packed,
-    rows: usize,
+    values: Vec<f64>,
+    /// Rows that are expected, and how many of them wait at most.
+    expected: usize,
+    at_once: usize,
 }
 
 #[derive(Debug)]
 struct Run {
     identity: Arc<RunIdentity>,
     timestamps: Timestamps,
-    form: Form,
 }
 
 impl MetricRows {
@@ -72,8 +74,19 @@ impl MetricRows {
         Self {
             owners: vec![(0, owner)],
             runs: Vec::new(),
-            values: Packed::default(),
-            rows: 0,
+            values: Vec::new(),
+            expected: 0,
+            at_once: 0,
+        }
+    }
+
+    /// `rows` are expected, and taken before more than `at_once` wait: room for them is made at the first, and need not grow.
+    #[must_use]
+    pub fn with_room(self, rows: usize, at_once: usize) -> Self {
+        Self {
+            expected: rows,
+            at_once,
+            ..self
         }
     }
 
@@ -87,12 +100,12 @@ impl MetricRows {
 
     /// Rows gathered and not yet taken.
     pub fn len(&self) -> usize {
-        self.rows
+        self.values.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.values.is_empty()
     }
 
     /// Adds a run.
@@ -114,9 +127,15 @@ impl MetricRows {
         self.runs.push(Run {
             identity,
             timestamps,
-            form: self.values.push(values),
         });
-        self.rows += values.len();
+        if self.values.capacity() - self.values.len() < values.len() {
+            let more = match self.values.len() {
+                0 => self.expected.min(self.at_once),
+                waiting => waiting.min(GROWTH_ROWS),
+            };
+            self.values.reserve_exact(more.max(values.len()));
+        }
+        self.values.extend_from_slice(values);
     }
 
     /// The rows gathered so far; none are left.
@@ -129,10 +148,8 @@ impl MetricRows {
     /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
-        let packed = std::mem::take(&mut self.values);
-        self.rows = 0;
-        let values = packed.unpack(runs.iter().map(|run| (run.form, run.timestamps.len())));
-        drop(packed);
+        let values = std::mem::take(&mut self.values);
+        self.expected = self.expected.saturating_sub(values.len());
         let last = self.owners.last().map(|(_, owner)| (0, Arc::clone(owner)));
         let owners = std::mem::replace(&mut self.owners, last.into_iter().collect());
         let owned = rows_of_owners(&owners, &runs);

@@ -9,7 +9,6 @@ mod instances;
 mod logs;
 mod metrics;
 mod overlay;
-mod packed;
 mod rows;
 mod schema;
 mod series;
