@@ -165,7 +165,27 @@ def summary(runs):
     }
 
 
+# What `--write` puts into the README: rows of the sections that ran.
+TABLE = []
+HEAD = "| what | points | CPU-s per million | points a second | peak memory | bytes a point |\n|---|---|---|---|---|---|"
+BEGIN, END = "<!-- written by benches/compare -->\n", "<!-- to here -->\n"
+
+
+def write_table(path):
+    """Replaces what is between the two marks of a text."""
+    git = subprocess.run(["git", "-C", HERE, "log", "-1", "--format=%h"], capture_output=True, text=True)
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
+    hashes = "with" if "sha_ni" in open("/proc/cpuinfo").read() else "without"
+    made = f"{os.cpu_count()} × {cpu}, {hashes} SHA instructions, {time.strftime('%Y-%m-%d')}, commit {git.stdout.strip()}.\n"
+    head, rest = path.read_text().split(BEGIN)
+    tail = rest.split(END)[1]
+    path.write_text(head + BEGIN + "\n".join([HEAD, *TABLE]) + "\n\n" + made + END + tail)
+
+
 def show(name, s):
+    TABLE.append(
+        f"| {name} | {s['million']:.1f} M | {s['cpu']:.3f} | {s['speed']:.1f} M | {s['peak']:.0f} MiB | {s['size']:.2f} |"
+    )
     print(
         f"  {name:32} {s['million']:8.2f} M points  {s['cpu']:8.4f} CPU-s/M  {s['speed']:7.2f} M/s  {s['peak']:6.0f} MiB  "
         f"{s['size']:5.2f} B/point  (server {s['server']:.4f} CPU-s/M)",
@@ -203,7 +223,7 @@ def peers(rounds, temp):
 
 
 def quota(rounds, temp):
-    print("quota: the emulator refuses above 396,000 estimated points/s and 50 calls/s a lane; default limits, basic monitoring asked at 60 s")
+    print("quota: the emulator refuses above 396,000 estimated points/s and 500 calls/s a lane; default limits, basic monitoring asked at 60 s")
     del rounds
     for lanes, days in ((1, 14), (8, 14), (64, 5)):
         with Emulator(lanes, quota=True, basic=True) as emulator:
@@ -219,15 +239,16 @@ def quota(rounds, temp):
 
 
 def growth(rounds, temp):
-    print("growth: 100 lanes, 1 to 10 days")
-    runs = {days: [] for days in ("2026-11-20", "2026-11-18", "2026-11-11")}
+    print("growth: 100 lanes, 3 and 10 days")
+    runs = {days: [] for days in ("2026-11-18", "2026-11-11")}
     with Emulator(100) as emulator:
         export(emulator, temp / "warm", 1)
         for _ in range(rounds):
             for first in runs:
                 runs[first].append(export(emulator, temp / "growth", 100, "--from", first, "--to", "2026-11-21"))
     for first, r in runs.items():
-        show(f"from {first}", summary(r))
+        days = 21 - int(first[-2:])
+        show(f"cwlake, 100 lanes, {days} {'day' if days == 1 else 'days'}", summary(r))
 
 
 def memory(rounds, temp):
@@ -306,6 +327,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("section", nargs="*", help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", type=pathlib.Path, metavar="README", help="replace the table between its two marks in this text")
     args = parser.parse_args()
     unknown = set(args.section) - set(SECTIONS)
     if unknown:
@@ -313,6 +335,8 @@ def main():
     for name in args.section or SECTIONS:
         with tempfile.TemporaryDirectory() as temp:
             SECTIONS[name](args.rounds, pathlib.Path(temp))
+    if args.write:
+        write_table(args.write)
 
 
 if __name__ == "__main__":

@@ -521,6 +521,14 @@ fn struck(call: &Call, fault: &Fault) -> Option<Answer> {
     }
 }
 
+/// What a lane may call and ask a second.
+///
+/// # Source
+/// CloudWatch user guide, "CloudWatch service quotas", `GetMetricData`.
+const CALLS_PER_SECOND: f64 = 500.0;
+const POINTS_PER_SECOND: f64 = 396_000.0;
+const RECENT_POINTS_PER_SECOND: f64 = 180_000.0;
+
 /// A token bucket of one second for each of a lane's quotas.
 #[derive(Debug)]
 struct Quota {
@@ -532,8 +540,8 @@ struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         Self {
-            calls: 50.0,
-            points: 396_000.0,
+            calls: CALLS_PER_SECOND,
+            points: POINTS_PER_SECOND,
             refilled: Instant::now(),
         }
     }
@@ -543,10 +551,14 @@ impl Quota {
     fn spend(&mut self, points: f64, recent: bool) -> Result<(), Refusal> {
         let seconds = self.refilled.elapsed().as_secs_f64();
         self.refilled = Instant::now();
-        self.calls = (self.calls + seconds * 50.0).min(50.0);
-        self.points = (self.points + seconds * 396_000.0).min(396_000.0);
+        self.calls = (self.calls + seconds * CALLS_PER_SECOND).min(CALLS_PER_SECOND);
+        self.points = (self.points + seconds * POINTS_PER_SECOND).min(POINTS_PER_SECOND);
         // The quota of recent windows is smaller: each of their points weighs more.
-        let weight = if recent { 396_000.0 / 180_000.0 } else { 1.0 };
+        let weight = if recent {
+            POINTS_PER_SECOND / RECENT_POINTS_PER_SECOND
+        } else {
+            1.0
+        };
         if self.calls < 1.0 || self.points < points * weight {
             return Err(Refusal {
                 status: 400,

@@ -5,7 +5,6 @@
 //! `FilterLogEvents` ends without a token and may take the events *at* its end time, `GetLogEvents` ends when its forward token repeats and
 //! does not.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -444,10 +443,9 @@ impl<'de> Deserialize<'de> for Text {
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-                let plain = without_halves(bytes);
-                Ok(Text(match String::from_utf8_lossy(&plain) {
-                    Cow::Borrowed(text) => text.into(),
-                    Cow::Owned(text) => text.into(),
+                Ok(Text(match std::str::from_utf8(bytes) {
+                    Ok(text) => text.into(),
+                    Err(_) => String::from_utf8_lossy(&without_halves(bytes)).into(),
                 }))
             }
         }
@@ -456,11 +454,8 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// Half a surrogate pair comes as three bytes, and is one sign.
-fn without_halves(bytes: &[u8]) -> Cow<'_, [u8]> {
+fn without_halves(bytes: &[u8]) -> Vec<u8> {
     let is_half = |w: &[u8]| w[0] == 0xed && (0xa0..=0xbf).contains(&w[1]);
-    if !bytes.windows(3).any(is_half) {
-        return Cow::Borrowed(bytes);
-    }
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some(first) = rest.first() {
@@ -472,7 +467,7 @@ fn without_halves(bytes: &[u8]) -> Cow<'_, [u8]> {
             rest = &rest[1..];
         }
     }
-    Cow::Owned(plain)
+    plain
 }
 
 #[cfg(test)]
