@@ -145,7 +145,7 @@ fn bodies_to_file(c: &mut Criterion) {
     const PAGES: usize = 20;
     let bodies: Vec<Vec<u8>> = (0..PAGES).map(|n| page(n * 70, mixed)).collect();
     let statistic = Statistic::parse("Average").expect("a statistic");
-    let (count, at_once) = (PAGES * 70 * 1_440, ROW_GROUP_ROWS + 1_440);
+    let count = PAGES * 70 * 1_440;
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("unit.part");
     let footer = FooterKeys {
@@ -160,7 +160,7 @@ fn bodies_to_file(c: &mut Criterion) {
         b.iter(|| {
             let schema = schema_of(&METRICS);
             let mut file = RunFile::create(&path, &schema, METRICS.sort, footer).expect("created");
-            let mut rows = MetricRows::new(lane(), None).with_room(count, at_once);
+            let mut rows = MetricRows::new(lane(), None);
             for (n, body) in bodies.iter().enumerate() {
                 let page = Page::decode(body).expect("an answer");
                 for (m, result) in page.results.into_iter().enumerate() {

@@ -36,9 +36,9 @@ pub struct RunOwner {
     pub account_name: Option<Arc<str>>,
 }
 
-/// Room for so many rows more is made at once where there are more than were expected: twice what is there, as a vector does, would be a
-/// megabyte for nothing in every day of a long range.
-const GROWTH_ROWS: usize = 16_384;
+/// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
+/// long range.
+const GROWTH_ROWS: usize = 32_768;
 const GROWTH_RUNS: usize = 4_096;
 
 /// Rows gathered run by run, taken as a record batch.
@@ -52,9 +52,6 @@ pub struct MetricRows {
     owners: Vec<(usize, Arc<RunOwner>)>,
     runs: Vec<Run>,
     values: Vec<f64>,
-    /// Rows that are expected, and how many of them wait at most.
-    expected: usize,
-    at_once: usize,
 }
 
 #[derive(Debug)]
@@ -75,18 +72,6 @@ impl MetricRows {
             owners: vec![(0, owner)],
             runs: Vec::new(),
             values: Vec::new(),
-            expected: 0,
-            at_once: 0,
-        }
-    }
-
-    /// `rows` are expected, and taken before more than `at_once` wait: room for them is made at the first, and need not grow.
-    #[must_use]
-    pub fn with_room(self, rows: usize, at_once: usize) -> Self {
-        Self {
-            expected: rows,
-            at_once,
-            ..self
         }
     }
 
@@ -129,10 +114,7 @@ impl MetricRows {
             timestamps,
         });
         if self.values.capacity() - self.values.len() < values.len() {
-            let more = match self.values.len() {
-                0 => self.expected.min(self.at_once),
-                waiting => waiting.min(GROWTH_ROWS),
-            };
+            let more = self.values.len().min(GROWTH_ROWS);
             self.values.reserve_exact(more.max(values.len()));
         }
         self.values.extend_from_slice(values);
@@ -149,7 +131,6 @@ impl MetricRows {
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
         let values = std::mem::take(&mut self.values);
-        self.expected = self.expected.saturating_sub(values.len());
         let last = self.owners.last().map(|(_, owner)| (0, Arc::clone(owner)));
         let owners = std::mem::replace(&mut self.owners, last.into_iter().collect());
         let owned = rows_of_owners(&owners, &runs);

@@ -21,7 +21,6 @@ use crate::model::{
 use crate::normalize::{Catalog, MetricRows, RunIdentity, Seen, merge_seen};
 use crate::plan::{Group, LanePlan};
 use crate::sources::metrics::day::{Answered, DayBook};
-use crate::write::ROW_GROUP_ROWS;
 
 /// The days of one lane.
 #[derive(Debug)]
@@ -37,9 +36,6 @@ pub(crate) struct LaneSink {
     delays: BTreeMap<String, i64>,
 }
 
-/// A day of minutes.
-const MOST_ROWS_OF_A_RUN: usize = 1_440;
-
 /// Points of one (series, statistic): a piece a window, oldest first.
 type Pieces = Vec<(crate::model::Period, QueryPoints)>;
 
@@ -49,14 +45,9 @@ impl LaneSink {
         let (plan, scope, context) = (&job.plan, &job.scope, &reading.context);
         let staging = reading.lake.staging();
         let plan_hash: Arc<str> = Arc::from(scope.plan_hash.as_str());
-        let points: u64 = plan.batches.iter().map(|batch| batch.points).sum();
-        let of_a_day = usize::try_from(points / scope.days.len().max(1) as u64).unwrap_or(0);
-        // A row group ends with the run that fills it.
-        let at_once = ROW_GROUP_ROWS + MOST_ROWS_OF_A_RUN;
         let book = |(day, mode): &(Day, _)| {
             let staged = layout::staged(&staging, &UnitId::new(&METRICS, *day, &plan.lane));
             let rows = MetricRows::new(plan.lane.clone(), reading.account_name.clone());
-            let rows = rows.with_room(of_a_day, at_once);
             let (runs, failure) = match old.get(day).map(|path| OldRuns::open(path)).transpose() {
                 Ok(runs) => (runs, None),
                 Err(error) => (None, Some(Cause::of_destination(&error))),
