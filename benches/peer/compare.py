@@ -184,7 +184,7 @@ def write_table(path):
 
 def show(name, s):
     TABLE.append(
-        f"| {name} | {s['million']:.1f} M | {s['cpu']:.3f} | {s['speed']:.1f} M | {s['peak']:.0f} MiB | {s['size']:.2f} |"
+        f"| {name} | {s['million']:.2f} M | {s['cpu']:.3g} | {s['speed']:.2f} M | {s['peak']:.0f} MiB | {s['size']:.2f} |"
     )
     print(
         f"  {name:32} {s['million']:8.2f} M points  {s['cpu']:8.4f} CPU-s/M  {s['speed']:7.2f} M/s  {s['peak']:6.0f} MiB  "
