@@ -7,7 +7,7 @@
 use aws_sdk_cloudwatch::types::{DimensionFilter, RecentlyActive};
 
 use super::filter::ListRequest;
-use super::page::Page;
+use super::page::ListPage;
 use crate::aws::{Api, CallStats, LaneClient, Pages, list_metrics, listed};
 use crate::model::{AccountId, Cause, CauseKind, MetricId};
 
@@ -59,7 +59,7 @@ pub(super) async fn list(
                     .set_recently_active(request.recently_active.then_some(RecentlyActive::Pt3H))
                     .set_include_linked_accounts((reach == Reach::Linked).then_some(true))
                     .set_next_token(pages.token());
-                let page = list_metrics(request, |body| Ok(Page::decode(body)?)).await?;
+                let page = list_metrics(request, |body| Ok(ListPage::decode(body)?)).await?;
                 let has_list = page.metrics.is_some();
                 listed(page, has_list)
             })

@@ -12,3 +12,4 @@ mod page;
 
 pub use filter::{Instance, ListRequest, list_requests, matching};
 pub use lane::{Found, discover, discover_linked, linked_series};
+pub use page::{ListPage, ListPageError, Listed};

@@ -13,34 +13,35 @@ use crate::model::{Dimension, MetricId};
 
 /// One page of a listing.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Page {
+pub struct ListPage {
     /// In the order of the answer; `None` where the answer has no list.
-    pub(super) metrics: Option<Vec<Listed>>,
+    pub metrics: Option<Vec<Listed>>,
     /// Whose each metric is, where linked accounts are listed as well.
-    pub(super) owning_accounts: Vec<String>,
+    pub owning_accounts: Vec<String>,
     /// Where the next page begins.
-    pub(super) next_token: Option<String>,
+    pub next_token: Option<String>,
 }
 
 /// One entry.
 #[derive(Debug, PartialEq)]
-pub(super) struct Listed {
-    pub(super) metric: MetricId,
+pub struct Listed {
+    /// What is measured.
+    pub metric: MetricId,
     /// The name of a dimension that it has twice: a map has room for one.
-    pub(super) repeated: Option<String>,
+    pub repeated: Option<String>,
 }
 
 /// A body that is no answer to `ListMetrics`.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is no ListMetrics answer")]
-pub(super) struct PageError(#[source] Error);
+pub struct ListPageError(#[source] Error);
 
-impl Page {
+impl ListPage {
     /// Reads a body.
     ///
     /// # Errors
-    /// [`PageError`] when it is not CBOR of the right shape, or an entry has no namespace or name.
-    pub(super) fn decode(body: &[u8]) -> Result<Self, PageError> {
+    /// [`ListPageError`] when it is not CBOR of the right shape, or an entry has no namespace or name.
+    pub fn decode(body: &[u8]) -> Result<Self, ListPageError> {
         let mut page = Self::default();
         let mut texts = Shared::default();
         let read = |d: &mut Decoder<'_>| {
@@ -63,7 +64,7 @@ impl Page {
                 Ok(())
             })
         };
-        whole(body, read).map_err(PageError)?;
+        whole(body, read).map_err(ListPageError)?;
         Ok(page)
     }
 }
@@ -171,7 +172,7 @@ mod tests {
                 .end()?;
             Ok(())
         });
-        let page = Page::decode(&bytes).expect("an answer");
+        let page = ListPage::decode(&bytes).expect("an answer");
         let metrics = page.metrics.expect("a list");
         let told: Vec<String> = metrics.iter().map(|m| m.metric.to_string()).collect();
         assert_eq!(told, ["N a {A=1,B=2}", "N b {}", "N b {A=1}"]);
@@ -180,30 +181,30 @@ mod tests {
         assert_eq!(page.next_token.as_deref(), Some("t"));
         assert_eq!(page.owning_accounts, ["111122223333"]);
         for end in 0..bytes.len() {
-            assert!(Page::decode(&bytes[..end]).is_err(), "cut at {end}");
+            assert!(ListPage::decode(&bytes[..end]).is_err(), "cut at {end}");
         }
         assert!(
-            Page::decode(&[&bytes[..], b"\x00"].concat()).is_err(),
+            ListPage::decode(&[&bytes[..], b"\x00"].concat()).is_err(),
             "goes on"
         );
     }
 
     #[test]
     fn an_answer_without_a_list_is_not_an_empty_one() {
-        assert_eq!(Page::decode(b"\xa0").expect("a map").metrics, None);
+        assert_eq!(ListPage::decode(b"\xa0").expect("a map").metrics, None);
         let empty = body(|e| e.map(1)?.str("Metrics")?.array(0).map(|_| ()));
         assert_eq!(
-            Page::decode(&empty).expect("a map").metrics,
+            ListPage::decode(&empty).expect("a map").metrics,
             Some(Vec::new())
         );
         let nameless = body(|e| e.map(1)?.str("Metrics")?.array(1)?.map(0).map(|_| ()));
-        assert!(Page::decode(&nameless).is_err());
+        assert!(ListPage::decode(&nameless).is_err());
     }
 
     proptest! {
         #[test]
         fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Page::decode(&bytes);
+            let _ = ListPage::decode(&bytes);
         }
     }
 }

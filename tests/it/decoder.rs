@@ -1,15 +1,17 @@
-//! Our decoder of `GetMetricData` bodies against the SDK's, which reads the same bytes from the same kind of server.
+//! Our decoders of `GetMetricData` and `ListMetrics` bodies against the SDK's, which reads the same bytes from the same kind of server.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_cloudwatch::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
+use aws_sdk_cloudwatch::operation::list_metrics::ListMetricsOutput;
 use aws_sdk_cloudwatch::types::MessageData;
 use bytes::Bytes;
-use cwlake::aws::get_metric_data;
+use cwlake::aws::{get_metric_data, list_metrics};
+use cwlake::discover::{ListPage, Listed};
 use cwlake::fetch::{Page, PageResult};
-use cwlake::model::ServiceMessage;
+use cwlake::model::{Dimension, MetricId, ServiceMessage};
 use minicbor::Encoder;
 use minicbor::data::Tag;
 
@@ -64,6 +66,46 @@ impl Server {
         let sdk = client.get_metric_data().send().await;
         [ours.ok(), sdk.ok().map(page)]
     }
+
+    /// The same of a listing.
+    async fn both_listings(
+        &self,
+        client: &aws_sdk_cloudwatch::Client,
+        body: &[u8],
+    ) -> [Option<ListPage>; 2] {
+        *self.body.lock().expect("free") = body.to_vec();
+        let ours = list_metrics(client.list_metrics(), |body| Ok(ListPage::decode(body)?)).await;
+        let sdk = client.list_metrics().send().await;
+        [ours.ok(), sdk.ok().and_then(listing)]
+    }
+}
+
+/// None where a metric has no name: that is no answer.
+fn listing(output: ListMetricsOutput) -> Option<ListPage> {
+    let metric = |m: &aws_sdk_cloudwatch::types::Metric| {
+        let mut dimensions: Vec<Dimension> = Vec::new();
+        let mut repeated = None;
+        for d in m.dimensions() {
+            let (name, value) = (d.name().unwrap_or(""), d.value().unwrap_or(""));
+            if dimensions.iter().any(|d| d.name == name) {
+                repeated = Some(name.to_owned());
+            } else {
+                dimensions.push(Dimension::new(name, value));
+            }
+        }
+        let metric = MetricId::new(m.namespace()?, m.metric_name()?, dimensions);
+        Some(Listed { metric, repeated })
+    };
+    let metrics = output.metrics.as_ref();
+    let metrics = metrics.map(|all| all.iter().map(metric).collect::<Option<Vec<_>>>());
+    Some(ListPage {
+        metrics: match metrics {
+            Some(metrics) => Some(metrics?),
+            None => None,
+        },
+        owning_accounts: output.owning_accounts().to_vec(),
+        next_token: output.next_token,
+    })
 }
 
 fn page(output: GetMetricDataOutput) -> Page {
@@ -221,6 +263,59 @@ impl Writer {
         });
     }
 
+    fn metric(&mut self) {
+        let all = ["Namespace", "MetricName", "Dimensions", "New"];
+        let keep = |name: &&str, w: &mut Self| *name == "Namespace" || w.rng.u8(..) > 3;
+        let names: Vec<&str> = all.into_iter().filter(|name| keep(name, self)).collect();
+        let mut left = names.iter();
+        self.items(true, names.len() as u64, |w| {
+            let name = *left.next().expect("as many");
+            w.text(name);
+            let n = w.rng.u64(..4);
+            match name {
+                "Dimensions" => w.items(false, n, |w| {
+                    let mut names = ["Name", "Value", "Other"].iter();
+                    w.items(true, 3, |w| {
+                        w.text(names.next().expect("three"));
+                        let text = ["a", "b", "ü", "d,=\\"][w.rng.usize(..4)];
+                        w.text(text);
+                    });
+                }),
+                _ if w.rng.u8(..) < 2 => {
+                    w.e().null().expect("written");
+                }
+                _ => {
+                    let text = ["AWS/EC2", "Own"][usize::from(w.rng.bool())];
+                    w.text(text);
+                }
+            }
+        });
+    }
+
+    fn listing(seed: u64) -> Vec<u8> {
+        let mut w = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            bytes: Vec::new(),
+        };
+        let all = ["Metrics", "NextToken", "OwningAccounts", "ResponseMetadata"];
+        let names: Vec<&str> = all.into_iter().filter(|_| w.rng.u8(..) > 60).collect();
+        let mut left = names.iter();
+        w.items(true, names.len() as u64, |w| {
+            let name = *left.next().expect("as many");
+            w.text(name);
+            let n = w.rng.u64(..6);
+            match name {
+                _ if w.rng.u8(..) < 12 => {
+                    w.e().null().expect("written");
+                }
+                "Metrics" => w.items(false, n, Self::metric),
+                "OwningAccounts" => w.items(false, n, |w| w.text("111122223333")),
+                _ => w.text("a token"),
+            }
+        });
+        w.bytes
+    }
+
     fn body(seed: u64) -> Vec<u8> {
         let mut w = Self {
             rng: fastrand::Rng::with_seed(seed),
@@ -306,4 +401,35 @@ async fn damaged_bodies_are_refused_by_both_or_read_alike() {
     }
     assert!(refused > 0, "some damage is seen");
     assert!(lenient * 20 <= rounds(), "{lenient} bodies only we read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_form_both_decoders_read_the_same_listing() {
+    let server = Server::start().await;
+    let client = server.client();
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..rounds() {
+        let mut body = Writer::listing(seed);
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        // Every third one is damaged.
+        match rng.u8(..9) {
+            0 => body.truncate(rng.usize(..body.len())),
+            1 => body.insert(rng.usize(..body.len()), rng.u8(..)),
+            2 => {
+                let at = rng.usize(..body.len());
+                body[at] ^= 1 << rng.u8(..8);
+            }
+            _ => {}
+        }
+        match server.both_listings(&client, &body).await {
+            [Some(ours), Some(sdk)] => {
+                assert_eq!(ours, sdk, "seed {seed}: {body:x?}");
+                read += 1;
+            }
+            [None, None] => refused += 1,
+            [ours, sdk] => panic!("seed {seed}: {ours:?}, {sdk:?}: {body:x?}"),
+        }
+    }
+    assert!(read * 2 > rounds(), "{read} were answers");
+    assert!(refused > 0, "some damage is seen");
 }
