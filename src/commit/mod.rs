@@ -5,6 +5,7 @@
 
 mod compaction;
 mod group;
+mod kept_answers;
 mod lake;
 mod manifest;
 mod publish;
@@ -12,6 +13,7 @@ mod reports;
 
 pub use compaction::{read_compaction, write_compaction};
 pub use group::{Group, GroupError, GroupPlan, Question, join_group, read_group, write_group};
+pub use kept_answers::KeptAnswers;
 pub use lake::{Lake, LakeError, Scratch};
 pub use manifest::{Attempt, Committed, FileRecord, LaneRecords, UnitRecord};
 pub use publish::{Decision, Kept, NewFile, OldFile, OldRecord, decide, is_as_recorded, old_file};

@@ -130,19 +130,22 @@ pub(super) fn run_options(
         read_ahead: read_ahead.unwrap_or(DEFAULT_READ_AHEAD),
         extra_regions: extra.to_vec(),
         sts_region,
-        spool_dir: run.spool_dir.as_ref().and_then(|given| {
-            let base = path.parent().unwrap_or(Path::new("."));
-            let absolute = std::path::absolute(base.join(given.get_ref())).ok();
-            if given.get_ref().is_empty() || absolute.is_none() {
-                problems.push(
-                    Problem::at(given.span(), "spool_dir is no folder")
-                        .remedy("a local folder, relative to this file"),
-                );
-            }
-            absolute
-        }),
+        spool_dir: spool_dir(path, run, problems),
         spool_in_bucket: run.spool_in_bucket.unwrap_or(false),
     }
+}
+
+fn spool_dir(path: &Path, run: &Run, problems: &mut Vec<Problem>) -> Option<PathBuf> {
+    let given = run.spool_dir.as_ref()?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    let absolute = std::path::absolute(base.join(given.get_ref())).ok();
+    if given.get_ref().is_empty() || absolute.is_none() {
+        problems.push(
+            Problem::at(given.span(), "spool_dir is no folder")
+                .remedy("a local folder, relative to this file"),
+        );
+    }
+    absolute
 }
 
 fn is_amount(usd: f64) -> bool {

@@ -76,6 +76,12 @@ pub(super) async fn list(
                 "ListMetrics: not every metric has an owning account",
             ));
         }
+        if page.is_nameless {
+            return Err(Cause::new(
+                CauseKind::Protocol,
+                "ListMetrics: an entry has no namespace or name",
+            ));
+        }
         for (n, listed) in metrics.into_iter().enumerate() {
             let owner = owners.get(n).and_then(|id| AccountId::parse(id));
             let metric = listed.metric;

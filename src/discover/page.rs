@@ -20,6 +20,8 @@ pub struct ListPage {
     pub owning_accounts: Vec<String>,
     /// Where the next page begins.
     pub next_token: Option<String>,
+    /// An entry has no namespace or name: what else is listed is not all.
+    pub is_nameless: bool,
 }
 
 /// One entry.
@@ -40,7 +42,7 @@ impl ListPage {
     /// Reads a body.
     ///
     /// # Errors
-    /// [`ListPageError`] when it is not CBOR of the right shape, or an entry has no namespace or name.
+    /// [`ListPageError`] when it is not CBOR of the right shape, or goes on behind its end.
     pub fn decode(body: &[u8]) -> Result<Self, ListPageError> {
         let mut page = Self::default();
         let mut texts = Shared::default();
@@ -50,7 +52,9 @@ impl ListPage {
                     "Metrics" => {
                         let metrics = page.metrics.get_or_insert_default();
                         list(d, |d| {
-                            metrics.push(listed(d, &mut texts)?);
+                            let listed = listed(d, &mut texts)?;
+                            page.is_nameless |= listed.is_none();
+                            metrics.extend(listed);
                             Ok(())
                         })?;
                     }
@@ -69,7 +73,7 @@ impl ListPage {
     }
 }
 
-fn listed(d: &mut Decoder<'_>, texts: &mut Shared) -> Result<Listed, Error> {
+fn listed(d: &mut Decoder<'_>, texts: &mut Shared) -> Result<Option<Listed>, Error> {
     let (mut namespace, mut metric_name) = (None, None);
     let (mut dimensions, mut repeated) = (Vec::new(), None);
     fields(d, |d, name| {
@@ -90,13 +94,11 @@ fn listed(d: &mut Decoder<'_>, texts: &mut Shared) -> Result<Listed, Error> {
         }
         Ok(())
     })?;
-    let (Some(namespace), Some(metric_name)) = (namespace, metric_name) else {
-        return Err(Error::message("an entry has no namespace or name"));
-    };
-    Ok(Listed {
+    let named = namespace.zip(metric_name);
+    Ok(named.map(|(namespace, metric_name)| Listed {
         metric: MetricId::new(namespace, metric_name, dimensions),
         repeated,
-    })
+    }))
 }
 
 fn dimension(d: &mut Decoder<'_>) -> Result<Dimension, Error> {
@@ -198,7 +200,7 @@ mod tests {
             Some(Vec::new())
         );
         let nameless = body(|e| e.map(1)?.str("Metrics")?.array(1)?.map(0).map(|_| ()));
-        assert!(ListPage::decode(&nameless).is_err());
+        assert!(ListPage::decode(&nameless).expect("a map").is_nameless);
     }
 
     proptest! {

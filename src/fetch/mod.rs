@@ -13,7 +13,6 @@ mod ordered;
 mod page;
 mod queries;
 mod spool;
-mod spool_copies;
 mod spool_file;
 
 pub use alarms::{ALARM_KINDS, alarm_history, alarms};
@@ -25,5 +24,5 @@ pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern, try_str
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};
-pub use spool::{KeptAnswer, Spool, sweep as sweep_spool};
-pub use spool_copies::SpoolCopies;
+pub use spool::{KEPT_SECONDS, KeptAnswer, KeptFile, Spool, SpoolCopies, sweep as sweep_spool};
+pub use spool_file::is_whole;

@@ -9,20 +9,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::spool_copies::SpoolCopies;
-use super::spool_file::{QueryKey, decode, encode, head_of};
+use super::spool_file::{Head, QueryKey, decode, encode, head_of};
 use crate::files::{create_folder, create_own};
+use crate::lake::layout::{kept_answer, spool_folder};
 use crate::model::{DAY_SECONDS, Lane, QueryOutcome};
 use crate::plan::{Batch, BatchQuery, LanePlan};
 
 /// Age up to which an answer is used. An old answer is as true as a new one about the time until it was read, and what is covered ends
 /// there; after this it is swept.
-const KEPT_SECONDS: i64 = 14 * DAY_SECONDS;
+pub const KEPT_SECONDS: i64 = 14 * DAY_SECONDS;
 
 /// A clock that was set back a little does no harm; one that was far ahead says nothing about when an answer was read.
 const CLOCK_TOLERANCE: i64 = 6 * 3_600;
@@ -44,7 +45,9 @@ pub struct Spool {
     planned: Arc<BTreeSet<i64>>,
     /// Files of this run.
     written: Arc<Mutex<Vec<PathBuf>>>,
-    copies: Option<Arc<SpoolCopies>>,
+    copies: Option<Arc<dyn SpoolCopies>>,
+    /// Files that came from there.
+    brought: Arc<[PathBuf]>,
 }
 
 /// A file that was written.
@@ -54,10 +57,20 @@ pub struct KeptFile {
     bytes: Bytes,
 }
 
+/// Where files are copied to as well. None of it can fail: a copy that is missing is a request more.
+#[async_trait]
+pub trait SpoolCopies: fmt::Debug + Send + Sync {
+    /// Makes a copy.
+    async fn keep(&self, lane: &Lane, name: &str, bytes: Bytes);
+
+    /// Removes copies.
+    async fn forget(&self, lane: &Lane, names: &[String]);
+}
+
 impl Spool {
     /// Below `root`, for one lane. Nothing is created yet; files that cannot be read hold nothing.
     pub fn of_lane(root: &Path, lane: &Lane) -> Self {
-        let folder = root.join(lane_folder(lane));
+        let folder = root.join(spool_folder(lane));
         let (mut found, mut planned) = (HashMap::new(), BTreeSet::new());
         for path in files(&folder) {
             let path: Arc<Path> = Arc::from(path);
@@ -73,17 +86,17 @@ impl Spool {
             planned: Arc::new(planned),
             written: Arc::default(),
             copies: None,
+            brought: Arc::default(),
         }
     }
 
-    /// The same, with the copies that the lake has.
-    pub async fn with_copies(root: &Path, lane: &Lane, copies: Option<Arc<SpoolCopies>>) -> Self {
-        if let Some(copies) = &copies {
-            copies.bring(lane, &root.join(lane_folder(lane))).await;
-        }
+    /// The same with copies elsewhere, of which these files were brought before.
+    #[must_use]
+    pub fn with_copies(self, copies: Arc<dyn SpoolCopies>, brought: Vec<PathBuf>) -> Self {
         Self {
-            copies,
-            ..Self::of_lane(root, lane)
+            copies: Some(copies),
+            brought: brought.into(),
+            ..self
         }
     }
 
@@ -95,6 +108,7 @@ impl Spool {
             planned: Arc::default(),
             written: Arc::default(),
             copies: None,
+            brought: Arc::default(),
         }
     }
 
@@ -182,7 +196,7 @@ impl Spool {
         }
         create_folder(&self.folder)?;
         let (bytes, checksum) = encode(&whole, planned_at, now)?;
-        let name = format!("{planned_at}-{checksum:032x}.batch");
+        let name = kept_answer(planned_at, checksum);
         let path = self.folder.join(&name);
         create_own(&path)?.write_all(&bytes)?;
         self.written().push(path);
@@ -213,6 +227,12 @@ impl Spool {
             let names: Vec<String> = removed.iter().filter_map(name).collect();
             copies.forget(&plan.lane, &names).await;
         }
+        // Those of another run's plan stay where they came from.
+        for path in &*self.brought {
+            let _ = fs::remove_file(path);
+        }
+        // Only an empty folder goes.
+        let _ = fs::remove_dir(&self.folder);
         result
     }
 
@@ -234,33 +254,15 @@ impl Spool {
             }
         }
         for path in left {
-            let keys = head_of(&path).map(|head| head.keys).unwrap_or_default();
-            if keys.iter().all(|key| ours.contains(key)) {
+            // One that says nothing of itself may be under way: it is swept another time.
+            let is_ours = |head: Head| head.keys.iter().all(|key| ours.contains(key));
+            if head_of(&path).is_some_and(is_ours) {
                 fs::remove_file(&path)?;
                 removed.push(path);
             }
         }
-        // Only an empty folder goes.
-        let _ = fs::remove_dir(&self.folder);
         Ok(())
     }
-}
-
-/// Whether a run may still come back for the answers of one that was planned then.
-pub(super) fn is_kept(planned_at: i64, now: i64) -> bool {
-    now - planned_at <= KEPT_SECONDS
-}
-
-/// The name of a lane's folder.
-pub(super) fn lane_folder(lane: &Lane) -> String {
-    format!("{}_{}", lane.account, lane.region)
-}
-
-/// When the run was planned whose answers a file of this name has; `None` for a name that is not one of ours.
-pub(super) fn planned_at_of(name: &str) -> Option<i64> {
-    let (planned_at, checksum) = name.strip_suffix(".batch")?.split_once('-')?;
-    let is_checksum = checksum.len() == 32 && checksum.bytes().all(|b| b.is_ascii_hexdigit());
-    is_checksum.then(|| planned_at.parse().ok())?
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -286,7 +288,8 @@ pub fn sweep(root: &Path, now: i64) -> io::Result<()> {
             continue;
         }
         for path in files(&folder) {
-            if !head_of(&path).is_some_and(|head| is_kept(head.planned_at, now)) {
+            let is_kept = head_of(&path).is_some_and(|head| now - head.planned_at <= KEPT_SECONDS);
+            if !is_kept {
                 fs::remove_file(path)?;
             }
         }

@@ -81,6 +81,15 @@ pub(super) fn encode(
     Ok((bytes, checksum))
 }
 
+/// Whether a file holds to its end what was written to it.
+pub fn is_whole(path: &Path) -> bool {
+    let bytes = open_own(path).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    bytes.is_ok_and(|bytes| decode(&bytes).is_some())
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
     let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
     if XxHash3_128::oneshot(body) != u128::from_le_bytes(*checksum) {

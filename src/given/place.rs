@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::commit::Scratch;
+use crate::commit::{KeptAnswers, Scratch};
 use crate::config::Destination;
 use crate::fetch::SpoolCopies;
 use crate::given::context::RunContext;
@@ -31,7 +33,7 @@ pub(crate) struct Place {
     /// The lanes the lake had when somebody first asked.
     known: OnceCell<BTreeSet<Lane>>,
     /// Kept answers that the lake has copies of, for an export that shares them.
-    pub(crate) spool_copies: OnceCell<Arc<SpoolCopies>>,
+    pub(crate) kept_answers: OnceCell<Arc<KeptAnswers>>,
 }
 
 impl Place {
@@ -45,7 +47,7 @@ impl Place {
                 scratch: Scratch::new(&layout::local_scratch(root)),
                 session: None,
                 known: OnceCell::new(),
-                spool_copies: OnceCell::new(),
+                kept_answers: OnceCell::new(),
             }),
             Destination::S3(settings) => {
                 let session = base_session(context).await?;
@@ -60,7 +62,7 @@ impl Place {
                     scratch,
                     session: Some(session),
                     known: OnceCell::new(),
-                    spool_copies: OnceCell::new(),
+                    kept_answers: OnceCell::new(),
                 })
             }
         }
@@ -73,20 +75,18 @@ impl Place {
             .await
     }
 
-    /// Lists the copies of kept answers, where this run has such: a folder's spool is in it already.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(crate) async fn share_spool(&self, context: &RunContext) -> Result<(), StoreError> {
-        let config = &context.config;
-        let is_bucket = matches!(config.destination, Destination::S3(_));
-        if is_bucket && config.run.spool_in_bucket && context.is_backfill {
-            let copies = SpoolCopies::list(Arc::clone(&self.store), context.now);
-            self.spool_copies
-                .get_or_try_init(async || copies.await.map(Arc::new))
-                .await?;
+    /// Lists the copies of kept answers, where runs have such: a folder's spool is in it already. Without them a run goes on as well.
+    pub(crate) async fn share_spool(&self, context: &RunContext) {
+        let is_bucket = matches!(context.config.destination, Destination::S3(_));
+        if !is_bucket || !context.config.run.spool_in_bucket {
+            return;
         }
-        Ok(())
+        match KeptAnswers::list(Arc::clone(&self.store)).await {
+            Ok(kept) => drop(self.kept_answers.set(Arc::new(kept))),
+            Err(error) => {
+                tracing::warn!(%error, "answers that an interrupted run kept in the lake are not used");
+            }
+        }
     }
 
     /// The base session, loaded once.
@@ -95,6 +95,17 @@ impl Place {
             Some(session) => Ok(session.clone()),
             None => base_session(context).await,
         }
+    }
+}
+
+#[async_trait]
+impl SpoolCopies for KeptAnswers {
+    async fn keep(&self, lane: &Lane, name: &str, bytes: Bytes) {
+        Self::keep(self, lane, name, bytes).await;
+    }
+
+    async fn forget(&self, lane: &Lane, names: &[String]) {
+        Self::forget(self, lane, names).await;
     }
 }
 

@@ -234,6 +234,23 @@ pub fn alerts(day: Day) -> String {
 /// The folder of answers that are not yet in the lake, with one of each lane: of a bucket where the configuration says so.
 pub const SPOOL: &str = "_cwlake/spool/";
 
+/// The name of a lane's folder of kept answers.
+pub fn spool_folder(lane: &Lane) -> String {
+    format!("{}_{}", lane.account, lane.region)
+}
+
+/// The name of a file of kept answers of a run that was planned at `planned_at`.
+pub fn kept_answer(planned_at: i64, checksum: u128) -> String {
+    format!("{planned_at}-{checksum:032x}.batch")
+}
+
+/// When the run was planned whose answers a file of this name has; `None` for a name that is not one of ours.
+pub fn parse_kept_answer(name: &str) -> Option<i64> {
+    let (planned_at, checksum) = name.strip_suffix(".batch")?.rsplit_once('-')?;
+    let is_checksum = checksum.len() == 32 && checksum.bytes().all(|b| b.is_ascii_hexdigit());
+    is_checksum.then(|| planned_at.parse().ok())?
+}
+
 /// Which layout this lake has.
 pub const FORMAT: &str = "_cwlake/format.json";
 

@@ -227,8 +227,7 @@ impl<'a> Fleet<'a> {
         publisher
             .finish(&broken.clone().unwrap_or_else(Cause::not_made))
             .await;
-        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut *taken);
+        let taken = std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner));
         if broken.is_none() && publisher.is_recorded() {
             forget_kept(&taken, &publisher.units).await;
         }

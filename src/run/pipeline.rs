@@ -10,7 +10,7 @@ use crate::alert::breaches::alert_after_export;
 use crate::commit::{Lake, remove_reports};
 use crate::compact::compact_after;
 use crate::config::{AccountConfig, Range, RegionChoice, point};
-use crate::fetch::sweep_spool;
+use crate::fetch::{KEPT_SECONDS, sweep_spool};
 use crate::given::bounds::Bounds;
 use crate::given::context::{RunContext, run_id};
 use crate::given::error::RunError;
@@ -201,7 +201,7 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
             ..context.clone()
         };
         let context = less_spent(context, &*place.store).await?;
-        place.share_spool(&context).await?;
+        place.share_spool(&context).await;
         export_into(&context, &place, &lake, started, run_id).await
     };
     let result = Box::pin(run).await;
@@ -241,6 +241,9 @@ async fn export_into(
     // By the service's time: a clock that is off must not throw away what was paid for.
     if let Err(error) = sweep_spool(&lake.spool(), context.now) {
         tracing::warn!(%error, "removing abandoned answers");
+    }
+    if let Some(kept) = place.kept_answers.get() {
+        kept.sweep(context.now - KEPT_SECONDS).await;
     }
     let mut report = RunReport {
         run_id,

@@ -76,12 +76,11 @@ impl Server {
         *self.body.lock().expect("free") = body.to_vec();
         let ours = list_metrics(client.list_metrics(), |body| Ok(ListPage::decode(body)?)).await;
         let sdk = client.list_metrics().send().await;
-        [ours.ok(), sdk.ok().and_then(listing)]
+        [ours.ok(), sdk.ok().map(listing)]
     }
 }
 
-/// None where a metric has no name: that is no answer.
-fn listing(output: ListMetricsOutput) -> Option<ListPage> {
+fn listing(output: ListMetricsOutput) -> ListPage {
     let metric = |m: &aws_sdk_cloudwatch::types::Metric| {
         let mut dimensions: Vec<Dimension> = Vec::new();
         let mut repeated = None;
@@ -96,16 +95,17 @@ fn listing(output: ListMetricsOutput) -> Option<ListPage> {
         let metric = MetricId::new(m.namespace()?, m.metric_name()?, dimensions);
         Some(Listed { metric, repeated })
     };
-    let metrics = output.metrics.as_ref();
-    let metrics = metrics.map(|all| all.iter().map(metric).collect::<Option<Vec<_>>>());
-    Some(ListPage {
-        metrics: match metrics {
-            Some(metrics) => Some(metrics?),
-            None => None,
-        },
+    let named = |m: &aws_sdk_cloudwatch::types::Metric| {
+        m.namespace().is_some() && m.metric_name().is_some()
+    };
+    ListPage {
+        is_nameless: !output.metrics().iter().all(named),
         owning_accounts: output.owning_accounts().to_vec(),
+        metrics: output
+            .metrics
+            .map(|all| all.iter().filter_map(metric).collect()),
         next_token: output.next_token,
-    })
+    }
 }
 
 fn page(output: GetMetricDataOutput) -> Page {

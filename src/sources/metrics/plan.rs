@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::aws::CallStats;
 use crate::config::{Asks, ExportConfig, Selection};
 use crate::discover::{Found, discover, linked_series};
-use crate::fetch::Spool;
+use crate::fetch::{Spool, is_whole};
+use crate::given::place::Place;
+use crate::lake::layout::spool_folder;
 use crate::model::{Cause, Lane, MetricId};
 use crate::plan::{Scope, edges, plan_lane_as_of};
 use crate::sources::metrics::MetricsJob;
@@ -39,8 +41,7 @@ pub(crate) async fn job(
     };
     let lane = &lane;
     let spool = if context.is_backfill {
-        let copies = place.spool_copies.get().cloned();
-        Spool::with_copies(&place.scratch.spool(), lane, copies).await
+        spool_of(place, lane).await
     } else {
         Spool::none()
     };
@@ -81,6 +82,17 @@ pub(crate) async fn job(
         plan: Arc::new(plan),
         matched,
     })
+}
+
+/// The answers that are kept of a lane, here and in the lake.
+async fn spool_of(place: &Place, lane: &Lane) -> Spool {
+    let root = place.scratch.spool();
+    let Some(kept) = place.kept_answers.get() else {
+        return Spool::of_lane(&root, lane);
+    };
+    let folder = root.join(spool_folder(lane));
+    let brought = kept.bring(lane, &folder, is_whole).await;
+    Spool::of_lane(&root, lane).with_copies(Arc::clone(kept) as _, brought)
 }
 
 /// How far back a window may reach for which only recently active metrics are listed: `RecentlyActive` knows three hours, and a listing
