@@ -133,7 +133,7 @@ fn normalizing_and_writing(c: &mut Criterion) {
             black_box(file.finish(true).expect("finished"))
         });
     });
-    let noise: Vec<u8> = page(0, |_, rng| rng.f64());
+    let noise = page(0, |_, rng| rng.f64());
     group.bench_function("decode a page", |b| {
         b.iter(|| black_box(Page::decode(&noise).expect("an answer")));
     });

@@ -247,8 +247,7 @@ def growth(rounds, temp):
             for first in runs:
                 runs[first].append(export(emulator, temp / "growth", 100, "--from", first, "--to", "2026-11-21"))
     for first, r in runs.items():
-        days = 21 - int(first[-2:])
-        show(f"cwlake, 100 lanes, {days} {'day' if days == 1 else 'days'}", summary(r))
+        show(f"cwlake, 100 lanes, {21 - int(first[-2:])} days", summary(r))
 
 
 def memory(rounds, temp):

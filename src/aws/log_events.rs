@@ -36,10 +36,9 @@ pub async fn filter_log_events<T: Send + fmt::Debug + 'static>(
     request: FilterLogEventsFluentBuilder,
     decode: Decode<T>,
 ) -> Result<T, SdkError<FilterLogEventsError, HttpResponse>> {
-    let tap = Tap::new(FILTER_LOG_EVENTS, decode);
-    let answer = tap.answer();
-    request.customize().interceptor(tap).send().await?;
-    answer.take()
+    Tap::new(FILTER_LOG_EVENTS, decode)
+        .read(|tap| request.customize().interceptor(tap).send())
+        .await
 }
 
 /// The same for one stream.
@@ -50,10 +49,9 @@ pub async fn get_log_events<T: Send + fmt::Debug + 'static>(
     request: GetLogEventsFluentBuilder,
     decode: Decode<T>,
 ) -> Result<T, SdkError<GetLogEventsError, HttpResponse>> {
-    let tap = Tap::new(GET_LOG_EVENTS, decode);
-    let answer = tap.answer();
-    request.customize().interceptor(tap).send().await?;
-    answer.take()
+    Tap::new(GET_LOG_EVENTS, decode)
+        .read(|tap| request.customize().interceptor(tap).send())
+        .await
 }
 
 #[derive(Default, Deserialize)]

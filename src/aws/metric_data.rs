@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ErrorMetadata;
 use bytes::Bytes;
 use minicbor::Decoder;
+use minicbor::data::Type;
 
 use super::tap::{Decode, Operation, Tap};
 use crate::cbor::{fields, text};
@@ -36,10 +37,9 @@ pub async fn list_metrics<T: Send + fmt::Debug + 'static>(
     request: ListMetricsFluentBuilder,
     decode: Decode<T>,
 ) -> Result<T, SdkError<ListMetricsError, HttpResponse>> {
-    let tap = Tap::new(LIST_METRICS, decode);
-    let answer = tap.answer();
-    request.customize().interceptor(tap).send().await?;
-    answer.take()
+    Tap::new(LIST_METRICS, decode)
+        .read(|tap| request.customize().interceptor(tap).send())
+        .await
 }
 
 /// Sends a request and reads a successful answer with `decode`. `queries` is the member `MetricDataQueries`, name and value in CBOR, which the
@@ -52,10 +52,10 @@ pub async fn get_metric_data<T: Send + fmt::Debug + 'static>(
     queries: Bytes,
     decode: Decode<T>,
 ) -> Result<T, SdkError<GetMetricDataError, HttpResponse>> {
-    let tap = Tap::new(GET_METRIC_DATA, decode).with_member(queries);
-    let answer = tap.answer();
-    request.customize().interceptor(tap).send().await?;
-    answer.take()
+    Tap::new(GET_METRIC_DATA, decode)
+        .with_member(queries)
+        .read(|tap| request.customize().interceptor(tap).send())
+        .await
 }
 
 /// Code and message of a refusal. The header keeps the code that query clients know; the body may spell another, behind its namespace.
@@ -67,12 +67,13 @@ fn error_of(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let (mut code, mut message) = (None, None);
     // A body that breaks off has told what it has told.
     let _ = fields(&mut Decoder::new(body), |d, name| {
+        let is_text = matches!(d.datatype()?, Type::String | Type::StringIndef);
         match name {
-            "__type" => {
+            "__type" if is_text => {
                 let shape = text(d)?;
                 code = Some(shape.rsplit('#').next().unwrap_or(&shape).to_owned());
             }
-            "message" | "Message" => message = Some(text(d)?.into_owned()),
+            "message" | "Message" if is_text => message = Some(text(d)?.into_owned()),
             _ => d.skip()?,
         }
         Ok(())
@@ -120,6 +121,9 @@ mod tests {
         assert_eq!(refusal(None, b"<html>"), (None, None));
         // {"message": null, "__type": "A"}
         let body = b"\xa2\x67message\xf6\x66__type\x61A";
+        assert_eq!(refusal(None, body), (Some("A".to_owned()), None));
+        // {"message": 1, "__type": "A"}
+        let body = b"\xa2\x67message\x01\x66__type\x61A";
         assert_eq!(refusal(None, body), (Some("A".to_owned()), None));
     }
 }

@@ -57,20 +57,20 @@ impl<T> Tap<T> {
         self
     }
 
-    /// Where the answer will be.
-    pub(super) fn answer(&self) -> Answer<T> {
-        Answer(Arc::clone(&self.read))
-    }
-}
-
-/// An answer that was read by a tap.
-pub(super) struct Answer<T>(Arc<Mutex<Option<T>>>);
-
-impl<T> Answer<T> {
-    /// Takes it, after the SDK took the call for a success: so the tap has read it, or has failed the call.
-    #[expect(clippy::result_large_err, reason = "the SDK's own error")]
-    pub(super) fn take<E>(self) -> Result<T, SdkError<E, HttpResponse>> {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// The answer to a call that `send` makes with the tap on it. What the SDK takes for a success the tap has read, or has failed.
+    ///
+    /// # Errors
+    /// The SDK's; a body that the decoder refuses is a [`SdkError::ResponseError`].
+    pub(super) async fn read<O, E, F>(
+        self,
+        send: impl FnOnce(Self) -> F,
+    ) -> Result<T, SdkError<E, HttpResponse>>
+    where
+        F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    {
+        let read = Arc::clone(&self.read);
+        send(self).await?;
+        let taken = read.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.ok_or_else(|| SdkError::construction_failure("the answer was not read"))
     }
 }

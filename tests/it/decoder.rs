@@ -162,6 +162,26 @@ impl Writer {
         }
     }
 
+    /// A map with most of `all`; of 256, `left_out` are not there.
+    fn fields(
+        &mut self,
+        all: &[&'static str],
+        left_out: u8,
+        mut value: impl FnMut(&mut Self, &str),
+    ) {
+        let names: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|_| self.rng.u8(..) > left_out)
+            .collect();
+        let mut left = names.iter();
+        self.items(true, names.len() as u64, |w| {
+            let name = *left.next().expect("as many");
+            w.text(name);
+            value(w, name);
+        });
+    }
+
     fn text(&mut self, text: &str) {
         if self.rng.u8(..) < 30 {
             let cut = text.floor_char_boundary(text.len() / 2);
@@ -229,11 +249,7 @@ impl Writer {
             "Messages",
             "New",
         ];
-        let names: Vec<&str> = all.into_iter().filter(|_| self.rng.u8(..) > 20).collect();
-        let mut left = names.iter();
-        self.items(true, names.len() as u64, |w| {
-            let name = *left.next().expect("as many");
-            w.text(name);
+        self.fields(&all, 20, |w, name| {
             if w.rng.u8(..) < 12 {
                 w.e().null().expect("written");
                 return;
@@ -265,12 +281,7 @@ impl Writer {
 
     fn metric(&mut self) {
         let all = ["Namespace", "MetricName", "Dimensions", "New"];
-        let keep = |name: &&str, w: &mut Self| *name == "Namespace" || w.rng.u8(..) > 3;
-        let names: Vec<&str> = all.into_iter().filter(|name| keep(name, self)).collect();
-        let mut left = names.iter();
-        self.items(true, names.len() as u64, |w| {
-            let name = *left.next().expect("as many");
-            w.text(name);
+        self.fields(&all, 3, |w, name| {
             let n = w.rng.u64(..4);
             match name {
                 "Dimensions" => w.items(false, n, |w| {
@@ -298,11 +309,7 @@ impl Writer {
             bytes: Vec::new(),
         };
         let all = ["Metrics", "NextToken", "OwningAccounts", "ResponseMetadata"];
-        let names: Vec<&str> = all.into_iter().filter(|_| w.rng.u8(..) > 60).collect();
-        let mut left = names.iter();
-        w.items(true, names.len() as u64, |w| {
-            let name = *left.next().expect("as many");
-            w.text(name);
+        w.fields(&all, 60, |w, name| {
             let n = w.rng.u64(..6);
             match name {
                 _ if w.rng.u8(..) < 12 => {
@@ -327,22 +334,16 @@ impl Writer {
             "Messages",
             "ResponseMetadata",
         ];
-        let names: Vec<&str> = all.into_iter().filter(|_| w.rng.u8(..) > 60).collect();
-        let mut left = names.iter();
-        w.items(true, names.len() as u64, |w| {
-            let name = *left.next().expect("as many");
-            w.text(name);
-            match name {
-                "MetricDataResults" => {
-                    let (n, mut index) = (w.rng.u64(..6), 0);
-                    w.items(false, n, |w| {
-                        w.result(index);
-                        index += 1;
-                    });
-                }
-                "Messages" => w.messages(),
-                _ => w.text("a token"),
+        w.fields(&all, 60, |w, name| match name {
+            "MetricDataResults" => {
+                let (n, mut index) = (w.rng.u64(..6), 0);
+                w.items(false, n, |w| {
+                    w.result(index);
+                    index += 1;
+                });
             }
+            "Messages" => w.messages(),
+            _ => w.text("a token"),
         });
         w.bytes
     }
