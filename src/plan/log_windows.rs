@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::model::{DAY_SECONDS, Day, TimeWindow};
 
-/// Bytes that one request chain is meant to read: larger windows are cut, so that some can be read side by side.
-const WINDOW_BYTES: u64 = 16 << 20;
+/// Bytes that one request chain is meant to read: larger windows are cut, so that some can be read side by side and all of their events can wait
+/// in memory.
+const WINDOW_BYTES: u64 = 4 << 20;
 
 /// No window is cut shorter.
-const SHORTEST_WINDOW: i64 = 3_600;
+const SHORTEST_WINDOW: i64 = 60;
 
-/// Bytes that are read before the days they belong to are written: what waits on disk, and what is lost when a run ends early.
-const ROUND_BYTES: u64 = 2 << 30;
+/// Bytes of several days that are read together: many small groups wait for one another, at most on disk.
+const ROUND_BYTES: u64 = 256 << 20;
 
 /// Days that are read and written together, at most.
 const MOST_DAYS: u64 = 31;

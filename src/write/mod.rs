@@ -10,7 +10,7 @@ mod parquet;
 mod read;
 
 pub use self::error::WriteError;
-pub use self::events::{EventSorter, SortedEvents, Spill};
+pub use self::events::{EventMerge, EventPlace, OldEvents, TakenEvents, WaitingEvents};
 pub use self::parquet::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, UnitFile, checksum};
 pub use self::read::{
     FileFacts, TailFacts, read_facts, read_points, read_rows, read_rows_of, tail_facts,

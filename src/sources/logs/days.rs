@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Day, Lane, LogEvent};
 use crate::normalize::{Owner, logs_batch};
-use crate::write::{FooterKeys, ROW_GROUP_ROWS, SortedEvents, Staged, UnitFile, WriteError};
+use crate::sources::source::Reading;
+use crate::write::{FooterKeys, ROW_GROUP_ROWS, Staged, UnitFile, WriteError};
 
 /// Text of a row group, about: what the encoder holds.
 const GROUP_BYTES: usize = 32 << 20;
@@ -29,18 +30,21 @@ pub(crate) struct DayFile {
 
 /// Writes sorted events to a file a day.
 pub(crate) struct DayWriter {
-    pub(crate) staging: PathBuf,
-    pub(crate) lane: Lane,
-    pub(crate) account_name: Option<Arc<str>>,
-    pub(crate) plan_hash: String,
-    pub(crate) wanted: BTreeSet<Day>,
-    /// Days of which some group was refused.
-    pub(crate) incomplete: BTreeSet<Day>,
+    owner: DayOwner,
+    wanted: BTreeSet<Day>,
+    files: BTreeMap<Day, OpenDay>,
+}
+
+/// Whose days they are.
+struct DayOwner {
+    staging: PathBuf,
+    lane: Lane,
+    account_name: Option<Arc<str>>,
+    plan_hash: String,
 }
 
 /// A day's file while events are added.
 struct OpenDay {
-    day: Day,
     path: PathBuf,
     file: UnitFile,
     waiting: Vec<LogEvent>,
@@ -52,40 +56,73 @@ struct OpenDay {
 }
 
 impl DayWriter {
-    pub(crate) fn write(&self, sorted: SortedEvents) -> Result<BTreeMap<Day, DayFile>, WriteError> {
-        let mut files = BTreeMap::new();
-        let mut open: Option<OpenDay> = None;
-        for event in sorted {
-            let event = event.map_err(|source| WriteError::Io {
-                path: self.staging.clone(),
-                source,
-            })?;
-            let day = Day::containing(event.ts.div_euclid(1_000));
-            if !self.wanted.contains(&day) {
-                continue;
-            }
-            let mut current = match open.take() {
-                Some(current) if current.day == day => current,
-                other => {
-                    self.close(other, &mut files)?;
-                    self.open(day, event.ts)?
-                }
-            };
-            current.add(self, event)?;
-            open = Some(current);
+    /// Events of other days than `wanted` are left out.
+    pub(crate) fn new(reading: &Reading, plan_hash: &str, wanted: BTreeSet<Day>) -> Self {
+        Self {
+            owner: DayOwner {
+                staging: reading.lake.staging(),
+                lane: reading.lane.clone(),
+                account_name: reading.account_name.clone(),
+                plan_hash: plan_hash.to_owned(),
+            },
+            wanted,
+            files: BTreeMap::new(),
         }
-        self.close(open, &mut files)?;
-        Ok(files)
     }
 
-    fn open(&self, day: Day, first: i64) -> Result<OpenDay, WriteError> {
-        let path = layout::staged(&self.staging, &UnitId::new(&LOGS, day, &self.lane));
+    /// Adds an event that follows the one before.
+    pub(crate) fn add(&mut self, event: LogEvent) -> Result<(), WriteError> {
+        let day = Day::containing(event.ts.div_euclid(1_000));
+        if !self.wanted.contains(&day) {
+            return Ok(());
+        }
+        if !self.files.contains_key(&day) {
+            // The days before are over: no rows of theirs are held back.
+            if let Some(mut before) = self.files.last_entry() {
+                before.get_mut().end_group(&self.owner)?;
+            }
+            self.files
+                .insert(day, OpenDay::create(&self.owner, day, event.ts)?);
+        }
+        match self.files.get_mut(&day) {
+            Some(file) => file.add(&self.owner, event),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the files: those of `failed` days are thrown away, those of `incomplete` ones say so.
+    pub(crate) fn finish(
+        self,
+        failed: &BTreeSet<Day>,
+        incomplete: &BTreeSet<Day>,
+    ) -> Result<BTreeMap<Day, DayFile>, WriteError> {
+        let mut finished = BTreeMap::new();
+        for (day, mut open) in self.files {
+            if failed.contains(&day) {
+                // What is left is swept with the staging folder.
+                let _ = std::fs::remove_file(&open.path);
+                continue;
+            }
+            open.flush(&self.owner)?;
+            let file = DayFile {
+                staged: open.file.finish(!incomplete.contains(&day))?,
+                first: open.first,
+                last: open.last,
+            };
+            finished.insert(day, file);
+        }
+        Ok(finished)
+    }
+}
+
+impl OpenDay {
+    fn create(owner: &DayOwner, day: Day, first: i64) -> Result<Self, WriteError> {
+        let path = layout::staged(&owner.staging, &UnitId::new(&LOGS, day, &owner.lane));
         let footer = FooterKeys {
             schema_version: SCHEMA_VERSION,
-            plan_hash: Some(&self.plan_hash),
+            plan_hash: Some(&owner.plan_hash),
         };
-        Ok(OpenDay {
-            day,
+        Ok(Self {
             file: UnitFile::create(&path, schema_of(&LOGS), LOGS.sort, footer)?,
             path,
             waiting: Vec::new(),
@@ -97,43 +134,24 @@ impl DayWriter {
         })
     }
 
-    fn close(
-        &self,
-        open: Option<OpenDay>,
-        files: &mut BTreeMap<Day, DayFile>,
-    ) -> Result<(), WriteError> {
-        if let Some(mut open) = open {
-            open.flush(self)?;
-            let file = DayFile {
-                staged: open.file.finish(!self.incomplete.contains(&open.day))?,
-                first: open.first,
-                last: open.last,
-            };
-            files.insert(open.day, file);
-        }
-        Ok(())
-    }
-}
-
-impl OpenDay {
-    fn add(&mut self, writer: &DayWriter, event: LogEvent) -> Result<(), WriteError> {
+    fn add(&mut self, owner: &DayOwner, event: LogEvent) -> Result<(), WriteError> {
         self.first = self.first.min(event.ts);
         self.last = self.last.max(event.ts);
         self.waiting_bytes += event.bytes();
         self.waiting.push(event);
         if self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= BATCH_ROWS {
-            self.flush(writer)?;
+            self.flush(owner)?;
         }
         Ok(())
     }
 
-    fn flush(&mut self, writer: &DayWriter) -> Result<(), WriteError> {
+    fn flush(&mut self, owner: &DayOwner) -> Result<(), WriteError> {
         if self.waiting.is_empty() {
             return Ok(());
         }
         let owner = Owner {
-            lane: &writer.lane,
-            account_name: writer.account_name.as_deref(),
+            lane: &owner.lane,
+            account_name: owner.account_name.as_deref(),
         };
         let batch = logs_batch(owner, &self.waiting).map_err(|source| WriteError::Parquet {
             path: self.path.clone(),
@@ -148,5 +166,11 @@ impl OpenDay {
             (self.group_bytes, self.group_rows) = (0, 0);
         }
         Ok(())
+    }
+
+    fn end_group(&mut self, owner: &DayOwner) -> Result<(), WriteError> {
+        self.flush(owner)?;
+        (self.group_bytes, self.group_rows) = (0, 0);
+        self.file.end_group()
     }
 }

@@ -1,6 +1,7 @@
-//! Log events of a lane: which groups there are, which windows they are read in, and their way through a sort on disk into each day's file.
+//! Log events of a lane: which groups there are, which windows they are read in, and their way in order into each day's file.
 
 mod days;
+mod gathering;
 mod names;
 mod queries;
 mod round;

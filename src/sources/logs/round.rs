@@ -1,30 +1,28 @@
-//! One round of a lane's log events: its windows read side by side, sorted on disk, and written to a file a day.
+//! One round of a lane's log events: its windows read side by side and written to a file a day.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
 use crate::aws::CallStats;
 use crate::fetch::{LogQuery, log_groups, read_events};
-use crate::given::bounds::{blocking, stopped};
+use crate::given::bounds::stopped;
 use crate::lake::table::LOGS;
 use crate::lake::{UnitId, layout};
-use crate::model::{Cause, CauseKind, Day, LogEvent, Spans, TimeWindow, UnitOutcome};
+use crate::model::{Cause, Day, Spans, TimeWindow, UnitOutcome};
 use crate::normalize::decode_logs;
 use crate::plan::{DayMode, Task, tasks};
 use crate::report::{LISTED_REFUSALS, MessageReport, RefusedQuery, UnitReport};
 use crate::sources::logs::days::{DayFile, DayWriter};
+use crate::sources::logs::gathering::Gathering;
 use crate::sources::logs::queries::{is_of_one_group, stream_of};
 use crate::sources::logs::{LogsJob, PART};
 use crate::sources::source::Reading;
-use crate::write::{EventSorter, WriteError, read_rows};
+use crate::write::{EventPlace, OldEvents, read_rows};
 
 /// Windows of a lane that are read side by side: enough for its quota.
 const WINDOWS_AT_ONCE: usize = 4;
-
-/// Events of a unit that is there.
-type OldEvents = Box<dyn Iterator<Item = std::io::Result<LogEvent>> + Send>;
 
 impl LogsJob {
     /// Reads a round, sorts it and writes its days to files on their way.
@@ -34,24 +32,32 @@ impl LogsJob {
         round: TimeWindow,
         days: &[(Day, DayMode)],
     ) -> Round {
-        let lane = &reading.lane;
-        let folder = reading.lake.staging().join(format!(
-            "logs_{}_{}_{}",
-            lane.account, lane.region, round.start
-        ));
         let mut made = Round::default();
-        let mut sorter = EventSorter::new(&folder);
+        let mut old = Vec::new();
         for (day, mode) in days {
             match self.old_events(reading, (*day, *mode)).await {
-                Ok(Some(old)) => sorter.add_old(old),
-                Ok(None) => {}
+                Ok(events) => old.extend(events),
                 Err(cause) => {
                     made.failed.insert(*day, cause);
                 }
             }
         }
-        let sorter = Arc::new(Mutex::new(sorter));
-        let ended = self.windows(reading, round, &sorter).await;
+        let writer = DayWriter::new(
+            reading,
+            &self.scope.plan_hash,
+            days.iter()
+                .map(|(day, _)| *day)
+                .filter(|day| !made.failed.contains_key(day))
+                .collect(),
+        );
+        let mut tasks = tasks(&self.groups, round);
+        let place = |task: &Task<LogQuery>| {
+            EventPlace::new(Arc::clone(&task.group), task.window.start * 1_000)
+        };
+        tasks.sort_by_cached_key(place);
+        let places = tasks.iter().map(place).collect();
+        let gathering = Gathering::new(reading, round, places, writer, old);
+        let ended = self.windows(reading, tasks, &gathering).await;
         // Forced, what is missing would take the place of what is there.
         let lane_answers = !reading.context.force && ended.iter().any(|(_, ended)| ended.is_ok());
         for (task, ended) in ended {
@@ -62,37 +68,14 @@ impl LogsJob {
                 made.vanished.push((round, group));
             }
         }
-        let Some(sorter) = Arc::into_inner(sorter) else {
-            let cause = Cause::new(CauseKind::Other, "a reader of log events did not end");
-            made.fail_all(days, &cause);
-            return made;
-        };
-        let sorter = sorter.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let writer = DayWriter {
-            staging: reading.lake.staging(),
-            lane: lane.clone(),
-            account_name: reading.account_name.clone(),
-            plan_hash: self.scope.plan_hash.clone(),
-            wanted: days
-                .iter()
-                .map(|(day, _)| *day)
-                .filter(|day| !made.failed.contains_key(day))
-                .collect(),
-            incomplete: made
-                .refused
-                .iter()
-                .chain(&made.unanswered)
-                .flat_map(|(window, _)| window.touched_days())
-                .collect(),
-        };
-        let written = blocking(&reading.bounds.encoders, move || {
-            let sorted = sorter.finish().map_err(|source| WriteError::Io {
-                path: folder,
-                source,
-            })?;
-            writer.write(sorted)
-        });
-        match written.await {
+        let failed = made.failed.keys().copied().collect();
+        let incomplete = made
+            .refused
+            .iter()
+            .chain(&made.unanswered)
+            .flat_map(|(window, _)| window.touched_days())
+            .collect();
+        match gathering.finish(failed, incomplete).await {
             Ok(files) => made.files = files,
             Err(error) => made.fail_all(days, &Cause::of_destination(&error)),
         }
@@ -132,38 +115,29 @@ impl LogsJob {
         Ok(Some(Box::new(events)))
     }
 
-    /// Reads every window of a round into `sorter`, and says how each ended, in the order of the windows.
+    /// Reads the windows of a round, in their order, and says how each ended.
     async fn windows(
         &self,
         reading: &Reading,
-        round: TimeWindow,
-        sorter: &Arc<Mutex<EventSorter>>,
+        tasks: Vec<Task<LogQuery>>,
+        gathering: &Gathering<'_>,
     ) -> Vec<(Task<LogQuery>, Result<(), Cause>)> {
-        let results: Vec<(Task<LogQuery>, Result<(), Cause>, CallStats)> =
-            stream::iter(tasks(&self.groups, round))
-                .map(|task| {
-                    let sorter = Arc::clone(sorter);
-                    async move {
-                        let mut stats = CallStats::default();
-                        let read = self.read_window(reading, &task, &sorter, &mut stats);
-                        let read = tokio::select! {
-                            read = read => read,
-                            cause = stopped(&reading.context, &reading.lake) => Err(cause),
-                        };
-                        (task, read, stats)
-                    }
-                })
-                .buffer_unordered(WINDOWS_AT_ONCE)
-                .collect()
-                .await;
-        let mut ended = Vec::new();
-        for (task, read, stats) in results {
+        let read = |(place, task): (usize, Task<LogQuery>)| async move {
+            let mut stats = CallStats::default();
+            let read = self.read_window(reading, &task, gathering, &mut stats);
+            let read = tokio::select! {
+                read = read => read,
+                cause = stopped(&reading.context, &reading.lake) => Err(cause),
+            };
             reading.note(|taken| taken.calls.add(stats));
-            ended.push((task, read));
-        }
-        // Whichever came first: the same is told of a day, whatever the order they ended in.
-        ended.sort_by(|(a, _), (b, _)| (a.window.start, &a.group).cmp(&(b.window.start, &b.group)));
-        ended
+            gathering.ended(place).await;
+            (task, read)
+        };
+        stream::iter(tasks.into_iter().enumerate())
+            .map(read)
+            .buffered(WINDOWS_AT_ONCE)
+            .collect()
+            .await
     }
 
     /// Whether a group is gone: that a stream is not found is answered in the same words.
@@ -178,23 +152,9 @@ impl LogsJob {
         &self,
         reading: &Reading,
         task: &Task<LogQuery>,
-        sorter: &Mutex<EventSorter>,
+        gathering: &Gathering<'_>,
         stats: &mut CallStats,
     ) -> Result<(), Cause> {
-        let take = |events: Vec<LogEvent>| async move {
-            let spill = sorter
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(events);
-            let Some(spill) = spill else {
-                return Ok(());
-            };
-            let written = blocking(&reading.bounds.encoders, move || spill.write()).await;
-            written.map_err(|source| {
-                let path = reading.lake.staging();
-                Cause::of_destination(&WriteError::Io { path, source })
-            })
-        };
         let requests = &reading.bounds.requests;
         let read = read_events(
             &self.client,
@@ -203,7 +163,7 @@ impl LogsJob {
             task.window,
             requests,
             stats,
-            take,
+            |events| gathering.take(events),
         );
         read.await.map_err(|cause| Cause {
             message: format!("{} ({})", cause.message, task.group),
