@@ -5,6 +5,7 @@
 //! `FilterLogEvents` ends without a token and may take the events *at* its end time, `GetLogEvents` ends when its forward token repeats and
 //! does not.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -359,34 +360,64 @@ async fn page(
 }
 
 /// One answer of either call.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 struct Page {
-    events: Option<Vec<Event>>,
+    /// Without their group, and without their stream where it was asked for by name.
+    events: Vec<LogEvent>,
     next_token: Option<String>,
     next_forward_token: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// The same as it is written.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct Body<'a> {
+    #[serde(borrow)]
+    events: Option<Vec<Event<'a>>>,
+    next_token: Option<String>,
+    next_forward_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
     timestamp: i64,
     ingestion_time: Option<i64>,
-    #[serde(default)]
-    log_stream_name: Text,
-    #[serde(rename = "eventId")]
-    id: Option<Text>,
-    #[serde(default)]
-    message: Text,
+    #[serde(borrow, default)]
+    log_stream_name: Text<'a>,
+    #[serde(borrow, rename = "eventId")]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    message: Text<'a>,
 }
 
 impl Page {
     fn decode(body: &[u8]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let page: Self = serde_json::from_slice(body)?;
-        match page.events {
-            Some(_) => Ok(page),
-            None => Err("the answer has no list of events".into()),
-        }
+        let body: Body<'_> = serde_json::from_slice(body)?;
+        let Some(events) = body.events else {
+            return Err("the answer has no list of events".into());
+        };
+        let nobody: Arc<str> = Arc::from("");
+        let mut stream = Arc::clone(&nobody);
+        let event = |event: Event<'_>| {
+            // Neighbours are mostly of one stream: its name is kept once.
+            if *stream != *event.log_stream_name.0 {
+                stream = Arc::from(event.log_stream_name.0);
+            }
+            LogEvent {
+                ts: event.timestamp,
+                ingested_at: event.ingestion_time.unwrap_or(event.timestamp),
+                group: Arc::clone(&nobody),
+                stream: Arc::clone(&stream),
+                id: event.id.map(|id| id.0.into()),
+                message: event.message.0.into(),
+            }
+        };
+        Ok(Self {
+            events: events.into_iter().map(event).collect(),
+            next_token: body.next_token,
+            next_forward_token: body.next_forward_token,
+        })
     }
 
     fn next(&self, query: &LogQuery) -> Option<&str> {
@@ -397,60 +428,54 @@ impl Page {
         token.as_deref().filter(|t| !t.is_empty())
     }
 
-    fn events(self, group: &Arc<str>, query: &LogQuery) -> Vec<LogEvent> {
-        let mut last: Option<Arc<str>> = None;
-        let event = |event: Event| {
-            let stream = match (query, &last) {
-                (LogQuery::Stream(stream), _) => Arc::clone(stream),
-                (_, Some(last)) if **last == *event.log_stream_name.0 => Arc::clone(last),
-                _ => {
-                    let stream: Arc<str> = Arc::from(event.log_stream_name.0);
-                    last = Some(Arc::clone(&stream));
-                    stream
-                }
-            };
-            LogEvent {
-                ts: event.timestamp,
-                ingested_at: event.ingestion_time.unwrap_or(event.timestamp),
-                group: Arc::clone(group),
-                stream,
-                id: event.id.map(|id| id.0),
-                message: event.message.0,
+    fn events(mut self, group: &Arc<str>, query: &LogQuery) -> Vec<LogEvent> {
+        for event in &mut self.events {
+            event.group = Arc::clone(group);
+            if let LogQuery::Stream(stream) = query {
+                event.stream = Arc::clone(stream);
             }
-        };
-        let events = self.events.into_iter().flatten();
-        events.map(event).collect()
+        }
+        self.events
     }
 }
 
 /// Text whatever its bytes: JSON can escape half of a surrogate pair, which is no Unicode, and one such message must not stop the others.
 /// What is no Unicode becomes U+FFFD.
-#[derive(Debug, Default)]
-struct Text(Box<str>);
+#[derive(Default)]
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Text;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.into()))
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
             }
 
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
                 Ok(Text(match std::str::from_utf8(bytes) {
-                    Ok(text) => text.into(),
-                    Err(_) => String::from_utf8_lossy(&without_halves(bytes)).into(),
+                    Ok(text) => Cow::Borrowed(text),
+                    Err(_) => Cow::Owned(lossy(bytes)),
                 }))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text<'de>, E> {
+                let text = std::str::from_utf8(bytes).map(str::to_owned);
+                Ok(Text(Cow::Owned(text.unwrap_or_else(|_| lossy(bytes)))))
             }
         }
         deserializer.deserialize_bytes(Bytes)
     }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&without_halves(bytes)).into_owned()
 }
 
 /// Half a surrogate pair comes as three bytes, and is one sign.

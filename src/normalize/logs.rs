@@ -2,28 +2,57 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::builder::StringBuilder;
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::ArrowError;
 
 use super::decode::DecodeError;
-use super::rows::{Cell, Owner, Rows, batch_of};
-use crate::lake::table::LOGS;
+use super::rows::{Owner, Rows};
+use super::schema::schema_of;
+use crate::lake::table::{Column, LOGS};
 use crate::model::LogEvent;
 
 /// Events of one lane as one batch, in the order given.
 ///
+/// Column by column: by the name of every cell, as other tables are built, it takes a tenth of an export of logs.
+///
 /// # Errors
-/// An [`ArrowError`] when its texts would exceed what Arrow's 32-bit offsets can hold.
+/// An [`ArrowError`] when it is not the table's schema.
+///
+/// # Panics
+/// When its texts exceed what Arrow's 32-bit offsets can hold.
 pub fn logs_batch(owner: Owner<'_>, events: &[LogEvent]) -> Result<RecordBatch, ArrowError> {
-    batch_of(&LOGS, owner, events, |e, column| match column {
-        "ts" => Cell::Number(e.ts.saturating_mul(1_000)),
-        "ingested_at" => Cell::Number(e.ingested_at.saturating_mul(1_000)),
-        "log_group" => Cell::Text(&e.group),
-        "log_stream" => Cell::Text(&e.stream),
-        "event_id" => Cell::text(e.id.as_deref()),
-        "message" => Cell::Text(&e.message),
-        _ => Cell::Null,
-    })
+    let column = |column: &Column| -> ArrayRef {
+        match column.name {
+            "ts" => instants(events, |e| e.ts),
+            "ingested_at" => instants(events, |e| e.ingested_at),
+            "account_id" => texts(events, |_| Some(owner.lane.account.as_str())),
+            "account_name" => texts(events, |_| owner.account_name),
+            "region" => texts(events, |_| Some(owner.lane.region.as_str())),
+            "log_group" => texts(events, |e| Some(&e.group)),
+            "log_stream" => texts(events, |e| Some(&e.stream)),
+            "event_id" => texts(events, |e| e.id.as_deref()),
+            "message" => texts(events, |e| Some(&e.message)),
+            other => unreachable!("logs has no column {other}"),
+        }
+    };
+    let columns = LOGS.columns.iter().map(column).collect();
+    RecordBatch::try_new(schema_of(&LOGS), columns)
+}
+
+fn instants(events: &[LogEvent], millis: impl Fn(&LogEvent) -> i64) -> ArrayRef {
+    let micros = events.iter().map(|e| millis(e).saturating_mul(1_000));
+    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+}
+
+fn texts<'a>(events: &'a [LogEvent], text: impl Fn(&'a LogEvent) -> Option<&'a str>) -> ArrayRef {
+    let bytes = events.iter().filter_map(&text).map(str::len).sum();
+    let mut builder = StringBuilder::with_capacity(events.len(), bytes);
+    events
+        .iter()
+        .map(text)
+        .for_each(|t| builder.append_option(t));
+    Arc::new(builder.finish())
 }
 
 /// The events of a batch, in its order.
