@@ -36,9 +36,9 @@ pub struct RunOwner {
     pub account_name: Option<Arc<str>>,
 }
 
-/// Room for so many rows more is made at once: twice what is there, as a vector does, would be a megabyte for nothing in every day of a
-/// long range.
-const GROWTH_ROWS: usize = 32_768;
+/// Values wait in pieces of so many rows. One vector that grows would hold up to a megabyte for nothing in every day of a long range, and
+/// leave holes of every size behind.
+const PIECE_ROWS: usize = 8_192;
 const GROWTH_RUNS: usize = 4_096;
 
 /// Rows gathered run by run, taken as a record batch.
@@ -51,7 +51,8 @@ pub struct MetricRows {
     /// Each with the first run that is its own.
     owners: Vec<(usize, Arc<RunOwner>)>,
     runs: Vec<Run>,
-    values: Vec<f64>,
+    rows: usize,
+    values: Vec<Vec<f64>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl MetricRows {
         Self {
             owners: vec![(0, owner)],
             runs: Vec::new(),
+            rows: 0,
             values: Vec::new(),
         }
     }
@@ -85,12 +87,12 @@ impl MetricRows {
 
     /// Rows gathered and not yet taken.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.rows
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.rows == 0
     }
 
     /// Adds a run.
@@ -113,11 +115,25 @@ impl MetricRows {
             identity,
             timestamps,
         });
-        if self.values.capacity() - self.values.len() < values.len() {
-            let more = self.values.len().min(GROWTH_ROWS);
-            self.values.reserve_exact(more.max(values.len()));
+        self.rows += values.len();
+        let mut rest = values;
+        while !rest.is_empty() {
+            let is_full = |piece: &Vec<f64>| piece.len() == PIECE_ROWS;
+            if self.values.last().is_none_or(is_full) {
+                // The first grows as it is filled: there are days of a few rows.
+                let room = if self.values.is_empty() {
+                    0
+                } else {
+                    PIECE_ROWS
+                };
+                self.values.push(Vec::with_capacity(room));
+            }
+            if let Some(piece) = self.values.last_mut() {
+                let (now, later) = rest.split_at(rest.len().min(PIECE_ROWS - piece.len()));
+                piece.extend_from_slice(now);
+                rest = later;
+            }
         }
-        self.values.extend_from_slice(values);
     }
 
     /// The rows gathered so far; none are left.
@@ -130,7 +146,8 @@ impl MetricRows {
     /// An [`ArrowError`] when it would exceed what Arrow's 32-bit offsets can hold.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let runs = std::mem::take(&mut self.runs);
-        let values = std::mem::take(&mut self.values);
+        self.rows = 0;
+        let values = std::mem::take(&mut self.values).concat();
         let last = self.owners.last().map(|(_, owner)| (0, Arc::clone(owner)));
         let owners = std::mem::replace(&mut self.owners, last.into_iter().collect());
         let owned = rows_of_owners(&owners, &runs);
