@@ -1,4 +1,5 @@
-//! `cargo bench`: planning, decoding, normalizing, writing, and the whole pipeline against the in-process emulator.
+//! `cargo bench`: planning, decoding, normalizing, writing, and the whole pipeline against the in-process emulator. What a bench needs is made
+//! inside it, so that `benches/instructions` counts no other's.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -55,7 +56,6 @@ fn planning(c: &mut Criterion) {
     group.sample_size(10);
     let at_least = |seconds| PeriodChoice::AtLeast(Period::new(seconds).expect("legal"));
     for count in [100_000, 1_000_000] {
-        let found: Vec<_> = (0..count).map(|n| (series(n), vec![0])).collect();
         group.throughput(Throughput::Elements(count as u64));
         for (name, days, period) in [
             ("night, 300 s", 1, at_least(300)),
@@ -65,6 +65,7 @@ fn planning(c: &mut Criterion) {
             let window = TimeWindow::days(today.plus(-days), today);
             let scope = Scope::from([("AWS/EC2".to_owned(), (window, 900))]);
             group.bench_function(format!("{}k series, {name}", count / 1_000), |b| {
+                let found: Vec<_> = (0..count).map(|n| (series(n), vec![0])).collect();
                 b.iter_batched(
                     || found.clone(),
                     |found| black_box(plan_lane(&lane(), found, &asks(period), &scope, NOW)),
@@ -143,7 +144,6 @@ fn normalizing_and_writing(c: &mut Criterion) {
 /// Answers in memory to a finished file, with nothing between the stages: what an export of one large lane is measured against.
 fn bodies_to_file(c: &mut Criterion) {
     const PAGES: usize = 20;
-    let bodies: Vec<Vec<u8>> = (0..PAGES).map(|n| page(n * 70, mixed)).collect();
     let statistic = Statistic::parse("Average").expect("a statistic");
     let count = PAGES * 70 * 1_440;
     let dir = tempfile::tempdir().expect("a folder");
@@ -157,6 +157,7 @@ fn bodies_to_file(c: &mut Criterion) {
         .sample_size(10)
         .throughput(Throughput::Elements(count as u64));
     group.bench_function("bodies to a file", |b| {
+        let bodies: Vec<Vec<u8>> = (0..PAGES).map(|n| page(n * 70, mixed)).collect();
         b.iter(|| {
             let schema = schema_of(&METRICS);
             let mut file = RunFile::create(&path, &schema, METRICS.sort, footer).expect("created");
@@ -232,37 +233,6 @@ const CONFIG: &str = "version = 1\n[destination]\nurl = \"lake\"\n[run]\nlookbac
 
 /// The emulator computes every point on the same machine: this measures both.
 fn whole_pipeline(c: &mut Criterion) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("cwlake.toml");
-    std::fs::write(&path, CONFIG).expect("written");
-    let world = World::from_toml(WORLD).expect("a world");
-    let emulator = runtime
-        .block_on(Emulator::start(
-            world,
-            SocketAddr::from(([127, 0, 0, 1], 0)),
-        ))
-        .expect("started");
-    let config =
-        load(&path, &Overrides::default(), &Environment::default()).expect("a configuration");
-    let context = RunContext {
-        range: resolve_range(&RangeRequest::default(), 0, NOW).expect("yesterday"),
-        config: Arc::new(config),
-        origin: Origin::Emulator {
-            url: emulator.url(),
-            access_key_id: "111122223333".to_owned(),
-        },
-        is_backfill: false,
-        lanes: None,
-        beside: Arc::default(),
-        pruned: Arc::default(),
-        sharing: cwlake::run::Sharing::Whole,
-        now: NOW,
-        read_at: std::time::Instant::now(),
-        force: true,
-        progress: Progress::quiet(),
-        stop: CancellationToken::new(),
-    };
     let points = 180 * 5 * 1_440;
     let mut group = c.benchmark_group("pipeline");
     group
@@ -270,6 +240,37 @@ fn whole_pipeline(c: &mut Criterion) {
         .measurement_time(Duration::from_secs(10))
         .throughput(Throughput::Elements(points));
     group.bench_function("one lane, 900 series, one day of minutes", |b| {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("cwlake.toml");
+        std::fs::write(&path, CONFIG).expect("written");
+        let world = World::from_toml(WORLD).expect("a world");
+        let emulator = runtime
+            .block_on(Emulator::start(
+                world,
+                SocketAddr::from(([127, 0, 0, 1], 0)),
+            ))
+            .expect("started");
+        let config =
+            load(&path, &Overrides::default(), &Environment::default()).expect("a configuration");
+        let context = RunContext {
+            range: resolve_range(&RangeRequest::default(), 0, NOW).expect("yesterday"),
+            config: Arc::new(config),
+            origin: Origin::Emulator {
+                url: emulator.url(),
+                access_key_id: "111122223333".to_owned(),
+            },
+            is_backfill: false,
+            lanes: None,
+            beside: Arc::default(),
+            pruned: Arc::default(),
+            sharing: cwlake::run::Sharing::Whole,
+            now: NOW,
+            read_at: std::time::Instant::now(),
+            force: true,
+            progress: Progress::quiet(),
+            stop: CancellationToken::new(),
+        };
         b.iter(|| {
             let report = runtime.block_on(export(&context)).expect("a report");
             assert_eq!((report.exit_code(), report.totals.rows), (0, points));

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import duckdb
 import pyarrow.parquet as pq
@@ -29,10 +30,15 @@ def account(n):
     return str(100_000_000_000 + n)
 
 
+def cpu_of(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Emulator:
     """The release build's own emulator, in a process of its own."""
 
-    def __init__(self, lanes, mix=MIX, quota=False, precomputed=True, basic=False):
+    def __init__(self, lanes, mix=MIX, quota=False, precomputed=True, basic=False, linked=False):
         self.folder = tempfile.TemporaryDirectory()
         world = pathlib.Path(self.folder.name) / "world.toml"
         flags = f"precomputed = {str(precomputed).lower()}\nenforce_quota = {str(quota).lower()}\n"
@@ -40,7 +46,8 @@ class Emulator:
         resources = "".join(f"{name} = {count}\n" for name, count in mix.items())
         resources += f"basic_monitoring = {str(basic).lower()}\n"
         for n in range(lanes):
-            parts.append(f'[[account]]\nid = "{account(n)}"\n{resources}[[account.role]]\nname = "Reader"\ntrust = ["{CALLER}"]\n')
+            links = f"linked = {json.dumps([account(m) for m in range(1, lanes)])}\n" if linked and n == 0 else ""
+            parts.append(f'[[account]]\nid = "{account(n)}"\n{links}{resources}[[account.role]]\nname = "Reader"\ntrust = ["{CALLER}"]\n')
         world.write_text("".join(parts))
         self.process = subprocess.Popen(
             [PROGRAM, "emulate", "--world", world, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
@@ -48,12 +55,9 @@ class Emulator:
         self.url = self.process.stdout.readline().split("AWS_ENDPOINT_URL=")[1].split()[0]
 
     def cpu(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_of(self.process.pid)
 
     def bill(self):
-        import urllib.request
-
         return json.load(urllib.request.urlopen(f"{self.url}/_emulator/bill"))
 
     def __enter__(self):
@@ -103,11 +107,12 @@ def measure(command, url, cwd=None):
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak, "text": text}
 
 
-def config(folder, lanes, limits, run="", period=300, statistics=("Average",)):
-    """A configuration over the first `lanes` accounts."""
+def config(folder, lanes, limits, run="", period=300, statistics=("Average",), linked=False):
+    """A configuration over the first `lanes` accounts, or over the first and those that are linked to it."""
     parts = [f'version = 1\n[destination]\nurl = "lake"\n[run]\nlookback_days = 0\n{run}\n{limits}\n[defaults]\nrole_name = "Reader"\n']
     parts.append('regions = ["us-east-1"]\n')
-    parts += [f'[[account]]\nid = "{account(n)}"\n' for n in range(lanes)]
+    links = "linked_accounts = true\n" if linked else ""
+    parts += [f'[[account]]\nid = "{account(n)}"\n{links}' for n in range(1 if linked else lanes)]
     for namespace in ("AWS/ApplicationELB", "AWS/EBS", "AWS/EC2"):
         parts.append(f'[[metrics]]\nnamespace = "{namespace}"\nmetrics = ["*"]\nstatistics = {json.dumps(statistics)}\nperiod = {period}\n')
     (folder / "cwlake.toml").write_text("".join(parts))
@@ -176,7 +181,8 @@ def write_table(path):
     git = subprocess.run(["git", "-C", HERE, "log", "-1", "--format=%h"], capture_output=True, text=True)
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
     hashes = "with" if "sha_ni" in open("/proc/cpuinfo").read() else "without"
-    made = f"{os.cpu_count()} × {cpu}, {hashes} SHA instructions, {time.strftime('%Y-%m-%d')}, commit {git.stdout.strip()}.\n"
+    version = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    made = f"cwlake {version}, commit {git.stdout.strip()}, {time.strftime('%Y-%m-%d')}; {os.cpu_count()} × {cpu}, {hashes} SHA instructions.\n"
     head, rest = path.read_text().split(BEGIN)
     tail = rest.split(END)[1]
     path.write_text(head + BEGIN + "\n".join([HEAD, *TABLE]) + "\n\n" + made + END + tail)
@@ -225,17 +231,86 @@ def peers(rounds, temp):
 def quota(rounds, temp):
     print("quota: the emulator refuses above 396,000 estimated points/s and 500 calls/s a lane; default limits, basic monitoring asked at 60 s")
     del rounds
-    for lanes, days in ((1, 14), (8, 14), (64, 5)):
-        with Emulator(lanes, quota=True, basic=True) as emulator:
-            result = export(emulator, temp / "quota", lanes, "--from", f"2026-11-{21 - days:02}", "--to", "2026-11-21", limits="", period=60)
+    for lanes, days, times, linked in ((1, 14, 1, False), (8, 14, 1, False), (64, 2, 5, False), (8, 2, 1, True)):
+        mix = {name: count * times for name, count in MIX.items()}
+        with Emulator(lanes, mix, quota=True, basic=True, linked=linked) as emulator:
+            first = f"2026-11-{21 - days:02}"
+            result = export(emulator, temp / "quota", lanes, "--from", first, "--to", "2026-11-21", limits="", period=60, linked=linked)
             estimated = result["report"]["planned"]["points"]
             calls = result["report"]["totals"]["get_metric_data"]
-            share = estimated / lanes / 396_000 / result["wall"]
+            # What is linked is asked through the one account that sees it.
+            share = estimated / (1 if linked else lanes) / 396_000 / result["wall"]
+            who = f"{lanes} accounts through one" if linked else f"{lanes} lanes"
             print(
-                f"  {lanes:3} lanes: {share:6.1%} of the quota, discovery and files included; {calls['calls']} calls, "
-                f"{calls['throttles']} throttled, {calls['retries']} retries; {result['cpu'] / result['wall']:.2f} cores",
+                f"  {who:22} of {990 * times} series, {days} days: {share:6.1%} of the quota in {result['wall']:.0f} s, "
+                f"discovery and files included; {calls['calls']} calls, {calls['throttles']} throttled, {calls['retries']} retries; "
+                f"{result['cpu'] / result['wall']:.2f} cores",
                 flush=True,
             )
+
+
+def yace(temp):
+    """YACE, built from the Go module with the versions that go.sum names; none without Go."""
+    if not shutil.which("go"):
+        return None
+    program = temp / "yace"
+    module = "github.com/prometheus-community/yet-another-cloudwatch-exporter/cmd/yace"
+    subprocess.run(["go", "build", "-o", program, module], cwd=HERE / "yace", check=True)
+    return program
+
+
+def scrape_of_yace(program, emulator, folder, lanes, names):
+    """One scrape: every series' latest value of five minutes."""
+    roles = "".join(f"\n      - roleArn: arn:aws:iam::{account(n)}:role/Reader" for n in range(lanes))
+    # It goes by the machine's clock and ends its window `delay` ago.
+    midnight = time.mktime(time.strptime("2026-11-21", "%Y-%m-%d")) - time.timezone
+    delay = int(time.time() - midnight)
+    jobs = ["apiVersion: v1alpha1\nsts-region: us-east-1\ncustomNamespace:\n"]
+    for namespace, metrics in names.items():
+        jobs.append(f"  - name: {namespace}\n    namespace: {namespace}\n    regions: [us-east-1]\n    roles:{roles}\n")
+        jobs.append(f"    period: 300\n    length: 300\n    delay: {delay // 300 * 300}\n    metrics:\n")
+        jobs += [f"      - name: {metric}\n        statistics: [Average]\n" for metric in metrics]
+    (folder / "yace.yml").write_text("".join(jobs))
+    env = os.environ | {"AWS_ENDPOINT_URL": emulator.url, "AWS_ACCESS_KEY_ID": CALLER, "AWS_SECRET_ACCESS_KEY": "emulated"}
+    words = ["--config.file", folder / "yace.yml", "--listen-address", "127.0.0.1:5123", "--scraping-interval", "86400", "--log.level", "error"]
+    started = time.perf_counter()
+    process = subprocess.Popen([program, *words], env=env | {"AWS_REGION": "us-east-1"}, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            time.sleep(0.02)
+            try:
+                text = urllib.request.urlopen("http://127.0.0.1:5123/metrics").read().decode()
+            except OSError:
+                continue
+            values = [line for line in text.splitlines() if line.startswith("aws_")]
+            if len(values) >= 990 * lanes:
+                break
+            assert time.perf_counter() - started < 120, (len(values), text[:2000])
+        wall = time.perf_counter() - started
+        return {"wall": wall, "cpu": cpu_of(process.pid), "peak": peak_mib(process.pid), "rows": len(values), "server": 0, "bytes": 0}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def scrape(rounds, temp):
+    print("scrape: the latest five minutes of the same series, 20 lanes, beside YACE (opt-in: needs Go and its modules)")
+    program = yace(temp)
+    if not program:
+        print("  Go is not installed: skipped")
+        return
+    ours, theirs = [], []
+    with Emulator(20) as emulator:
+        export(emulator, temp / "ours", 20)
+        query = "select namespace, list(distinct metric_name order by metric_name) from read_parquet($1) group by 1 order by 1"
+        names = dict(duckdb.execute(query, [str(temp / "ours" / "lake" / "metrics" / "**" / "*.parquet")]).fetchall())
+        for _ in range(rounds):
+            ours.append(export(emulator, temp / "ours", 20, "--from", f"{DAY}T23:55:00Z", "--to", "2026-11-21T00:00:00Z"))
+            theirs.append(scrape_of_yace(program, emulator, temp, 20, names))
+    for name, runs in (("cwlake", ours), ("YACE", theirs)):
+        series = runs[0]["rows"]
+        cpu, wall, peak = (median(runs, lambda r, key=key: r[key]) for key in ("cpu", "wall", "peak"))
+        print(f"  {name:8} {series} values  {cpu:.2f} CPU-s  {wall:.2f} s  {peak:.0f} MiB", flush=True)
 
 
 def growth(rounds, temp):
@@ -319,7 +394,7 @@ def readers(rounds, temp):
         print(f"  {name:26} {statistics.median(times):7.1f}")
 
 
-SECTIONS = {f.__name__: f for f in (peers, quota, growth, memory, size, readers)}
+SECTIONS = {f.__name__: f for f in (peers, scrape, quota, growth, memory, size, readers)}
 
 
 def main():

@@ -282,3 +282,24 @@ fn every_table_is_described_and_every_dataset_shown() {
         assert!(tests.contains(&format!("\"{name}\"")), "tests/it: {name}");
     }
 }
+
+/// The measurements in the README are of this minor version or of the one before.
+#[test]
+fn the_table_of_measurements_is_not_older_than_a_release() {
+    let readme = include_str!("../../README.md");
+    let table = readme
+        .split_once("<!-- written by benches/compare -->")
+        .and_then(|(_, rest)| rest.split_once("<!-- to here -->"));
+    let (table, _) = table.expect("the table between its marks");
+    let of = |version: &str| -> Vec<u32> {
+        let parts = version.split('.').map(str::parse);
+        parts.collect::<Result<_, _>>().expect("numbers")
+    };
+    let line = table.lines().find_map(|line| line.strip_prefix("cwlake "));
+    let (measured, _) = line.and_then(|l| l.split_once(',')).expect("its version");
+    let (measured, current) = (of(measured), of(env!("CARGO_PKG_VERSION")));
+    assert!(
+        measured[0] == current[0] && measured[1] + 1 >= current[1],
+        "{measured:?} is older than the release before {current:?}: ./benches/compare --write README.md"
+    );
+}
