@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Dataset, UnitOutcome};
-use crate::report::{LaneReport, RunReport, UnitReport, grouped, plan_text};
+use crate::report::{LaneReport, Look, RunReport, UnitReport, grouped, plan_text};
 
 /// Lines of the plan shown before a run; `cwlake plan` shows them all.
 const PLAN_LINES: usize = 20;
@@ -28,6 +28,11 @@ impl Progress {
     /// Nothing is shown.
     pub fn quiet() -> Self {
         Self(Mode::Quiet)
+    }
+
+    /// Whether nothing is shown.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.0, Mode::Quiet)
     }
 
     /// A bar when stderr is a terminal that can draw one, else lines.
@@ -52,7 +57,8 @@ impl Progress {
 
     /// The plan is made; this is printed before anything is spent.
     pub fn plan(&self, report: &RunReport) {
-        let text = plan_text(report, Some(PLAN_LINES));
+        let screen = std::io::stderr().is_terminal();
+        let text = plan_text(report, Some(PLAN_LINES), &Look::of(screen, false));
         match &self.0 {
             Mode::Quiet => {}
             Mode::Lines => line(text.trim_end()),

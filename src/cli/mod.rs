@@ -18,7 +18,7 @@ pub struct Cli {
     /// Form of the log lines on stderr; their level is set by `CWLAKE_LOG`, for example `debug`
     #[arg(long, global = true, value_enum, default_value_t = LogFormatArg::Text, help_heading = "Output")]
     pub log_format: LogFormatArg,
-    /// Print no progress on stderr, only errors
+    /// Print no progress on stderr; an export that is whole prints nothing, and one that is not says why on stderr
     #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,
 }
@@ -79,7 +79,7 @@ Examples:
   cwlake export                                     # yesterday and the days looked back
   cwlake export --from 2026-01-01 --to 2026-02-01   # a backfill; stopped, it goes on where it was
   cwlake export --since last                        # every few minutes
-  cwlake export --only-failed lake/_cwlake/runs/RUN.json")]
+  cwlake export --only-failed last                  # what the last run missed")]
     Export(ExportArgs),
     /// Bring the shards of an export together: one report, one exit code, the alerts once
     #[command(after_help = "\
@@ -179,6 +179,9 @@ pub struct StatusArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
     pub range: RangeArgs,
+    /// Tell of every account and day by itself, instead of each cause once
+    #[arg(long, help_heading = "Output")]
+    pub all: bool,
     /// Print the status as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -297,6 +300,9 @@ pub struct DoctorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
     pub config: ConfigArgs,
+    /// Tell of every account by itself, instead of each cause once
+    #[arg(long, help_heading = "Output")]
+    pub all: bool,
     /// Print the checks as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,

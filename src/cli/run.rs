@@ -1,7 +1,5 @@
 //! What is typed of a run: its days, its shards, what it may spend.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::ConfigArgs;
@@ -49,9 +47,9 @@ pub struct AskArgs {
     /// `last`: from where each lane's last run ended to now, less the publication delay
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["date", "from", "to"])]
     pub since: Option<String>,
-    /// Only the lanes and days that an earlier run's report (a file) says are not complete
+    /// Only the lanes and days that an earlier run's report says are not complete: `last`, a file, or its address in the lake's bucket
     #[arg(long, value_name = "REPORT", conflicts_with_all = ["date", "from", "to", "since"])]
-    pub only_failed: Option<PathBuf>,
+    pub only_failed: Option<String>,
 }
 
 /// Which part of an export this is.
@@ -114,6 +112,9 @@ pub struct ExportArgs {
     /// Read settled days again, and replace units even by ones with fewer rows or refused series
     #[arg(long, help_heading = "Run")]
     pub force: bool,
+    /// Tell of every account, region and day by itself, instead of each cause once
+    #[arg(long, help_heading = "Output")]
+    pub all: bool,
     /// Print the run report as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -24,7 +24,7 @@ use cwlake::config::{
 };
 use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
-use cwlake::report::{plan_text, printable_lines};
+use cwlake::report::{Look, plan_text, printable_lines};
 use cwlake::run::{LaneChoice, RunContext, Sharing};
 use cwlake::telemetry::{Progress, stop_on_signals};
 use serde_json::json;
@@ -119,7 +119,9 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
     if let Some(of) = args.shards {
         return shards::deal(args, of, (&asked, &context), &planned).await;
     }
-    print_result(args.json, &report, || plan_text(&report, None))?;
+    print_result(args.json, &report, || {
+        plan_text(&report, None, &look(false))
+    })?;
     Ok(report.exit_code())
 }
 
@@ -129,20 +131,27 @@ async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let report = cwlake::run::export(&context).await?;
-    print_result(args.json, &report, || report.text())?;
+    let text = || report.text_for(&look(args.all));
+    if args.json || !context.progress.is_quiet() {
+        print_result(args.json, &report, text)?;
+    } else if report.exit_code() != 0 {
+        // Nobody is told of what is well.
+        let _ = std::io::stderr().write_all(printable_lines(&text()).as_bytes());
+    }
     Ok(report.exit_code())
 }
 
-/// Without dates, the last 30 days.
+/// Without dates, the last 30 days, from the first of which anything is known.
 async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
     let mut context = context(&args.config, None, &args.range, false, progress).await?;
-    if args.range.date.is_none() && args.range.from.is_none() {
+    let is_open = args.range.date.is_none() && args.range.from.is_none();
+    if is_open {
         let today = Day::containing(context.now);
         context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
     }
-    let report = cwlake::inspect::status(&context).await?;
+    let report = cwlake::inspect::status(&context, is_open).await?;
     context.progress.finish();
-    print_result(args.json, &report, || report.text())?;
+    print_painted(args.json, &report, || report.text_for(&look(args.all)))?;
     Ok(report.exit_code())
 }
 
@@ -206,13 +215,7 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
 async fn doctor(args: &DoctorArgs, progress: Progress) -> anyhow::Result<u8> {
     let context = context_of(load_config(&args.config, None).await?, progress);
     let report = cwlake::inspect::doctor(&context).await?;
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if args.json {
-        print_result(true, &report, String::new)?;
-    } else {
-        // Its own texts are made printable one by one: the colours are ours.
-        print(&report.text(colour))?;
-    }
+    print_painted(args.json, &report, || report.text_for(&look(args.all)))?;
     Ok(report.exit_code())
 }
 
@@ -344,21 +347,13 @@ async fn context(
         to: range.to.clone(),
         since: ask.and_then(|a| a.since.clone()),
     };
-    let lanes = ask
-        .and_then(|a| a.only_failed.as_deref())
-        .map(|report| failed_in(report, now))
-        .transpose()?;
-    let range = match &lanes {
-        // Each lane has its own; this is what all of them lie in.
-        Some(lanes) => Range::Window(lanes.hull()),
-        None => resolve_range(&request, config.run.lookback_days, now)?,
-    };
-    Ok(RunContext {
+    let only_failed = ask.and_then(|a| a.only_failed.as_deref());
+    let mut context = RunContext {
+        range: resolve_range(&request, config.run.lookback_days, now)?,
         config: Arc::new(config),
         origin: Origin::Standard,
-        range,
-        is_backfill: request.to.is_some() || lanes.is_some(),
-        lanes,
+        is_backfill: request.to.is_some() || only_failed.is_some(),
+        lanes: None,
         beside: Arc::default(),
         pruned: Arc::default(),
         sharing: Sharing::Whole,
@@ -367,15 +362,31 @@ async fn context(
         force,
         progress,
         stop: CancellationToken::new(),
-    })
+    };
+    if let Some(report) = only_failed {
+        let lanes = failed_in(report, &context).await?;
+        // Each lane has its own; this is what all of them lie in.
+        context.range = Range::Window(lanes.hull());
+        context.lanes = Some(lanes);
+    }
+    Ok(context)
 }
 
-fn failed_in(report: &Path, now: i64) -> Result<LaneChoice, RangeError> {
+async fn failed_in(report: &str, context: &RunContext) -> anyhow::Result<LaneChoice> {
+    let now = context.now;
     let refuse = |message: String| RangeError {
         flag: "--only-failed",
-        message: format!("{}: {message}", report.display()),
+        message: format!("{report}: {message}"),
     };
-    let text = std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?;
+    let in_lake = report == "last" || report.contains("://");
+    let text = if in_lake {
+        match cwlake::inspect::past_report(context, report).await? {
+            Some(text) => text,
+            None => return Err(refuse("the lake has no such report".to_owned()).into()),
+        }
+    } else {
+        std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?
+    };
     let mut choice = LaneChoice::failed_in(&text).map_err(|e| {
         refuse(match std::error::Error::source(&e) {
             Some(source) => format!("{e}: {source}"),
@@ -383,23 +394,20 @@ fn failed_in(report: &Path, now: i64) -> Result<LaneChoice, RangeError> {
         })
     })?;
     if choice.is_empty() {
-        return Err(refuse(
-            "nothing in it failed: there is nothing to run again".to_owned(),
-        ));
+        let why = "nothing in it failed: there is nothing to run again";
+        return Err(refuse(why.to_owned()).into());
     }
     choice.clip(TimeWindow::days(
         oldest_day(now),
         Day::containing(now).plus(1),
     ));
     if choice.is_empty() {
-        return Err(refuse(
-            "CloudWatch has none of its days any more".to_owned(),
-        ));
+        let why = "CloudWatch has none of its days any more";
+        return Err(refuse(why.to_owned()).into());
     }
     Ok(choice)
 }
 
-/// The one place that reads the clock for data.
 /// The instant given, or now.
 fn clock_of(given: Option<&str>) -> Result<i64, RangeError> {
     let Some(text) = given else {
@@ -412,7 +420,7 @@ fn clock_of(given: Option<&str>) -> Result<i64, RangeError> {
     Ok(instant.as_second())
 }
 
-/// The time now; tests give another.
+/// The time now: the one place that reads the clock for data. Tests give another.
 fn clock() -> i64 {
     let given = std::env::var("CWLAKE_NOW").ok();
     let given = given.and_then(|text| text.parse::<jiff::Timestamp>().ok());
@@ -430,6 +438,24 @@ fn print_result(
     } else {
         printable_lines(&text())
     })
+}
+
+/// The same of a text whose parts are printable one by one: its colours are ours.
+fn print_painted(
+    json: bool,
+    result: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if json {
+        print_result(json, result, text)
+    } else {
+        print(&text())
+    }
+}
+
+/// How texts are shown on stdout.
+fn look(all: bool) -> Look {
+    Look::of(std::io::stdout().is_terminal(), all)
 }
 
 /// A closed stdout is no reason to fail: the work is done. One that is full loses the result, and that is said.

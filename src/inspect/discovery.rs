@@ -17,7 +17,9 @@ use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::{Found, linked_series};
 use crate::given::remarks::{remarks, unmatched};
 use crate::model::{Cause, Dataset, Lane};
-use crate::report::{FleetReport, close_accounts, counted, grouped, lane_notes, printable};
+use crate::report::{
+    FleetReport, Remarks, close_accounts, counted, grouped, lane_notes, printable,
+};
 use crate::run::linked::{LinkedLane, follow_links, monitoring};
 
 /// What was found.
@@ -282,13 +284,15 @@ impl DiscoverReport {
             grouped(lanes as u64),
             grouped(self.lanes.len() as u64)
         );
-        self.fleet.account_notes(&mut out);
-        self.fleet.selection_notes(&mut out, true);
+        let mut remarks = Remarks::new(false, self.fleet.names());
+        self.fleet.account_notes(&mut remarks);
+        self.fleet.selection_notes(&mut remarks, true);
         let unread = self
             .lanes
             .iter()
             .filter_map(|l| Some((&*l.account_id, &*l.region, l.cause.as_ref()?, l.skipped)));
-        lane_notes(&mut out, unread);
+        lane_notes(&mut remarks, unread);
+        remarks.write(&mut out);
         out
     }
 }

@@ -1,7 +1,5 @@
 //! How whole a lake is, read from its manifests: complete, provisional, partial or missing, per account and day.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::given::context::RunContext;
@@ -18,7 +16,7 @@ use crate::commit::{Attempt, LaneRecords, read_compaction};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
-use crate::report::{CompactedTable, grouped, printable};
+use crate::report::CompactedTable;
 
 use crate::sources::registry::{lanes_read, source};
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -36,6 +34,9 @@ pub struct StatusReport {
     pub accounts: Vec<AccountStatus>,
     /// Units in each state.
     pub totals: BTreeMap<&'static str, u64>,
+    /// Nothing is known of any of its days: no run has come to its end.
+    #[serde(skip)]
+    pub is_new: bool,
     /// What is compacted, by table, of all days.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub compacted: BTreeMap<&'static str, CompactedTable>,
@@ -73,11 +74,12 @@ pub struct ShortUnit {
     pub attempt: Option<Attempt>,
 }
 
-/// Reads the manifests of the range's days for every lane of the configuration.
+/// Reads the manifests of the range's days for every lane of the configuration. `from_first` leaves out the days before the first of which
+/// anything is known.
 ///
 /// # Errors
 /// [`RunError::Store`], or no credentials for a lake in a bucket.
-pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
+pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusReport, RunError> {
     let place = Place::of(context).await?;
     let (context, _) = &with_accounts(context, &place).await?;
     let store = &*place.store;
@@ -89,16 +91,28 @@ pub async fn status(context: &RunContext) -> Result<StatusReport, RunError> {
         destination: store.describe(),
         accounts: Vec::new(),
         totals: BTreeMap::new(),
+        is_new: true,
         compacted: compacted(context, store).await?,
     };
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
     let looked = stream::iter(accounts).map(|account| of_account(context, store, account, &known));
     let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
-    while let Some((account, totals)) = looked.try_next().await? {
-        for (state, days) in totals {
-            *report.totals.entry(state).or_default() += days;
-        }
+    let mut totals = Totals::default();
+    while let Some((account, own)) = looked.try_next().await? {
+        totals.add(own);
         report.accounts.push(account);
+    }
+    report.is_new = totals.first_known.is_none();
+    if from_first {
+        let last = range.touched_days().last();
+        let first = totals.first_known.or(last).map(|day| day.to_string());
+        report.begin_with(&first.unwrap_or_default());
+    }
+    let begin = report.from.get(..10).unwrap_or_default().to_owned();
+    for (_, states) in totals.days.range(begin..) {
+        for (state, units) in states {
+            *report.totals.entry(state).or_default() += units;
+        }
     }
     Ok(report)
 }
@@ -126,7 +140,34 @@ async fn compacted(
 /// Accounts that are looked at side by side.
 const AT_ONCE: usize = 32;
 
-type Totals = BTreeMap<&'static str, u64>;
+/// What is counted over all accounts.
+#[derive(Debug, Default)]
+struct Totals {
+    /// By day: units in each state.
+    days: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// The first day of which anything is known.
+    first_known: Option<Day>,
+}
+
+impl Totals {
+    fn count(&mut self, day: Day, state: UnitState) {
+        let of_day = self.days.entry(day.to_string()).or_default();
+        *of_day.entry(state.as_str()).or_default() += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        for (day, states) in other.days {
+            let of_day = self.days.entry(day).or_default();
+            for (state, units) in states {
+                *of_day.entry(state).or_default() += units;
+            }
+        }
+        self.first_known = [self.first_known, other.first_known]
+            .into_iter()
+            .flatten()
+            .min();
+    }
+}
 
 async fn of_account(
     context: &RunContext,
@@ -135,7 +176,7 @@ async fn of_account(
     known: &BTreeSet<Lane>,
 ) -> Result<(AccountStatus, Totals), StoreError> {
     let range = context.range.window();
-    let mut totals = Totals::new();
+    let mut totals = Totals::default();
     let regions: Vec<Region> = match &account.regions {
         RegionChoice::Named(named) => named.clone(),
         // Those that a run has found.
@@ -161,7 +202,7 @@ async fn of_account(
             for day in range.touched_days() {
                 let missing = UnitState::Missing;
                 days.insert(day.to_string(), missing);
-                *totals.entry(missing.as_str()).or_default() += 1;
+                totals.count(day, missing);
             }
         }
         for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
@@ -230,7 +271,12 @@ async fn add_lane(
         let state = records
             .committed(unit)
             .map_or(UnitState::Missing, |c| c.state(day, context.now, &delays));
-        *totals.entry(state.as_str()).or_default() += 1;
+        totals.count(day, state);
+        // A month's unit is there on days that no run has read.
+        let is_known = is_known && (state != UnitState::Missing || unit == day);
+        if is_known && totals.first_known.is_none_or(|first| day < first) {
+            totals.first_known = Some(day);
+        }
         let days = status.tables.entry(dataset).or_default();
         let worst = days.entry(day.to_string()).or_insert(state);
         *worst = state.max(*worst);
@@ -252,6 +298,19 @@ async fn add_lane(
 }
 
 impl StatusReport {
+    /// Leaves out what was before a day.
+    fn begin_with(&mut self, first: &str) {
+        if *self.from < *first {
+            first.clone_into(&mut self.from);
+        }
+        for account in &mut self.accounts {
+            for days in account.tables.values_mut() {
+                *days = days.split_off(first);
+            }
+            account.short.retain(|short| *short.date >= *first);
+        }
+    }
+
     /// 0 when every unit is complete or provisional, 3 when something is partial or missing.
     pub fn exit_code(&self) -> u8 {
         let short = |state: UnitState| self.totals.get(state.as_str()).is_some_and(|n| *n > 0);
@@ -260,95 +319,5 @@ impl StatusReport {
         } else {
             0
         }
-    }
-
-    /// A line an account, a sign a day, and what is known of the units that are short.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "{} to {} (exclusive), oldest day first: C complete  p provisional  / partial  - missing",
-            self.from, self.to
-        );
-        for account in &self.accounts {
-            let name = account.account_name.as_deref().unwrap_or("");
-            for (dataset, days) in &account.tables {
-                let table = match dataset {
-                    Dataset::Metrics => String::new(),
-                    other => format!(" {}", other.name()),
-                };
-                let signs = signs(days, &self.from, &self.to);
-                let _ = writeln!(
-                    out,
-                    "{} {:<16} {signs}{table}",
-                    account.account_id,
-                    printable(name),
-                );
-            }
-        }
-        for account in &self.accounts {
-            for short in account
-                .short
-                .iter()
-                .filter(|s| s.state > UnitState::Provisional)
-            {
-                let table = match short.dataset {
-                    Dataset::Metrics => String::new(),
-                    other => format!("{} ", other.name()),
-                };
-                let (id, region) = (&account.account_id, &short.region);
-                let unit = format!("{table}{} {id}/{region}", short.date);
-                let refused = if short.refused_queries > 0 {
-                    format!(": {} queries were refused", grouped(short.refused_queries))
-                } else {
-                    String::new()
-                };
-                let why = short.attempt.as_ref().map_or(refused, |a| {
-                    format!(
-                        ": last {}: {}",
-                        a.outcome.as_str(),
-                        printable(&a.cause.message)
-                    )
-                });
-                let _ = writeln!(out, "  {} {unit}{why}", short.state.as_str());
-            }
-        }
-        let totals: Vec<String> = self
-            .totals
-            .iter()
-            .map(|(state, n)| format!("{} {state}", grouped(*n)))
-            .collect();
-        let _ = writeln!(
-            out,
-            "{} units: {}",
-            grouped(self.totals.values().sum()),
-            totals.join(", ")
-        );
-        for (table, compacted) in &self.compacted {
-            let _ = writeln!(out, "compacted {table}: {}", compacted.text());
-        }
-        out
-    }
-}
-
-/// A sign a day of the range; a blank where a table has none.
-fn signs(days: &BTreeMap<String, UnitState>, from: &str, to: &str) -> String {
-    let day = |text: &str| text.get(..10).and_then(Day::parse);
-    let (Some(first), Some(end)) = (day(from), day(to)) else {
-        return days.values().map(|s| sign(*s)).collect();
-    };
-    let end = end.plus(i64::from(to.len() > 10));
-    let signs = TimeWindow::days(first, end).touched_days();
-    signs
-        .map(|day| days.get(&day.to_string()).map_or(' ', |s| sign(*s)))
-        .collect()
-}
-
-fn sign(state: UnitState) -> char {
-    match state {
-        UnitState::Complete => 'C',
-        UnitState::Provisional => 'p',
-        UnitState::Partial => '/',
-        UnitState::Missing => '-',
     }
 }

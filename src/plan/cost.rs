@@ -65,7 +65,7 @@ pub struct NamespaceCost {
     pub series: u64,
     /// Metrics billed.
     pub billed_metrics: u64,
-    /// Requests that ask for it; one at the border of two namespaces counts in both.
+    /// Requests that ask for it first; one at the border of two namespaces asks for the second as well.
     pub calls: u64,
     /// Points by CloudWatch's estimate.
     pub points: u64,
@@ -77,6 +77,15 @@ impl NamespaceCost {
     /// US dollars outside the free tier.
     pub fn dollars(&self) -> f64 {
         self.billed_metrics as f64 * DOLLARS_PER_METRIC
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.series += other.series;
+        self.billed_metrics += other.billed_metrics;
+        self.calls += other.calls;
+        self.points += other.points;
+        self.seconds_at_quota += other.seconds_at_quota;
     }
 }
 
@@ -95,7 +104,7 @@ fn by_namespace(plan: &LanePlan, limits: &Limits, now: i64) -> BTreeMap<String, 
             .series += 1;
     }
     for batch in &plan.batches {
-        let mut last = None;
+        let mut is_first = true;
         for queries in batch
             .queries
             .chunk_by(|a, b| (a.series, a.period) == (b.series, b.period))
@@ -110,8 +119,7 @@ fn by_namespace(plan: &LanePlan, limits: &Limits, now: i64) -> BTreeMap<String, 
             let by_calls = share / limits.calls_per_second;
             let by_points = points as f64 / points_per_second(limits, batch.span.start, now);
             cost.seconds_at_quota += by_calls.max(by_points);
-            cost.calls += u64::from(last != Some(namespace));
-            last = Some(namespace);
+            cost.calls += u64::from(std::mem::take(&mut is_first));
         }
     }
     costs

@@ -1,11 +1,11 @@
 //! The accounts of a run, and what is to be said of them: which could not be entered, which regions are closed, which selections are empty.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{counted, grouped, printable};
+use super::remarks::{Remarks, Subject};
+use super::words::grouped;
 use crate::config::LeftOut;
 use crate::model::{Cause, CauseKind};
 
@@ -182,107 +182,91 @@ impl FleetReport {
         }
     }
 
+    /// Aliases of its accounts.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let read = self.accounts.iter();
+        let read = read.map(|a| (&*a.account_id, a.account_name.as_deref()));
+        let left_out = self.left_out.iter();
+        let left_out = left_out.map(|a| (&*a.account_id, a.account_name.as_deref()));
+        read.chain(left_out)
+            .filter_map(|(id, name)| Some((id, name?)))
+    }
+
     /// Accounts that could not be entered or are left out, and regions that are closed.
-    pub(crate) fn account_notes(&self, out: &mut String) {
+    pub(crate) fn account_notes(&self, remarks: &mut Remarks) {
         for account in &self.accounts {
             if let Some(cause) = &account.cause {
-                note(
-                    out,
-                    &format!("account {}", named(account)),
-                    cause.kind_word(),
-                    cause,
-                );
+                remarks.add(cause.kind_word(), &of_account(&account.account_id), cause);
             }
         }
         for left_out in &self.left_out {
-            let name = left_out.account_name.as_deref().unwrap_or("");
-            let _ = writeln!(
-                out,
-                "  skipped account {} ({}): {}",
-                left_out.account_id,
-                printable(name),
-                printable(&left_out.why)
-            );
+            let of = of_account(&left_out.account_id);
+            remarks.tell("skipped", &of, &left_out.why, None);
         }
-        self.region_notes(out);
+        self.region_notes(remarks);
     }
 
-    /// Regions that are closed, each once with the number of accounts it is closed in: hundreds of accounts have not opted into the same ones.
-    fn region_notes(&self, out: &mut String) {
-        let mut disabled: BTreeMap<&str, usize> = BTreeMap::new();
-        for region in self.accounts.iter().flat_map(|a| &a.disabled_regions) {
-            *disabled.entry(region).or_default() += 1;
-        }
-        let mut by_count: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-        for (region, count) in disabled {
-            by_count.entry(count).or_default().push(region);
-        }
-        for (count, regions) in by_count.into_iter().rev() {
-            let _ = writeln!(
-                out,
-                "  skipped {}: not enabled in {}",
-                regions.join(", "),
-                counted(count, "account")
-            );
-        }
-        let guessed: Vec<&Cause> = self
-            .accounts
-            .iter()
-            .filter_map(|a| a.regions_guessed.as_ref())
-            .collect();
-        if let Some(cause) = guessed.first() {
-            let name = format!(
-                "which regions {} enabled is not told, so all are tried",
-                if guessed.len() == 1 {
-                    "one account has".to_owned()
-                } else {
-                    format!("{} accounts have", grouped(guessed.len() as u64))
-                }
-            );
-            note(out, &name, "note:", cause);
+    fn region_notes(&self, remarks: &mut Remarks) {
+        for account in &self.accounts {
+            for region in &account.disabled_regions {
+                let lane = of_lane(&account.account_id, region);
+                remarks.tell("skipped", &lane, "not enabled", None);
+            }
+            if let Some(cause) = &account.regions_guessed {
+                let cause = Cause {
+                    message: format!(
+                        "which regions are enabled is not told, so all are tried: {}",
+                        cause.message
+                    ),
+                    ..cause.clone()
+                };
+                remarks.add("note", &of_account(&account.account_id), &cause);
+            }
         }
     }
 
     /// Selections without a series, links without a list, and accounts that are reachable twice.
-    pub(crate) fn selection_notes(&self, out: &mut String, is_whole: bool) {
+    pub(crate) fn selection_notes(&self, remarks: &mut Remarks, is_whole: bool) {
         for unmatched in self.unmatched.iter().filter(|_| is_whole) {
-            let _ = writeln!(
-                out,
-                "  warning: {} matches nothing of any account",
-                printable(unmatched)
-            );
             let is_of_logs = unmatched.contains("[[logs]]") || unmatched.starts_with("log group");
             let hint = if is_of_logs {
                 "aws logs describe-log-groups shows what there is in an account and region"
             } else {
                 "cwlake discover shows what there is; ListMetrics knows the past two weeks"
             };
-            let _ = writeln!(out, "    = {hint}");
+            let text = format!("{unmatched} matches nothing of any account");
+            remarks.tell("warning", &Subject::default(), &text, Some(hint));
         }
         for link in &self.unlisted_links {
-            let name = format!("links of {}/{}", link.account_id, link.region);
-            note(out, &name, link.cause.kind_word(), &link.cause);
+            let lane = Subject {
+                table: "links of",
+                ..of_lane(&link.account_id, &link.region)
+            };
+            remarks.add(link.cause.kind_word(), &lane, &link.cause);
         }
         for remark in &self.remarks {
-            let _ = writeln!(out, "  note: {}", printable(remark));
+            remarks.tell("note", &Subject::default(), remark, None);
         }
         for detour in &self.detours {
-            let name = format!(
-                "{}/{} is read through account {}, directly it is not",
-                detour.account_id, detour.region, detour.through
-            );
-            note(out, &name, "note:", &detour.cause);
+            let cause = Cause {
+                message: format!(
+                    "read through account {}, directly it is not: {}",
+                    detour.through, detour.cause.message
+                ),
+                ..detour.cause.clone()
+            };
+            let lane = of_lane(&detour.account_id, &detour.region);
+            remarks.add("note", &lane, &cause);
         }
         for shared in &self.shared {
-            let _ = writeln!(
-                out,
-                "  note: {} series of {}/{} are read {}, and linked to account {} as well",
+            let text = format!(
+                "{} series are read {}, and linked to account {} as well",
                 grouped(shared.series),
-                shared.account_id,
-                shared.region,
                 shared.read,
                 shared.also_through
             );
+            let lane = of_lane(&shared.account_id, &shared.region);
+            remarks.tell("note", &lane, &text, None);
         }
     }
 }
@@ -290,37 +274,31 @@ impl FleetReport {
 /// A lane that could not be read: account, region, why, and whether it is left out.
 pub(crate) type UnreadLane<'a> = (&'a str, &'a str, &'a Cause, bool);
 
-/// Lanes that could not be read: each by its name, or by region where nobody named it and it is closed.
-pub(crate) fn lane_notes<'a>(out: &mut String, lanes: impl Iterator<Item = UnreadLane<'a>>) {
-    let mut skipped: BTreeMap<(&str, CauseKind), Vec<(&str, &Cause)>> = BTreeMap::new();
+/// Lanes that could not be read.
+pub(crate) fn lane_notes<'a>(remarks: &mut Remarks, lanes: impl Iterator<Item = UnreadLane<'a>>) {
     for (account, region, cause, is_skipped) in lanes {
+        let lane = of_lane(account, region);
         if is_skipped {
-            let of_region = skipped.entry((region, cause.kind));
-            of_region.or_default().push((account, cause));
+            // Nobody asked for it by name: there is nothing to be done.
+            remarks.tell("skipped", &lane, &cause.message, None);
         } else {
-            let name = format!("{account}/{region}");
-            note(out, &name, cause.kind_word(), cause);
+            remarks.add(cause.kind_word(), &lane, cause);
         }
     }
-    // Regions that are closed alike in as many accounts share a line: an account that does not tell its regions has dozens.
-    let mut alike: BTreeMap<(CauseKind, usize), (Vec<&str>, &str, &Cause)> = BTreeMap::new();
-    for ((region, kind), closed) in skipped {
-        let (account, cause) = closed[0];
-        let same = alike.entry((kind, closed.len()));
-        same.or_insert((Vec::new(), account, cause)).0.push(region);
+}
+
+fn of_account(account: &str) -> Subject<'_> {
+    Subject {
+        account,
+        ..Subject::default()
     }
-    for ((_, accounts), (regions, account, cause)) in alike {
-        let name = if regions.len() == 1 && accounts == 1 {
-            format!("{account}/{}", regions[0])
-        } else {
-            format!("{} in {}", regions.join(", "), counted(accounts, "account"))
-        };
-        // Nobody asked for them by name: there is nothing to be done.
-        let cause = Cause {
-            hint: None,
-            ..cause.clone()
-        };
-        note(out, &name, "skipped", &cause);
+}
+
+pub(crate) fn of_lane<'a>(account: &'a str, region: &'a str) -> Subject<'a> {
+    Subject {
+        account,
+        region,
+        ..Subject::default()
     }
 }
 
@@ -332,19 +310,5 @@ impl Cause {
         } else {
             "failed"
         }
-    }
-}
-
-pub(crate) fn note(out: &mut String, name: &str, word: &str, cause: &Cause) {
-    let _ = writeln!(out, "  {word} {name}: {}", printable(&cause.message));
-    if let Some(hint) = &cause.hint {
-        let _ = writeln!(out, "    = {}", printable(hint));
-    }
-}
-
-fn named(account: &AccountReport) -> String {
-    match &account.account_name {
-        Some(name) => format!("{} ({})", account.account_id, printable(name)),
-        None => account.account_id.clone(),
     }
 }

@@ -1,11 +1,14 @@
 //! What a command leaves to read: as JSON and as text.
 
 mod alert;
+mod columns;
 mod compact;
 mod ending;
 mod fleet;
 mod lane;
+mod look;
 mod plan;
+mod remarks;
 mod run;
 mod shard;
 mod shards;
@@ -16,7 +19,9 @@ pub use compact::{CompactReport, CompactedTable, FailedCompaction, TableCompacti
 pub use fleet::{AccountReport, Detour, FleetReport, LeftOutAccount, LinkReport, SharedSeries};
 pub(crate) use fleet::{close_accounts, lane_notes};
 pub use lane::{Forecast, LaneReport};
+pub use look::{Look, Paint};
 pub use plan::plan_text;
+pub(crate) use remarks::{Remarks, Subject, pattern};
 pub(crate) use run::is_short;
 pub use run::{LISTED_REFUSALS, MessageReport, RefusedQuery, RunReport, Totals, UnitReport};
 pub use shard::{ShardReport, ShardTimes};

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::AlertReport;
 use super::compact::CompactReport;
-use super::fleet::{AccountReport, FleetReport, lane_notes, note};
+use super::fleet::{AccountReport, FleetReport, lane_notes, of_lane};
 use super::lane::LaneReport;
+use super::look::Look;
+use super::remarks::{Remarks, Subject};
 use super::shard::{ShardReport, ShardTimes};
-use super::words::{counted, grouped, printable, size};
+use super::words::{grouped, size};
 use crate::aws::CallStats;
 use crate::fetch::BatchStats;
 use crate::lake::table::Table;
@@ -331,8 +333,13 @@ impl RunReport {
         self.totals = totals;
     }
 
-    /// The report as text: sums first, then whatever is not plainly well, each with its cause and remedy.
+    /// The report as text: sums first, then whatever is not plainly well, each cause once with what it befell and its remedy.
     pub fn text(&self) -> String {
+        self.text_for(&Look::default())
+    }
+
+    /// The same as it is asked for: `all` tells of each account, region and day by itself.
+    pub fn text_for(&self, look: &Look) -> String {
         let t = &self.totals;
         let mut out = String::new();
         let _ = writeln!(
@@ -377,11 +384,16 @@ impl RunReport {
             .as_ref()
             .map(ShardTimes::text)
             .unwrap_or_default();
-        self.notes(&mut out);
-        self.unit_notes(&mut out);
+        let mut remarks = self.remarks(look.all);
+        self.unit_notes(&mut remarks);
         if let Some(cause) = &self.not_stored {
-            note(&mut out, "this report", "not kept in the lake:", cause);
+            let report = Subject {
+                part: "this report",
+                ..Subject::default()
+            };
+            remarks.add("not kept in the lake", &report, cause);
         }
+        remarks.write(&mut out);
         if let Some(compaction) = &self.compaction {
             out += &compaction.text();
         }
@@ -435,8 +447,7 @@ impl RunReport {
         let is_short = self.units.iter().any(UnitReport::is_short)
             || self.fleet.accounts.iter().any(unknown)
             || !self.fleet.unlisted_links.is_empty();
-        let is_local = !self.destination.contains("://");
-        if is_short && !self.run_id.is_empty() && is_local {
+        if is_short && !self.run_id.is_empty() {
             hints.push(format!(
                 "what is missing alone is asked again by cwlake export --only-failed {}/_cwlake/runs/{}.json",
                 self.destination, self.run_id
@@ -453,43 +464,44 @@ impl RunReport {
     }
 
     /// What is not plainly well with accounts and lanes.
-    pub(super) fn notes(&self, out: &mut String) {
-        self.fleet.account_notes(out);
+    pub(super) fn remarks(&self, all: bool) -> Remarks {
+        let mut remarks = Remarks::new(all, self.fleet.names());
+        self.fleet.account_notes(&mut remarks);
         let overruled: u64 = self.lanes.iter().map(|l| l.forecast.overruled).sum();
         if overruled > 0 {
-            let _ = writeln!(
-                out,
-                "  note: {} statistics of series are asked for by two [[metrics]] tables at different periods or units; the first table decided",
+            let text = format!(
+                "{} statistics of series are asked for by two [[metrics]] tables at different periods or units; the first table decided",
                 grouped(overruled)
             );
+            remarks.tell("note", &Subject::default(), &text, None);
         }
         // What one shard does not find another may have.
-        self.fleet.selection_notes(out, self.shard.is_none());
+        self.fleet
+            .selection_notes(&mut remarks, self.shard.is_none());
         let unread = self
             .lanes
             .iter()
             .filter_map(|l| Some((&*l.account_id, &*l.region, l.cause.as_ref()?, l.skipped)));
-        lane_notes(out, unread);
-        self.table_notes(out);
+        lane_notes(&mut remarks, unread);
+        self.table_notes(&mut remarks);
+        remarks
     }
 
     /// Other datasets that could not be read. What is closed is told of the lanes of metrics, if there are any.
-    fn table_notes(&self, out: &mut String) {
+    fn table_notes(&self, remarks: &mut Remarks) {
         if self.lanes.is_empty() {
             let skipped = self.tables.iter().filter(|t| t.skipped);
             let unread =
                 skipped.filter_map(|t| Some((&*t.account_id, &*t.region, t.cause.as_ref()?, true)));
-            lane_notes(out, unread);
+            lane_notes(remarks, unread);
         }
         for table in self.tables.iter().filter(|t| !t.skipped) {
             if let Some(cause) = &table.cause {
-                let name = format!(
-                    "{} of {}/{}",
-                    table.dataset.name(),
-                    table.account_id,
-                    table.region
-                );
-                note(out, &name, cause.kind_word(), cause);
+                let lane = Subject {
+                    table: table.dataset.name(),
+                    ..of_lane(&table.account_id, &table.region)
+                };
+                remarks.add(cause.kind_word(), &lane, cause);
             }
         }
         let without = |t: &&LaneReport| {
@@ -504,17 +516,17 @@ impl RunReport {
             .filter(without)
             .map(|t| t.account_id.as_str())
             .collect();
-        if let Some(first) = without.first() {
-            let _ = writeln!(
-                out,
-                "  warning: {}, {first} for one, without any estimated charges\n    = turn on billing alerts in the account that pays (Billing \
-                 preferences); first values come within a day",
-                counted(without.len(), "account")
-            );
+        for account in without {
+            let of = Subject {
+                account,
+                ..Subject::default()
+            };
+            let hint = "turn on billing alerts in the account that pays (Billing preferences); first values come within a day";
+            remarks.tell("warning", &of, "no estimated charges", Some(hint));
         }
     }
 
-    fn unit_notes(&self, out: &mut String) {
+    fn unit_notes(&self, remarks: &mut Remarks) {
         let accounts = self.fleet.accounts.iter().filter(|a| a.cause.is_some());
         let accounts: BTreeSet<&str> = accounts.map(|a| &*a.account_id).collect();
         let lanes = self.lanes.iter().filter(|l| l.cause.is_some());
@@ -531,44 +543,36 @@ impl RunReport {
                 || tables.contains(&(table, account, region))
         };
         for unit in self.units.iter().filter(|u| !whole_lane(u)) {
-            let mut name = format!("{} {}/{}", unit.date, unit.account_id, unit.region);
-            if !unit.table.is_points() {
-                name = format!("{} {name}", unit.table);
-            }
+            let subject = Subject {
+                table: if unit.table.is_points() {
+                    ""
+                } else {
+                    unit.table.name
+                },
+                date: &unit.date,
+                ..of_lane(&unit.account_id, &unit.region)
+            };
             if let Some(cause) = &unit.cause {
-                note(out, &name, unit.outcome.as_str(), cause);
+                remarks.add(unit.outcome.as_str(), &subject, cause);
             }
-            for refused in unit.refused.iter().take(5) {
-                note(
-                    out,
-                    &format!(
-                        "{name} {} {}",
-                        refused.statistic,
-                        printable(&refused.series)
-                    ),
-                    "refused",
-                    &refused.cause,
-                );
+            for refused in &unit.refused {
+                let part = format!("{} {}", refused.statistic, refused.series);
+                let of_query = Subject {
+                    part: &part,
+                    ..subject
+                };
+                remarks.add("refused", &of_query, &refused.cause);
             }
-            if unit.refused_queries > 5 {
-                let _ = writeln!(
-                    out,
-                    "  … and {} more refused queries in {name}: see the report",
-                    unit.refused_queries - 5
-                );
+            let hidden = unit.refused_queries - unit.refused.len() as u64;
+            if hidden > 0 {
+                let text = format!("{} more queries were refused", grouped(hidden));
+                remarks.tell("note", &subject, &text, None);
             }
             for message in &unit.messages {
-                let about = message
-                    .example
-                    .as_deref()
-                    .map_or(String::new(), |e| format!(", for example {}", printable(e)));
-                let _ = writeln!(
-                    out,
-                    "  note {name}: CloudWatch says {} on {} queries: {}{about}",
-                    printable(&message.code),
-                    message.queries,
-                    printable(&message.text)
-                );
+                let part = message.example.as_deref().unwrap_or("");
+                let text = format!("CloudWatch says {}: {}", message.code, message.text);
+                let of_query = Subject { part, ..subject };
+                remarks.tell("note", &of_query, &text, None);
             }
         }
     }

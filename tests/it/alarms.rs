@@ -97,7 +97,7 @@ async fn every_alarm_and_every_change_is_there_once() {
         .await
         .expect("verified");
     assert!(found.faults.is_empty(), "{}", found.text());
-    let status = status(&lab.context(&day("2026-11-20")))
+    let status = status(&lab.context(&day("2026-11-20")), false)
         .await
         .expect("a status");
     assert_eq!(status.exit_code(), 0, "{}", status.text());
@@ -122,7 +122,7 @@ async fn composite_alarms_that_may_not_be_seen_are_missed_by_name_and_asked_agai
     let found = doctor(&denied.context(&RangeRequest::default()))
         .await
         .expect("a report");
-    let text = found.text(false);
+    let text = found.text();
     assert!(text.contains("cloudwatch:DescribeAlarmHistory"), "{text}");
     assert_eq!(found.exit_code(), 3, "{text}");
     // The same lake under a role that may see them.
@@ -200,7 +200,7 @@ async fn a_day_that_was_read_in_part_before_it_was_forgotten_is_not_whole() {
             !texts(&rows(&lab, "alarm_history"), "alarm_name").is_empty(),
             "nothing is lost"
         );
-        let found = status(&context).await.expect("a status");
+        let found = status(&context, false).await.expect("a status");
         assert_eq!(found.exit_code(), 3, "{}", found.text());
     }
 }
@@ -257,7 +257,7 @@ async fn a_closed_region_is_left_out_and_one_that_was_read_is_missed() {
         skipped.clone().count() == 2 && skipped.clone().all(|u| u.outcome == UnitOutcome::Skipped)
     );
     // The lake knows its lanes by alarms alone.
-    let status = status(&lab.context(&day("2026-11-20")))
+    let status = status(&lab.context(&day("2026-11-20")), false)
         .await
         .expect("a status");
     assert_eq!(status.exit_code(), 0, "{}", status.text());

@@ -122,7 +122,7 @@ async fn one_query_that_is_never_answered_holds_nothing_else_back() {
     assert_eq!(report.totals.rows, rows, "all but what was refused");
     assert_eq!(lab.leftovers(), 0);
     let context = lab.context(&RangeRequest::default());
-    let status = status(&context).await.expect("a status");
+    let status = status(&context, false).await.expect("a status");
     let day = &status.accounts[0].tables[&Dataset::Metrics]["2026-11-20"];
     assert_eq!(day.as_str(), "partial");
     let healed = moved(lab, "").await;

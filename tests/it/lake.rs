@@ -69,7 +69,7 @@ pub(crate) async fn run_at(lab: &Lab, range: &RangeRequest, now: i64) -> RunRepo
 }
 
 async fn states(lab: &Lab, range: &RangeRequest, now: i64) -> BTreeMap<String, UnitState> {
-    let report = status(&lab.context_at(range, now, &Overrides::default()))
+    let report = status(&lab.context_at(range, now, &Overrides::default()), false)
         .await
         .expect("a status");
     report.accounts[0].tables[&cwlake::model::Dataset::Metrics].clone()
@@ -621,13 +621,10 @@ async fn status_tells_missing_forbidden_and_whole_apart() {
     let lab = Lab::new(world(denied)).await.with_config(&config);
     run_at(&lab, &RangeRequest::default(), NOW).await;
     let context = lab.context(&dates("2026-11-19", "2026-11-21"));
-    let report = status(&context).await.expect("a status");
+    let report = status(&context, false).await.expect("a status");
     assert_eq!(report.exit_code(), 3);
     let text = report.text();
-    assert!(
-        text.contains("111122223333 prod             -C\n"),
-        "{text}"
-    );
+    assert!(text.contains("111122223333 prod -C\n"), "{text}");
     assert!(
         text.contains("missing 2026-11-20 333344445555/us-east-1: last forbidden: assuming role"),
         "{text}"

@@ -144,7 +144,7 @@ async fn each_table_may_be_the_only_one() {
             date: Some("2026-11-20".to_owned()),
             ..RangeRequest::default()
         };
-        let status = status(&lab.context(&range)).await.expect("a status");
+        let status = status(&lab.context(&range), false).await.expect("a status");
         assert_eq!(status.exit_code(), 0, "{}", status.text());
         let found = verify(&lab.context(&range), None).await.expect("verified");
         assert!(

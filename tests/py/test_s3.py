@@ -92,6 +92,19 @@ def test_a_bucket_holds_the_same_bytes_as_a_folder(lake, proxy, clean, s3_server
     assert not list((lake.folder / "spool").rglob("*.*")), "nothing is left on its way"
 
 
+def test_what_failed_is_run_again_from_the_report_in_the_bucket(lake, proxy, bucket):
+    through = proxy()
+    refused = '[[account]]\nid = "222233334444"\nrole_name = "Absent"\nregions = ["us-east-1"]\n'
+    report, _ = lake(through, code=3, extra=refused)
+    address = f"s3://{bucket}/{lake.prefix}/_cwlake/runs/{report['run_id']}.json"
+    for which in ("last", address):
+        again, _ = lake(through, "--only-failed", which, code=3, extra=refused)
+        assert {u["account_id"] for u in again["units"]} == {"222233334444"}, which
+    words = [PROGRAM, "export", "--config", lake.folder / "cwlake.toml", "--only-failed", "s3://elsewhere/_cwlake/runs/x.json"]
+    other = subprocess.run(words, env=clean_env(**lake.emulator.env()), capture_output=True, text=True)
+    assert other.returncode == 2 and "the lake has no such report" in other.stderr, other.stderr
+
+
 def test_duckdb_reads_the_bucket(lake, proxy, s3_server, bucket):
     report, _ = lake(proxy())
     duck = duckdb.connect()

@@ -1,5 +1,6 @@
 //! What the doctor leaves to read.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -8,10 +9,10 @@ use crate::iam::Statement;
 use crate::model::Cause;
 use crate::store::StoreError;
 
-use crate::report::{counted, printable};
+use crate::report::{Look, Paint, counted, pattern, printable};
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {
     /// As it should be.
@@ -95,6 +96,31 @@ impl Check {
         }
     }
 
+    /// The account it is about, if it is about one.
+    fn account(&self) -> &str {
+        let id = self.subject.get(..12).unwrap_or_default();
+        if id.bytes().all(|b| b.is_ascii_digit()) {
+            id
+        } else {
+            ""
+        }
+    }
+
+    /// What is the same of every account that ends so: of what is well, that it is.
+    fn cause(&self) -> String {
+        if self.state == CheckState::Ok {
+            return String::new();
+        }
+        let (remedy, add) = (self.remedy.as_deref(), self.statement.as_ref());
+        let text = format!(
+            "{}\n{}\n{}",
+            self.detail,
+            remedy.unwrap_or(""),
+            add.map_or("", |a| &a.to)
+        );
+        pattern(&text, &[self.account()])
+    }
+
     pub(crate) fn add(mut self, to: impl Into<String>, statement: &Statement) -> Self {
         self.statement = Some(StatementToAdd {
             to: to.into(),
@@ -115,43 +141,53 @@ impl DoctorReport {
         }
     }
 
-    /// A line a check, what to do about those that failed, and a sum. `colour` paints the states.
-    pub fn text(&self, colour: bool) -> String {
+    /// A line a check, what to do about those that failed, and a sum. What accounts have alike is one line.
+    pub fn text(&self) -> String {
+        self.text_for(&Look::default())
+    }
+
+    /// The same as it is asked for: `all` tells of each account by itself.
+    pub fn text_for(&self, look: &Look) -> String {
         let mut out = String::new();
-        let widest = |of: fn(&Check) -> &str| {
-            let widths = self.checks.iter().map(|c| of(c).chars().count());
-            widths.max().unwrap_or(0).clamp(5, 44)
-        };
-        let (subjects, names) = (widest(|c| &c.subject), widest(|c| &c.check));
+        let alike = self.alike(look.all);
+        let widest =
+            |of: fn(&Alike<'_>) -> usize| alike.iter().map(of).max().unwrap_or(0).clamp(5, 44);
+        let subjects = widest(|a| a.subject().chars().count());
+        let names = widest(|a| a.first().check.chars().count());
         let _ = writeln!(
             out,
             "{:<7} {:<subjects$}  {:<names$}  found",
             "state", "what", "check"
         );
-        for check in &self.checks {
+        for checks in &alike {
+            let check = checks.first();
             let (word, paint) = match check.state {
-                CheckState::Ok => ("ok", "32"),
-                CheckState::Warning => ("warning", "33"),
-                CheckState::Failed => ("FAILED", "31"),
-            };
-            let word = if colour {
-                format!("\u{1b}[{paint}m{word:<7}\u{1b}[0m")
-            } else {
-                format!("{word:<7}")
+                CheckState::Ok => ("ok", Paint::Green),
+                CheckState::Warning => ("warning", Paint::Yellow),
+                CheckState::Failed => ("FAILED", Paint::Red),
             };
             let _ = writeln!(
                 out,
-                "{word} {:<subjects$}  {:<names$}  {}",
-                printable(&check.subject),
+                "{} {:<subjects$}  {:<names$}  {}",
+                look.painted(paint, &format!("{word:<7}")),
+                printable(&checks.subject()),
                 check.check,
                 printable(&check.detail)
             );
+            let others = checks.others();
             if let Some(remedy) = &check.remedy {
-                let _ = writeln!(out, "        = {}", printable(remedy));
+                let _ = writeln!(out, "        = {}{others}", printable(remedy));
             }
             if let Some(add) = &check.statement {
-                let _ = writeln!(out, "        + add to {}:", printable(&add.to));
-                for line in format!("{:#}", add.statement).lines() {
+                let to = match others {
+                    "" => printable(&add.to),
+                    _ if add.to.contains(check.account()) => {
+                        format!("{}, and so for the others", printable(&add.to))
+                    }
+                    _ => printable(&add.to),
+                };
+                let _ = writeln!(out, "        + add to {to}:");
+                for line in format!("{:#}", checks.statement()).lines() {
                     let _ = writeln!(out, "          {line}");
                 }
             }
@@ -166,5 +202,73 @@ impl DoctorReport {
             count(CheckState::Failed)
         );
         out
+    }
+
+    /// Checks of accounts that ended alike, in the order of the first of each.
+    fn alike(&self, each: bool) -> Vec<Alike<'_>> {
+        let mut alike: Vec<Alike<'_>> = Vec::new();
+        let mut places: HashMap<(CheckState, &str, String), usize> = HashMap::new();
+        for check in &self.checks {
+            let next = alike.len();
+            let place = if each || check.account().is_empty() {
+                next
+            } else {
+                let key = (check.state, &*check.check, check.cause());
+                *places.entry(key).or_insert(next)
+            };
+            if place == next {
+                alike.push(Alike(Vec::new()));
+            }
+            alike[place].0.push(check);
+        }
+        alike
+    }
+}
+
+/// Checks that ended alike; there is one at least.
+struct Alike<'a>(Vec<&'a Check>);
+
+impl Alike<'_> {
+    fn first(&self) -> &Check {
+        self.0[0]
+    }
+
+    fn subject(&self) -> String {
+        match &self.0[..] {
+            [one] => one.subject.clone(),
+            many => counted(many.len(), "account"),
+        }
+    }
+
+    /// What is said after a remedy that names the first account.
+    fn others(&self) -> &'static str {
+        let first = self.first();
+        let names =
+            |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains(first.account()));
+        match self.0.len() {
+            1 => "",
+            _ if names(&first.remedy) || first.statement.is_some() => "; and so for the others",
+            _ => "",
+        }
+    }
+
+    /// The statement of the first; one that names what it is about names that of the others too.
+    fn statement(&self) -> serde_json::Value {
+        let mut all = self
+            .first()
+            .statement
+            .as_ref()
+            .map(|s| s.statement.clone())
+            .unwrap_or_default();
+        for other in self.0.iter().skip(1).filter_map(|c| c.statement.as_ref()) {
+            let theirs = other.statement["Resource"].as_array();
+            let resources = all.get_mut("Resource").and_then(|r| r.as_array_mut());
+            if let (Some(resources), Some(theirs)) = (resources, theirs) {
+                let new = theirs.iter().filter(|r| !resources.contains(r));
+                let new: Vec<_> = new.cloned().collect();
+                resources.extend(new);
+            }
+        }
+        all
     }
 }
