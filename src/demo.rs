@@ -169,6 +169,13 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
         }
         out.push('\n');
     }
+    let config = folder.join("cwlake.toml");
+    let config = config.display();
+    let _ = writeln!(
+        out,
+        "Next, without AWS:\n\n    cwlake status --config {config}   # how whole it is\n    cwlake verify --config {config}   # every file opened and compared\n\n\
+         and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission"
+    );
     Ok(out)
 }
 

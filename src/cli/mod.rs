@@ -466,6 +466,8 @@ pub enum EngineArg {
 /// `presets`.
 #[derive(Debug, Args)]
 pub struct PresetsArgs {
+    /// One of them, with its metrics and sources
+    pub name: Option<String>,
     /// Print the presets with their metrics and sources as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,

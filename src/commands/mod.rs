@@ -4,6 +4,7 @@ mod compact;
 mod ddl;
 mod iam;
 mod init;
+mod man;
 mod shards;
 mod spend;
 
@@ -16,11 +17,11 @@ use clap::CommandFactory;
 use cwlake::aws::Origin;
 use cwlake::cli::{
     AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DiscoverArgs, DoctorArgs,
-    ExportArgs, ManArgs, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,
+    ExportArgs, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,
 };
 use cwlake::config::{
-    ConfigError, Environment, ExportConfig, FileConfig, Overrides, Range, RangeError, RangeRequest,
-    load, load_text, oldest_day, presets, resolve_range,
+    ConfigError, Environment, ExportConfig, FileConfig, Overrides, Preset, Range, RangeError,
+    RangeRequest, load, load_text, nearest_preset, oldest_day, presets, resolve_range,
 };
 use cwlake::exit::Usage;
 use cwlake::model::{Day, TimeWindow};
@@ -57,7 +58,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
             print(&String::from_utf8_lossy(&script))?;
             Ok(0)
         }
-        Command::Man(args) => man(&args),
+        Command::Man(args) => man::man(&args),
         Command::Plan(args) => plan(&args, progress).await,
         Command::Status(args) => status(&args, progress).await,
         Command::Verify(args) => verify(&args, progress).await,
@@ -242,27 +243,34 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
 
 fn list_presets(args: &PresetsArgs) -> anyhow::Result<u8> {
     let all = presets();
-    print_result(args.json, &all, || {
-        let line = |p: &cwlake::config::Preset| format!("{:<12} {}\n", p.name, p.description);
-        all.iter().map(line).collect()
-    })?;
+    let Some(name) = &args.name else {
+        print_result(args.json, &all, || {
+            let line = |p: &Preset| format!("{:<12} {}\n", p.name, p.description);
+            all.iter().map(line).collect()
+        })?;
+        return Ok(0);
+    };
+    let Some(preset) = all.iter().find(|p| p.name == name) else {
+        let remedy = nearest_preset(name);
+        return Err(Usage(format!("{name}: it is not a preset: {remedy}")).into());
+    };
+    print_result(args.json, preset, || preset_text(preset))?;
     Ok(0)
 }
 
-fn man(args: &ManArgs) -> anyhow::Result<u8> {
-    match &args.dir {
-        Some(dir) => {
-            let refused = |e: std::io::Error| Usage(format!("--dir: {}: {e}", dir.display()));
-            std::fs::create_dir_all(dir).map_err(refused)?;
-            clap_mangen::generate_to(Cli::command(), dir).map_err(refused)?;
-        }
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            print(&String::from_utf8_lossy(&page))?;
-        }
+/// A preset as tables of a configuration.
+fn preset_text(preset: &Preset) -> String {
+    let mut text = format!("# {}: {}\n", preset.name, preset.description);
+    for source in &preset.sources {
+        text += &format!("# {source}\n");
     }
-    Ok(0)
+    for table in &preset.tables {
+        text += &format!(
+            "\n[[metrics]]\nnamespace = {:?}\nmetrics = {:?}\nstatistics = {:?}\n",
+            table.namespace, table.metrics, table.statistics
+        );
+    }
+    text
 }
 
 /// Somebody waits for the answer: a service that does not answer is told after so many tries.

@@ -51,7 +51,7 @@ pub use limits::{
 pub use logs::{LogSelection, SpendConfig};
 pub use network::{CaBundle, Network, Proxy};
 pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
-pub use presets::{Preset, PresetTable, presets};
+pub use presets::{Preset, PresetTable, nearest_preset, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use regions::{RegionChoice, known_regions};

@@ -86,6 +86,20 @@ fn read(text: &str) -> PresetFile {
     toml::from_str(text).expect("a test reads every preset")
 }
 
+/// Which preset may have been meant by a name that none has.
+pub fn nearest_preset(given: &str) -> String {
+    let near = FILES
+        .iter()
+        .map(|(known, _)| (strsim::damerau_levenshtein(given, known), *known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    let all = format!("the presets are {}", names.join(", "));
+    near.map_or(all.clone(), |(_, near)| {
+        format!("did you mean '{near}'? {all}")
+    })
+}
+
 /// The tables an entry stands for: itself, or those of its preset with what the entry says over them.
 pub(super) fn expand(entry: &Metrics, problems: &mut Vec<Problem>) -> Vec<Metrics> {
     let Some(name) = &entry.preset else {
@@ -93,21 +107,12 @@ pub(super) fn expand(entry: &Metrics, problems: &mut Vec<Problem>) -> Vec<Metric
     };
     let Some((_, text)) = FILES.iter().find(|(known, _)| known == name.get_ref()) else {
         let given = name.get_ref();
-        let near = FILES
-            .iter()
-            .map(|(known, _)| (strsim::damerau_levenshtein(given, known), *known))
-            .min()
-            .filter(|(distance, _)| *distance <= 2);
-        let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
-        let all = format!("the presets are {}", names.join(", "));
         problems.push(
             Problem::at(
                 name.span(),
                 format!("'{}' is not a preset", printable(given)),
             )
-            .remedy(near.map_or(all.clone(), |(_, near)| {
-                format!("did you mean '{near}'? {all}")
-            })),
+            .remedy(nearest_preset(given)),
         );
         return Vec::new();
     };

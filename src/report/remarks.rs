@@ -39,7 +39,7 @@ pub(crate) struct Remarks {
     each: bool,
     /// Aliases of accounts.
     names: HashMap<String, String>,
-    remarks: Vec<Remark>,
+    causes: Vec<Remark>,
     places: HashMap<(String, String, String), usize>,
 }
 
@@ -91,14 +91,14 @@ impl Remarks {
             pattern,
             subject.pattern(hint.unwrap_or("")),
         );
-        let next = self.remarks.len();
+        let next = self.causes.len();
         let place = if self.each {
             next
         } else {
             *self.places.entry(key).or_insert(next)
         };
         if place == next {
-            self.remarks.push(Remark {
+            self.causes.push(Remark {
                 word: word.to_owned(),
                 message: message.to_owned(),
                 hint: hint.map(str::to_owned),
@@ -110,7 +110,7 @@ impl Remarks {
                 part: subject.part.to_owned(),
             });
         }
-        let remark = &mut self.remarks[place];
+        let remark = &mut self.causes[place];
         remark.count += 1;
         for (all, own) in [
             (&mut remark.tables, subject.table),
@@ -126,7 +126,7 @@ impl Remarks {
 
     /// A line for each cause, and one for what helps.
     pub(crate) fn write(&self, out: &mut String) {
-        for remark in &self.remarks {
+        for remark in &self.causes {
             let subject = remark.subject(&self.names);
             let head = joined([&remark.word, &subject], " ");
             let line = format!("{head}: {}", remark.message);

@@ -30,7 +30,7 @@ const LANES_A_REQUEST: usize = 8;
 
 /// Memory of rows that wait for their row group to be full, for each request that may be in flight: `run.concurrency` is the one measure of
 /// what a run holds. A lane that needs more than all of it has the run to itself.
-const WAITING_KIB_A_REQUEST: u32 = 7 << 10;
+const WAITING_KIB_A_REQUEST: u32 = 6 << 10;
 
 /// What a job has beyond the time limit, at most, so that one that keeps to it by itself ends by itself: what it has read stays.
 const GRACE: Duration = Duration::from_mins(1);

@@ -476,7 +476,7 @@ mod tests {
     fn more_runs_than_are_read_at_once_become_one() {
         let dir = tempfile::tempdir().expect("temp dir");
         let mut merge = EventMerge::new(dir.path());
-        let count = OPEN_RUNS as i64 * 2 + 5;
+        let count = 2 * i64::try_from(OPEN_RUNS).expect("a few") + 5;
         for n in (0..count).rev() {
             let mut waiting = WaitingEvents::default();
             waiting.push(vec![event(n * 3, "s", None, "a")]);

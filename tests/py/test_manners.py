@@ -112,7 +112,7 @@ def test_every_command_speaks_json_and_none_paints_where_it_may_not(emulator, tm
     ):
         json.loads(run(*words, "--json", "--quiet", folder=tmp_path, env=env).stdout)
         text = run(*words, "--quiet", folder=tmp_path, env=env)
-        assert text.stdout and "\x1b" not in text.stdout + text.stderr, words
+        assert bool(text.stdout) == (words != ["export"]) and "\x1b" not in text.stdout + text.stderr, words
         assert text.stderr == "", words
     assert json.loads(run("demo", "--json", "--quiet", folder=tmp_path).stdout)["totals"]["rows"] > 0
 
@@ -129,6 +129,16 @@ def test_completions_and_manual_pages(tmp_path):
     pages = {p.name for p in (tmp_path / "man1").iterdir()}
     assert {"cwlake.1", "cwlake-export.1", "cwlake-doctor.1", "cwlake-iam.1"} <= pages
     assert "Examples" in (tmp_path / "man1" / "cwlake-export.1").read_text()
+    page = (tmp_path / "man1" / "cwlake.1").read_text()
+    assert all(f".SH {section}" in page for section in ("ENVIRONMENT", "FILES", "EXIT STATUS"))
+
+
+def test_a_preset_is_shown_as_it_would_be_written(tmp_path):
+    shown = run("presets", "sqs", folder=tmp_path).stdout
+    tables = tomllib.loads(shown)["metrics"]
+    assert tables[0]["namespace"] == "AWS/SQS" and tables[0]["metrics"] and "https://docs.aws.amazon.com" in shown
+    told = run("presets", "sqz", folder=tmp_path, code=2).stderr
+    assert "did you mean 'sqs'" in told
 
 
 def test_after_the_run_it_says_what_would_have_helped(emulator, tmp_path):
