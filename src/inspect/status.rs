@@ -102,17 +102,18 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
         totals.add(own);
         report.accounts.push(account);
     }
-    report.is_new = totals.first_known.is_none();
+    report.is_new = totals.first_known.is_empty();
     if from_first {
         let last = range.touched_days().last();
-        let first = totals.first_known.or(last).map(|day| day.to_string());
-        report.begin_with(&first.unwrap_or_default());
+        let first_of = |dataset: Dataset| totals.first_known.get(&dataset).copied().or(last);
+        let first = totals.first_known.values().min().copied().or(last);
+        report.begin_with(first, first_of);
+        totals
+            .days
+            .retain(|(dataset, day), _| Some(*day) >= first_of(*dataset));
     }
-    let begin = report.from.get(..10).unwrap_or_default().to_owned();
-    for (_, states) in totals.days.range(begin..) {
-        for (state, units) in states {
-            *report.totals.entry(state).or_default() += units;
-        }
+    for (state, units) in totals.days.values().flatten() {
+        *report.totals.entry(state).or_default() += units;
     }
     Ok(report)
 }
@@ -143,29 +144,33 @@ const AT_ONCE: usize = 32;
 /// What is counted over all accounts.
 #[derive(Debug, Default)]
 struct Totals {
-    /// By day: units in each state.
-    days: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// Units in each state.
+    days: BTreeMap<(Dataset, Day), BTreeMap<&'static str, u64>>,
     /// The first day of which anything is known.
-    first_known: Option<Day>,
+    first_known: BTreeMap<Dataset, Day>,
 }
 
 impl Totals {
-    fn count(&mut self, day: Day, state: UnitState) {
-        let of_day = self.days.entry(day.to_string()).or_default();
+    fn count(&mut self, dataset: Dataset, day: Day, state: UnitState) {
+        let of_day = self.days.entry((dataset, day)).or_default();
         *of_day.entry(state.as_str()).or_default() += 1;
     }
 
+    fn note_known(&mut self, dataset: Dataset, day: Day) {
+        let first = self.first_known.entry(dataset).or_insert(day);
+        *first = day.min(*first);
+    }
+
     fn add(&mut self, other: Self) {
-        for (day, states) in other.days {
-            let of_day = self.days.entry(day).or_default();
+        for (unit, states) in other.days {
+            let of_day = self.days.entry(unit).or_default();
             for (state, units) in states {
                 *of_day.entry(state).or_default() += units;
             }
         }
-        self.first_known = [self.first_known, other.first_known]
-            .into_iter()
-            .flatten()
-            .min();
+        for (dataset, day) in other.first_known {
+            self.note_known(dataset, day);
+        }
     }
 }
 
@@ -202,7 +207,7 @@ async fn of_account(
             for day in range.touched_days() {
                 let missing = UnitState::Missing;
                 days.insert(day.to_string(), missing);
-                totals.count(day, missing);
+                totals.count(*dataset, day, missing);
             }
         }
         for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
@@ -271,11 +276,11 @@ async fn add_lane(
         let state = records
             .committed(unit)
             .map_or(UnitState::Missing, |c| c.state(day, context.now, &delays));
-        totals.count(day, state);
+        totals.count(dataset, day, state);
         // A month's unit is there on days that no run has read.
         let is_known = is_known && (state != UnitState::Missing || unit == day);
-        if is_known && totals.first_known.is_none_or(|first| day < first) {
-            totals.first_known = Some(day);
+        if is_known {
+            totals.note_known(dataset, day);
         }
         let days = status.tables.entry(dataset).or_default();
         let worst = days.entry(day.to_string()).or_insert(state);
@@ -298,16 +303,16 @@ async fn add_lane(
 }
 
 impl StatusReport {
-    /// Leaves out what was before a day.
-    fn begin_with(&mut self, first: &str) {
-        if *self.from < *first {
-            first.clone_into(&mut self.from);
-        }
+    /// Leaves out what was before the first day, and of each table what was before its own.
+    fn begin_with(&mut self, first: Option<Day>, first_of: impl Fn(Dataset) -> Option<Day>) {
+        let text = |day: Option<Day>| day.map(|d| d.to_string()).unwrap_or_default();
+        self.from = self.from.clone().max(text(first));
         for account in &mut self.accounts {
-            for days in account.tables.values_mut() {
-                *days = days.split_off(first);
+            for (dataset, days) in &mut account.tables {
+                *days = days.split_off(&text(first_of(*dataset)));
             }
-            account.short.retain(|short| *short.date >= *first);
+            let is_told = |s: &ShortUnit| s.date >= text(first_of(s.dataset));
+            account.short.retain(is_told);
         }
     }
 

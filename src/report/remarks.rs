@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use super::words::{counted, grouped, printable};
+use crate::lake::table::METRICS;
 use crate::model::{Cause, Day};
 
 /// What something is told of. What is empty is not told apart.
@@ -50,6 +51,8 @@ struct Remark {
     message: String,
     hint: Option<String>,
     count: usize,
+    /// Of some the table is not told apart: that of metrics.
+    is_plain: bool,
     tables: BTreeSet<String>,
     accounts: BTreeSet<String>,
     regions: BTreeSet<String>,
@@ -103,6 +106,7 @@ impl Remarks {
                 message: message.to_owned(),
                 hint: hint.map(str::to_owned),
                 count: 0,
+                is_plain: false,
                 tables: BTreeSet::new(),
                 accounts: BTreeSet::new(),
                 regions: BTreeSet::new(),
@@ -112,6 +116,7 @@ impl Remarks {
         }
         let remark = &mut self.causes[place];
         remark.count += 1;
+        remark.is_plain |= subject.table.is_empty();
         for (all, own) in [
             (&mut remark.tables, subject.table),
             (&mut remark.accounts, subject.account),
@@ -147,7 +152,11 @@ impl Remarks {
 
 impl Remark {
     fn subject(&self, names: &HashMap<String, String>) -> String {
-        let table = listed(&self.tables);
+        let mut tables = self.tables.clone();
+        if self.is_plain && !tables.is_empty() {
+            tables.insert(METRICS.name.to_owned());
+        }
+        let table = listed(&tables);
         let lane = self.lane(names);
         // One unit by its name, as everywhere; several by whose they are, and when.
         if let (1, Some(day)) = (self.days.len(), self.days.first())
@@ -290,6 +299,26 @@ mod tests {
              = let 100000000007 trust this caller; and so for the others\n  \
              failed logs 100000000007/eu-west-1 (web), 2026-11-18 to 2026-11-19, 2026-11-21: the disk is full\n"
         );
+    }
+
+    #[test]
+    fn metrics_are_named_beside_other_tables() {
+        let mut remarks = Remarks::new(false, [].into_iter());
+        for table in ["", "logs"] {
+            let unit = Subject {
+                table,
+                account: "100000000007",
+                region: "eu-west-1",
+                date: "2026-11-18",
+                part: "",
+            };
+            remarks.tell("missing", &unit, "no run has asked for it", None);
+        }
+        let mut out = String::new();
+        remarks.write(&mut out);
+        let told =
+            "  missing logs, metrics 100000000007/eu-west-1, 2026-11-18: no run has asked for it\n";
+        assert_eq!(out, told);
     }
 
     #[test]

@@ -630,6 +630,12 @@ async fn status_tells_missing_forbidden_and_whole_apart() {
         "{text}"
     );
     assert_eq!(report.totals["complete"], 4);
+    // Without dates it begins with the first day of which anything is known.
+    let month = lab.context(&dates("2026-10-22", "2026-11-21"));
+    let report = status(&month, true).await.expect("a status");
+    assert_eq!(report.from, "2026-11-20");
+    let units: u64 = report.totals.values().sum();
+    assert_eq!((units, report.totals["complete"]), (5, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
