@@ -99,8 +99,9 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     let mut text = narrate(folder, &report).map_err(DemoError::ReadBack)?;
     let spent = crate::run::spend(&context, Day::containing(now).plus(-1)).await?;
     text += &format!(
-        "What was spent, as cwlake spend shows it:\n\n{}",
-        crate::spend::spend_text(&spent)
+        "What was spent, as cwlake spend shows it:\n\n{}\n{}",
+        crate::spend::spend_text(&spent),
+        next(folder)
     );
     // Denied on purpose: account 333344445555. Anything else would be a fault.
     let as_meant =
@@ -169,14 +170,17 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
         }
         out.push('\n');
     }
+    Ok(out)
+}
+
+/// What can be typed next.
+fn next(folder: &Path) -> String {
     let config = folder.join("cwlake.toml");
     let config = config.display();
-    let _ = writeln!(
-        out,
+    format!(
         "Next, without AWS:\n\n    cwlake status --config {config}   # how whole it is\n    cwlake verify --config {config}   # every file opened and compared\n\n\
-         and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission"
-    );
-    Ok(out)
+         and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission\n"
+    )
 }
 
 /// What the demo's queries need, read back from the files.
