@@ -158,7 +158,7 @@ pub fn start_logs(format: LogFormat) {
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_ansi(Look::of(std::io::stderr().is_terminal(), false).colour)
             .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::time::Day;
+
 /// One row of the `logs` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
@@ -20,6 +22,11 @@ pub struct LogEvent {
 }
 
 impl LogEvent {
+    /// The day on which it happened.
+    pub fn day(&self) -> Day {
+        Day::containing(self.ts.div_euclid(1_000))
+    }
+
     /// Bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
         self.message.len() + self.id.as_ref().map_or(0, |id| id.len()) + std::mem::size_of::<Self>()

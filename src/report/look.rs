@@ -31,7 +31,7 @@ impl Look {
         let screen = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         Self {
             all,
-            colour: is_screen && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            colour: is_screen && std::env::var_os("NO_COLOR").is_none(),
             width: columns.or_else(|| is_screen.then(screen).flatten()),
         }
     }

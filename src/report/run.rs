@@ -563,7 +563,9 @@ impl RunReport {
                 };
                 remarks.add("refused", &of_query, &refused.cause);
             }
-            let hidden = unit.refused_queries - unit.refused.len() as u64;
+            let hidden = unit
+                .refused_queries
+                .saturating_sub(unit.refused.len() as u64);
             if hidden > 0 {
                 let text = format!("{} more queries were refused", grouped(hidden));
                 remarks.tell("note", &subject, &text, None);

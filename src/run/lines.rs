@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use crate::run::planning::PlannedLane;
 
-/// Lanes whose rows are sorted on disk at once: each holds rows that wait to be sorted.
+/// Lanes at once whose rows come unsorted: each holds rows that wait to be sorted.
 const SORTING_LANES: usize = 6;
 
-/// Lanes that wait for their turn, in two lines: those that sort on disk keep no others waiting. What is at work is bounded, and what waits is
+/// Lanes that wait for their turn, in two lines: those that sort keep no others waiting. What is at work is bounded, and what waits is
 /// no more than its plan.
 pub(crate) struct Lines {
     waiting: [VecDeque<PlannedLane>; 2],

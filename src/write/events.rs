@@ -14,10 +14,6 @@ use super::error::WriteError;
 use super::event_runs::{Entry, RunReader, RunWriter};
 use crate::model::{Day, LogEvent};
 
-fn day_of(ts: i64) -> Day {
-    Day::containing(ts.div_euclid(1_000))
-}
-
 /// Names are mostly one text that is shared.
 fn by_name(a: &Arc<str>, b: &Arc<str>) -> Ordering {
     if Arc::ptr_eq(a, b) {
@@ -30,8 +26,9 @@ fn by_name(a: &Arc<str>, b: &Arc<str>) -> Ordering {
 /// What events are sorted by. Ids rise within a stream, so events of one millisecond keep their order; those without one keep that of their
 /// arrival.
 fn order(a: &Entry, b: &Entry) -> Ordering {
-    day_of(a.event.ts)
-        .cmp(&day_of(b.event.ts))
+    a.event
+        .day()
+        .cmp(&b.event.day())
         .then_with(|| by_name(&a.event.group, &b.event.group))
         .then_with(|| a.event.ts.cmp(&b.event.ts))
         .then_with(|| by_name(&a.event.stream, &b.event.stream))
@@ -51,12 +48,13 @@ pub struct EventPlace {
 impl EventPlace {
     /// The first place of a group at a time, ms since the epoch.
     pub fn new(group: Arc<str>, ts: i64) -> Self {
-        let day = day_of(ts);
+        let day = Day::containing(ts.div_euclid(1_000));
         Self { day, group, ts }
     }
 
     fn is_after(&self, event: &LogEvent) -> bool {
-        day_of(event.ts)
+        event
+            .day()
             .cmp(&self.day)
             .then_with(|| by_name(&event.group, &self.group))
             .then_with(|| event.ts.cmp(&self.ts))

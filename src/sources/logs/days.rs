@@ -72,22 +72,21 @@ impl DayWriter {
 
     /// Adds an event that follows the one before.
     pub(crate) fn add(&mut self, event: LogEvent) -> Result<(), WriteError> {
-        let day = Day::containing(event.ts.div_euclid(1_000));
+        let day = event.day();
+        if let Some(open) = self.files.get_mut(&day) {
+            return open.add(&self.owner, event);
+        }
         if !self.wanted.contains(&day) {
             return Ok(());
         }
-        if !self.files.contains_key(&day) {
-            // The days before are over: no rows of theirs are held back.
-            if let Some(mut before) = self.files.last_entry() {
-                before.get_mut().end_group(&self.owner)?;
-            }
-            self.files
-                .insert(day, OpenDay::create(&self.owner, day, event.ts)?);
+        // The days before are over: no rows of theirs are held back.
+        if let Some(mut before) = self.files.last_entry() {
+            before.get_mut().end_group(&self.owner)?;
         }
-        match self.files.get_mut(&day) {
-            Some(file) => file.add(&self.owner, event),
-            None => Ok(()),
-        }
+        let mut open = OpenDay::create(&self.owner, day, event.ts)?;
+        open.add(&self.owner, event)?;
+        self.files.insert(day, open);
+        Ok(())
     }
 
     /// Ends the files: those of `failed` days are thrown away, those of `incomplete` ones say so.
