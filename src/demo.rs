@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::aws::Origin;
 use crate::config::{Environment, Overrides, RangeRequest, load, resolve_range};
 use crate::emulator::{Emulator, World};
 use crate::model::{Day, iso_seconds};
-use crate::report::{RunReport, grouped};
+use crate::report::{self, RunReport, grouped};
 use crate::run::Sharing;
 use crate::run::{RunContext, export};
 use crate::telemetry::Progress;
@@ -35,6 +36,8 @@ pub struct Demo {
     pub report: RunReport,
     /// 0 when the run ended as it should, with one account denied; 1 otherwise.
     pub exit_code: u8,
+    /// Its AWS, with the clock of the run; it ends when this is dropped.
+    pub emulator: Emulator,
 }
 
 /// The demo could not be shown.
@@ -57,11 +60,17 @@ pub enum DemoError {
     ReadBack(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Exports two days of an emulated organization to `folder`, and queries them.
+/// Exports two days of an organization to `folder`, and queries them. The emulated AWS listens on `listen`; the next commands that are told can ask
+/// it when `is_served`.
 ///
 /// # Errors
 /// [`DemoError`].
-pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, DemoError> {
+pub async fn demo(
+    folder: &Path,
+    now: i64,
+    progress: Progress,
+    (listen, is_served): (SocketAddr, bool),
+) -> Result<Demo, DemoError> {
     let io = |e| DemoError::Folder(folder.to_owned(), e);
     std::fs::create_dir_all(folder).map_err(io)?;
     let config_path = folder.join("cwlake.toml");
@@ -69,7 +78,6 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     let mut world = World::from_toml(WORLD).map_err(|e| DemoError::Settings(e.to_string()))?;
     // One clock for both: midnight does not fall between them.
     world.now = Some(iso_seconds(now));
-    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let emulator = Emulator::start(world, listen)
         .await
         .map_err(DemoError::Emulator)?;
@@ -100,8 +108,8 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
     let spent = crate::run::spend(&context, Day::containing(now).plus(-1)).await?;
     text += &format!(
         "What was spent, as cwlake spend shows it:\n\n{}\n{}",
-        crate::spend::spend_text(&spent),
-        next(folder)
+        crate::spend::spend_text(&spent, &report::Look::default()),
+        next(folder, is_served.then(|| emulator.url()))
     );
     // Denied on purpose: account 333344445555. Anything else would be a fault.
     let as_meant =
@@ -110,6 +118,7 @@ pub async fn demo(folder: &Path, now: i64, progress: Progress) -> Result<Demo, D
         text,
         report,
         exit_code: u8::from(!as_meant),
+        emulator,
     })
 }
 
@@ -153,7 +162,7 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
     );
     let _ = writeln!(
         out,
-        "the full report in {}/_cwlake/runs/{}.json.",
+        "the full report in {}/_cwlake/runs/{}.json.gz.",
         folder.display(),
         report.run_id
     );
@@ -174,12 +183,28 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
 }
 
 /// What can be typed next.
-fn next(folder: &Path) -> String {
+fn next(folder: &Path, served: Option<String>) -> String {
     let config = folder.join("cwlake.toml");
     let config = config.display();
+    let read = format!(
+        "    cwlake status --config {config}   # how whole it is\n    cwlake report --config {config}   # the same as a page, with charts\n    cwlake verify --config {config}   # every file opened and compared\n"
+    );
+    let own = "and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission\n";
+    match served {
+        None => format!(
+            "Next, without AWS (cwlake demo --serve keeps the demo's up, for plan, doctor and export as well):\n\n{read}\n{own}"
+        ),
+        Some(url) => format!(
+            "Its AWS stays up until Ctrl-C. Next, in another terminal:\n\n    {}\n    cwlake doctor --config {config}   # one role is missing, on purpose\n    cwlake plan --config {config}     # what the next run would ask, and cost\n    cwlake export --config {config}   # a second night\n{read}\n{own}",
+            environment(&url, CALLER)
+        ),
+    }
+}
+
+/// What a shell needs to ask an emulator.
+pub fn environment(url: &str, access_key_id: &str) -> String {
     format!(
-        "Next, without AWS:\n\n    cwlake status --config {config}   # how whole it is\n    cwlake verify --config {config}   # every file opened and compared\n\n\
-         and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission\n"
+        "export AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={access_key_id} AWS_SECRET_ACCESS_KEY=emulated AWS_REGION=us-east-1"
     )
 }
 

@@ -18,10 +18,13 @@ use crate::store::{StoreError, StoreErrorKind};
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// Exit code of what was typed or configured wrongly.
+pub const USAGE: u8 = 2;
+
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     if is_usage(error) {
-        return 2;
+        return USAGE;
     }
     if let Some(cause) = error.downcast_ref::<Cause>() {
         return exit_code_of(cause);
@@ -32,7 +35,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
             | RunError::Config(_)
             | RunError::Clock { .. }
             | RunError::Group(GroupError::Other { .. } | GroupError::Begun { .. }),
-        ) => 2,
+        ) => USAGE,
         Some(
             RunError::Lake(LakeError::Unavailable { .. })
             | RunError::Unreadable(_)
@@ -52,7 +55,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         Some(RunError::Store(error) | RunError::Group(GroupError::Store(error))) => {
             match error.kind {
-                StoreErrorKind::Refused | StoreErrorKind::NotAllowed => 2,
+                StoreErrorKind::Refused | StoreErrorKind::NotAllowed => USAGE,
                 StoreErrorKind::Temporary | StoreErrorKind::Changed => 5,
             }
         }

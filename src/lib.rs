@@ -48,6 +48,7 @@ pub mod inspect;
 pub mod lake;
 pub mod model;
 pub mod normalize;
+pub mod page;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -2,18 +2,26 @@
 
 mod commands;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use cwlake::cli::{Cli, LogFormatArg};
 use cwlake::exit;
-use cwlake::report::printable_lines;
-use cwlake::telemetry::{LogFormat, start_logs};
+use cwlake::telemetry::{Level, LogFormat, say, start_logs};
+use serde_json::json;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            start_logs(LogFormat::Json);
+            let text = error.to_string();
+            tell(text.trim_start_matches("error: "), None, exit::USAGE);
+            return ExitCode::from(exit::USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     start_logs(match cli.log_format {
         LogFormatArg::Text => LogFormat::Text,
         LogFormatArg::Json => LogFormat::Json,
@@ -21,14 +29,27 @@ fn main() -> ExitCode {
     match runtime().and_then(|runtime| runtime.block_on(commands::run(cli))) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let text = printable_lines(&format!("{error:#}"));
-            let _ = writeln!(std::io::stderr(), "error: {text}");
-            if let Some(hint) = exit::hint(&error) {
-                let _ = writeln!(std::io::stderr(), "  = {}", printable_lines(&hint));
-            }
-            ExitCode::from(exit::code(&error))
+            let code = exit::code(&error);
+            tell(&format!("{error:#}"), exit::hint(&error).as_deref(), code);
+            ExitCode::from(code)
         }
     }
+}
+
+/// What ended the command, with what helps.
+fn tell(text: &str, hint: Option<&str>, code: u8) {
+    let fields = match hint {
+        Some(hint) => json!({ "hint": hint, "exit_code": code }),
+        None => json!({ "exit_code": code }),
+    };
+    say(Level::Error, text, &fields);
+}
+
+/// Whether the words typed ask for lines of JSON, of a command that could not be understood.
+fn asks_for_json() -> bool {
+    let words: Vec<String> = std::env::args().collect();
+    let is_form = |pair: &[String]| pair[0] == "--log-format" && pair[1] == "json";
+    words.iter().any(|word| word == "--log-format=json") || words.windows(2).any(is_form)
 }
 
 /// Few blocking threads: they encode, one a core, and look up names. Each more would keep an arena of memory of its own.

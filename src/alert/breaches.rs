@@ -15,7 +15,7 @@ use crate::normalize::{ChargeState, DayCharge, decode_spend};
 use crate::report::AlertReport;
 use crate::sources::source::stage::each_batch;
 use crate::spend::{AccountRows, BudgetCheck, SpendReport, account_rows, spend_report};
-use crate::store::{AcquireError, Holder, Store};
+use crate::store::{AcquireError, Holder, Store, StoreError};
 
 /// Months that are read: the day's, and one before it for means and charts.
 const MONTHS: i64 = 2;
@@ -151,7 +151,7 @@ pub(crate) async fn alert_after_export(
     Some(told)
 }
 
-/// Tells of the breaches of a day, and of those of the days before it that a run has looked at before.
+/// Tells of the breaches of a day, and of those of the days before it that a run has looked at before; and of the week on its day.
 pub(crate) async fn alert_of_days(
     context: &RunContext,
     store: &dyn Store,
@@ -163,7 +163,7 @@ pub(crate) async fn alert_of_days(
         let day = last.plus(-n);
         let done = async {
             // Of a day that nobody has looked at in its time, nobody is told now.
-            if n > 0 && !Sent::is_there(store, day).await? {
+            if n > 0 && !Sent::is_there(store, &layout::alerts(day)).await? {
                 return Ok(AlertReport::default());
             }
             let read = match months.entry(day.month_start()) {
@@ -171,7 +171,11 @@ pub(crate) async fn alert_of_days(
                 Entry::Vacant(none) => none.insert(read_rows(store, day).await?),
             };
             let report = report_of(context, store, day, read);
-            Ok::<_, Cause>(alert(context, store, day, &report).await)
+            let mut told = alert(context, store, day, &report).await;
+            if is_end_of_week(context, day) {
+                told.add(tell_of_week(context, store, day, &report).await);
+            }
+            Ok::<_, Cause>(told)
         };
         match done.await {
             Ok(of_day) => told.add(of_day),
@@ -181,6 +185,25 @@ pub(crate) async fn alert_of_days(
     told
 }
 
+/// Whether the next day is the one on which a week is told of.
+fn is_end_of_week(context: &RunContext, day: Day) -> bool {
+    let digest = context.config.alert.as_ref().and_then(|a| a.digest);
+    digest == Some(day.plus(1).weekday())
+}
+
+/// What was told of a month, before a day of it: a threshold of the month stays passed.
+async fn told_in_month(store: &dyn Store, day: Day) -> Result<Sent, StoreError> {
+    let mut told = Sent::default();
+    let keys = store.list(&layout::alerts_folder()).await?.into_iter();
+    let days = keys.filter_map(|e| layout::parse_alerts(&e.key));
+    for before in days.filter(|d| (day.month_start()..day).contains(d)) {
+        told.add(Sent::read(store, &layout::alerts(before)).await?);
+    }
+    Ok(told)
+}
+
+/// Tells every channel of the breaches of a day that it was not told of. Of a threshold of the month it is told once in the month, and again when
+/// there is something else to tell.
 pub(crate) async fn alert(
     context: &RunContext,
     store: &dyn Store,
@@ -191,43 +214,106 @@ pub(crate) async fn alert(
     let Some(config) = &context.config.alert else {
         return told;
     };
-    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
+    let breaches = report.breaches();
     told.breaches = breaches.len();
-    let mut sent = match Sent::read(store, day).await {
-        Ok(sent) => sent,
+    let key = layout::alerts(day);
+    let known = async {
+        let mut sent = Sent::read(store, &key).await?;
+        // Looked at: later runs look again.
+        sent.write(store, &key).await?;
+        let is_of_month = |b: &&BudgetCheck| b.threshold.is_of_month();
+        let of_month = if breaches.iter().any(is_of_month) {
+            told_in_month(store, day).await?
+        } else {
+            Sent::default()
+        };
+        Ok::<_, StoreError>((sent, of_month))
+    };
+    let (mut sent, of_month) = match known.await {
+        Ok(known) => known,
         Err(error) => {
             told.cause = Some(Cause::from(error));
             return told;
         }
     };
-    // Looked at: later runs look again.
-    if let Err(error) = sent.write(store, day).await {
-        told.cause = Some(Cause::from(error));
-        return told;
-    }
     for channel in &config.channels {
-        let news = sent.news(channel.name(), &breaches);
+        let name = channel.name();
+        let is_known = |b: &&BudgetCheck| {
+            let (key, of_month) = (b.key(), b.threshold.is_of_month().then_some(&of_month));
+            sent.has(name, &key) || of_month.is_some_and(|told| told.has(name, &key))
+        };
+        let (known, news): (Vec<&BudgetCheck>, _) = breaches.iter().copied().partition(is_known);
         if news.is_empty() {
             continue;
         }
-        let message = Message::of(report, &news);
+        let going_on = known.into_iter().filter(|b| b.threshold.is_of_month());
+        let message = Message::of(report, &news, &going_on.collect::<Vec<_>>());
         match send_by(context, config, channel, &message).await {
             Ok(()) => {
-                told.sent.insert(channel.name().to_owned(), news.len());
-                if let Err(error) = sent.note(store, day, channel.name(), &news).await {
+                told.sent.insert(name.to_owned(), news.len());
+                let keys = news.iter().map(|b| b.key());
+                if let Err(error) = sent.note(store, &key, name, keys).await {
                     told.cause = Some(Cause::from(error));
                 }
             }
             Err(error) => {
-                told.failed
-                    .insert(channel.name().to_owned(), error.to_string());
+                told.failed.insert(name.to_owned(), error.to_string());
             }
         }
     }
     told
 }
 
-async fn send_by(
+/// What the record of a week's last day says when the week was told of.
+const WEEK: &str = "week";
+
+/// Tells every channel of the seven days up to a day, once.
+async fn tell_of_week(
+    context: &RunContext,
+    store: &dyn Store,
+    day: Day,
+    report: &SpendReport,
+) -> AlertReport {
+    let mut told = AlertReport::default();
+    let Some(config) = &context.config.alert else {
+        return told;
+    };
+    // Nothing is known of it: a mail without a number helps nobody.
+    if report.total.weeks().0.is_none() {
+        return told;
+    }
+    let key = layout::alerts(day);
+    let mut sent = match Sent::read(store, &key).await {
+        Ok(sent) => sent,
+        Err(error) => {
+            told.cause = Some(Cause::from(error));
+            return told;
+        }
+    };
+    let message = Message::of_week(report);
+    for channel in &config.channels {
+        let name = channel.name();
+        if sent.has(name, WEEK) {
+            continue;
+        }
+        match send_by(context, config, channel, &message).await {
+            Ok(()) => {
+                told.digests.push(name.to_owned());
+                let what = [WEEK.to_owned()].into_iter();
+                if let Err(error) = sent.note(store, &key, name, what).await {
+                    told.cause = Some(Cause::from(error));
+                }
+            }
+            Err(error) => {
+                told.failed.insert(name.to_owned(), error.to_string());
+            }
+        }
+    }
+    told
+}
+
+/// Sends a message by one channel, within the time that a call may take.
+pub(super) async fn send_by(
     context: &RunContext,
     config: &AlertConfig,
     channel: &Channel,
@@ -263,11 +349,11 @@ pub fn alert_as_file(
     context: &RunContext,
     report: &SpendReport,
 ) -> Result<Option<Vec<u8>>, SendError> {
-    let breaches: Vec<&BudgetCheck> = report.breaches().collect();
+    let breaches = report.breaches();
     if breaches.is_empty() {
         return Ok(None);
     }
-    let message = Message::of(report, &breaches);
+    let message = Message::of(report, &breaches, &[]);
     let addresses = context.config.alert.as_ref().and_then(|a| a.mail.as_ref());
     Ok(Some(match addresses {
         Some(addresses) => mail(&message, addresses)?,

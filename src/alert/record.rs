@@ -1,13 +1,10 @@
-//! Which breaches of a day were told of, by channel: each is told once.
+//! What each channel was told: everything is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::lake::layout;
-use crate::model::Day;
-use crate::spend::BudgetCheck;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 const VERSION: u32 = 1;
@@ -16,25 +13,24 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     version: u32,
-    /// By channel, the breaches.
+    /// By channel, what it was told.
     channels: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Sent {
-    /// Reads the record of a day.
+    /// Reads a record; none is an empty one.
     ///
     /// # Errors
     /// The store's, or a file that is no such record.
-    pub async fn read(store: &dyn Store, day: Day) -> Result<Self, StoreError> {
-        let key = layout::alerts(day);
-        let Some(body) = store.get(&key).await? else {
+    pub async fn read(store: &dyn Store, key: &str) -> Result<Self, StoreError> {
+        let Some(body) = store.get(key).await? else {
             return Ok(Self::default());
         };
         let refuse = |message: String| StoreError {
             kind: StoreErrorKind::Refused,
             doing: format!("reading {key}"),
             message,
-            hint: Some("move the file away: breaches of its day are then told of again".to_owned()),
+            hint: Some("move the file away: what it speaks of is then told again".to_owned()),
         };
         let sent: Self = serde_json::from_slice(&body)
             .map_err(|e| refuse(format!("it is no record of alerts: {e}")))?;
@@ -44,49 +40,61 @@ impl Sent {
         Ok(sent)
     }
 
-    /// Whether a day has a record: a run has looked at it.
+    /// Whether there is a record: a run has looked.
     ///
     /// # Errors
     /// The store's.
-    pub async fn is_there(store: &dyn Store, day: Day) -> Result<bool, StoreError> {
-        Ok(store.get(&layout::alerts(day)).await?.is_some())
+    pub async fn is_there(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
+        Ok(store.get(key).await?.is_some())
     }
 
     /// Writes the record as it is, if that changes anything.
     ///
     /// # Errors
     /// The store's.
-    pub async fn write(&mut self, store: &dyn Store, day: Day) -> Result<(), StoreError> {
+    pub async fn write(&mut self, store: &dyn Store, key: &str) -> Result<(), StoreError> {
         if self.version == VERSION {
             return Ok(());
         }
+        self.put(store, key).await
+    }
+
+    async fn put(&mut self, store: &dyn Store, key: &str) -> Result<(), StoreError> {
         self.version = VERSION;
         let json = serde_json::to_vec_pretty(self).unwrap_or_default();
-        store.put(&layout::alerts(day), Bytes::from(json)).await
+        store.put(key, Bytes::from(json)).await
     }
 
-    /// The breaches that a channel was not told of.
-    pub fn news<'a>(&self, channel: &str, breaches: &[&'a BudgetCheck]) -> Vec<&'a BudgetCheck> {
+    /// Whether a channel was told.
+    pub fn has(&self, channel: &str, what: &str) -> bool {
         let told = self.channels.get(channel);
-        let is_new = |b: &&&BudgetCheck| told.is_none_or(|t| !t.contains(&b.key()));
-        breaches.iter().filter(is_new).copied().collect()
+        told.is_some_and(|told| told.contains(what))
     }
 
-    /// Notes that a channel was told, and writes the record.
+    /// Adds what another record says.
+    pub fn add(&mut self, other: Self) {
+        for (channel, told) in other.channels {
+            self.channels.entry(channel).or_default().extend(told);
+        }
+    }
+
+    /// Notes that a channel was told, and writes the record if that is new.
     ///
     /// # Errors
     /// The store's; the channel is then told again by the next run.
     pub async fn note(
         &mut self,
         store: &dyn Store,
-        day: Day,
+        key: &str,
         channel: &str,
-        breaches: &[&BudgetCheck],
+        what: impl Iterator<Item = String>,
     ) -> Result<(), StoreError> {
-        self.version = VERSION;
         let told = self.channels.entry(channel.to_owned()).or_default();
-        told.extend(breaches.iter().map(|b| b.key()));
-        let json = serde_json::to_vec_pretty(self).unwrap_or_default();
-        store.put(&layout::alerts(day), Bytes::from(json)).await
+        let before = told.len();
+        told.extend(what);
+        if told.len() == before {
+            return Ok(());
+        }
+        self.put(store, key).await
     }
 }

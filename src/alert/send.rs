@@ -81,7 +81,8 @@ pub async fn send(
         Channel::EventBus { .. } => {
             let base = base.ok_or_else(no_base)?;
             let detail = message.event.to_string();
-            Ok(crate::aws::put_event(base, channel, &detail, limits).await?)
+            let of_kind = (message.kind.detail_type(), detail.as_str());
+            Ok(crate::aws::put_event(base, channel, of_kind, limits).await?)
         }
         Channel::Sns { .. } => {
             let base = base.ok_or_else(no_base)?;

@@ -77,7 +77,7 @@ pub async fn send_mail(
 pub async fn put_event(
     base: &BaseSession,
     channel: &Channel,
-    detail: &str,
+    (detail_type, detail): (&str, &str),
     limits: &Limits,
 ) -> Result<(), Cause> {
     let Channel::EventBus { arn, region, role } = channel else {
@@ -86,7 +86,7 @@ pub async fn put_event(
     let client = aws_sdk_eventbridge::Client::new(&sdk(base, region, role.as_ref()));
     let entry = PutEventsRequestEntry::builder()
         .source("cwlake")
-        .detail_type("cwlake Budget Breach")
+        .detail_type(detail_type)
         .event_bus_name(arn)
         .detail(detail)
         .build();

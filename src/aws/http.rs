@@ -51,6 +51,18 @@ fn proxied(trust: TlsContext) -> SharedHttpClient {
     })
 }
 
+/// A connector for one request beside AWS's.
+pub(super) fn connector(network: &Network) -> Connector {
+    let mut connector = Connector::builder();
+    if !network.proxies.is_empty() {
+        connector = connector.proxy_config(ProxyConfig::from_env());
+    }
+    connector
+        .tls_provider(provider())
+        .tls_context(trust(network.ca.as_ref()))
+        .build()
+}
+
 fn provider() -> tls::Provider {
     tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc)
 }

@@ -17,6 +17,7 @@ mod credentials;
 mod denials;
 #[cfg(feature = "glue")]
 mod glue;
+mod heartbeat;
 mod http;
 #[cfg(feature = "ec2")]
 mod instances;
@@ -46,6 +47,7 @@ pub use clock::ServiceTime;
 pub use connect::{Entered, Reader, enter};
 #[cfg(feature = "glue")]
 pub use glue::{Registered, register_tables};
+pub use heartbeat::beat;
 #[cfg(feature = "ec2")]
 pub use instances::describe_instances;
 pub use lane::LaneClient;

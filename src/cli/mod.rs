@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::presets;
+use crate::model::Dataset;
 
 mod run;
 
-pub use run::{AskArgs, ExportArgs, GatherArgs, GroupArg, PlanArgs, RangeArgs, RunArgs, ShardArgs};
+pub use run::{
+    AskArgs, ExportArgs, GatherArgs, GroupArg, MetricsFileArg, PlanArgs, RangeArgs, RunArgs,
+    ShardArgs,
+};
 
 /// AWS CloudWatch data as a table: every account and region, exact, as partitioned Parquet.
 #[derive(Debug, Parser)]
@@ -91,6 +98,15 @@ Exit codes: 5 when the report of a shard is missing, 7 while one runs, else as f
     Gather(GatherArgs),
     /// Show how whole the lake is: complete, provisional, partial or missing, per account and day
     Status(StatusArgs),
+    /// Write a page about the lake: days by account, causes, growth, cost, spend; or show the report of one run
+    #[command(after_help = "\
+Examples:
+  cwlake report                                  # the last 30 days, to cwlake-report.html
+  cwlake report --from 2026-09-01 -o - > lake.html
+  cwlake report --run last                       # what the last run said
+
+Exit codes: of a page 0, of a run that of the run.")]
+    Report(ReportArgs),
     /// Open every file of the lake and compare it with the manifest; report faults and gaps
     Verify(VerifyArgs),
     /// Merge settled days over all accounts into few sorted files, which the views of `ddl` read in place of thousands
@@ -143,6 +159,17 @@ Examples:
     Emulate(EmulateArgs),
 }
 
+/// Datasets, which shells complete.
+fn known_datasets() -> PossibleValuesParser {
+    Dataset::ALL.map(Dataset::name).into()
+}
+
+/// Presets, which shells complete.
+fn known_presets() -> PossibleValuesParser {
+    let names: Vec<&'static str> = presets().iter().map(|p| p.name).collect();
+    names.into()
+}
+
 /// The configuration and what may be said over it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Configuration")]
@@ -166,7 +193,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "REGION")]
     pub region: Vec<String>,
     /// Only this dataset: `metrics`, `instances`, `logs`, `spend`, `alarms` or `alarm_history`; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = known_datasets(), hide_possible_values = true)]
     pub dataset: Vec<String>,
 }
 
@@ -207,6 +234,35 @@ pub struct CompactArgs {
     pub json: bool,
 }
 
+/// `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub range: RangeArgs,
+    /// The report of one run instead, as text: `last`, the run's name, or a file
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["date", "from", "to", "output"])]
+    pub run: Option<String>,
+    /// File of the page; `-` is stdout
+    #[arg(
+        long,
+        short,
+        default_value = "cwlake-report.html",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub output: PathBuf,
+    /// With --run, tell of every account, region and day by itself, instead of each cause once
+    #[arg(long, requires = "run", help_heading = "Output")]
+    pub all: bool,
+    /// Print what the page shows, or the run's report, as JSON on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
 /// `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -223,6 +279,7 @@ pub struct VerifyArgs {
 
 /// `spend`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct SpendArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "see the type")]
@@ -253,6 +310,9 @@ pub struct SpendArgs {
     /// Print the charges as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+    /// Print the charges of each account as comma-separated values on stdout
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub csv: bool,
 }
 
 /// `check`.
@@ -330,7 +390,7 @@ pub struct InitArgs {
     #[arg(long)]
     pub organization: bool,
     /// A preset to select; may be repeated (`cwlake presets`)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = known_presets(), hide_possible_values = true)]
     pub preset: Vec<String>,
     /// Leave the configuration as it is, and add ids for accounts that have none to its file of external ids
     #[arg(long, conflicts_with_all = ["destination", "account", "organization", "preset"])]
@@ -467,6 +527,7 @@ pub enum EngineArg {
 #[derive(Debug, Args)]
 pub struct PresetsArgs {
     /// One of them, with its metrics and sources
+    #[arg(value_parser = known_presets(), hide_possible_values = true)]
     pub name: Option<String>,
     /// Print the presets with their metrics and sources as JSON on stdout
     #[arg(long, help_heading = "Output")]
@@ -496,6 +557,14 @@ pub struct DemoArgs {
     /// Folder of the demo's lake; a lake that is there is written to again
     #[arg(long, default_value = "cwlake-demo", value_name = "FOLDER")]
     pub folder: PathBuf,
+    /// Keep the emulated AWS up afterwards, until Ctrl-C, so that every command works on the demo
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:4599"
+    )]
+    pub serve: Option<std::net::SocketAddr>,
     /// Print the run report as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -47,7 +47,7 @@ pub struct AskArgs {
     /// `last`: from where each lane's last run ended to now, less the publication delay
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["date", "from", "to"])]
     pub since: Option<String>,
-    /// Only the lanes and days that an earlier run's report says are not complete: `last`, a file, or its address in the lake's bucket
+    /// Only the lanes and days that an earlier run's report says are not complete: `last`, the run's name, or a file
     #[arg(long, value_name = "REPORT", conflicts_with_all = ["date", "from", "to", "since"])]
     pub only_failed: Option<String>,
 }
@@ -89,6 +89,22 @@ pub struct GatherArgs {
     /// Print the run report as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub metrics: MetricsFileArg,
+}
+
+/// Figures of the run for a monitor.
+#[derive(Debug, Args)]
+pub struct MetricsFileArg {
+    /// Write the run's figures to this file as Prometheus text, at once and whole, for the textfile collector
+    #[arg(
+        long,
+        env = "CWLAKE_METRICS_FILE",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub metrics_file: Option<std::path::PathBuf>,
 }
 
 /// `export`.
@@ -118,6 +134,9 @@ pub struct ExportArgs {
     /// Print the run report as JSON on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see the type")]
+    pub metrics: MetricsFileArg,
 }
 
 /// `plan`.

@@ -13,6 +13,9 @@ The configuration file, for \fB--config\fR.
 \fBCWLAKE_SHARD\fR, \fBCWLAKE_SHARDS\fR, \fBCWLAKE_GROUP\fR
 Which shard of which group a process is, where its engine does not say so.
 .TP
+\fBCWLAKE_METRICS_FILE\fR
+Where the figures of a run go, for \fB--metrics-file\fR.
+.TP
 \fBCWLAKE_LOG\fR
 Level of the log lines on stderr, such as \fBdebug\fR.
 .TP

@@ -5,6 +5,7 @@ mod ddl;
 mod iam;
 mod init;
 mod man;
+mod report;
 mod shards;
 mod spend;
 
@@ -17,17 +18,17 @@ use clap::CommandFactory;
 use cwlake::aws::Origin;
 use cwlake::cli::{
     AccountsArgs, AskArgs, CheckArgs, Cli, Command, ConfigArgs, DiscoverArgs, DoctorArgs,
-    ExportArgs, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,
+    ExportArgs, MetricsFileArg, PlanArgs, PresetsArgs, RangeArgs, RunArgs, StatusArgs, VerifyArgs,
 };
 use cwlake::config::{
     ConfigError, Environment, ExportConfig, FileConfig, Overrides, Preset, Range, RangeError,
-    RangeRequest, load, load_text, nearest_preset, oldest_day, presets, resolve_range,
+    RangeRequest, load, load_text, oldest_day, presets, resolve_range,
 };
-use cwlake::exit::Usage;
+use cwlake::exit::{self, Usage};
 use cwlake::model::{Day, TimeWindow};
-use cwlake::report::{Look, plan_text, printable_lines};
-use cwlake::run::{LaneChoice, RunContext, Sharing};
-use cwlake::telemetry::{Progress, stop_on_signals};
+use cwlake::report::{Look, RunReport, plan_text, presets_text, printable_lines, unpacked};
+use cwlake::run::{LaneChoice, RunContext, RunError, Sharing};
+use cwlake::telemetry::{Level, Progress, say, stop_on_signals};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -61,16 +62,13 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(args) => man::man(&args),
         Command::Plan(args) => plan(&args, progress).await,
         Command::Status(args) => status(&args, progress).await,
+        Command::Report(args) => Box::pin(report::report(&args, progress)).await,
         Command::Verify(args) => verify(&args, progress).await,
         Command::Export(args) => export(&args, progress).await,
         Command::Compact(args) => compact::compact(&args, progress).await,
         Command::Gather(args) => shards::gather(&args, progress).await,
         #[cfg(feature = "emulator")]
-        Command::Demo(args) => {
-            let demo = Box::pin(cwlake::demo::demo(&args.folder, clock(), progress)).await?;
-            print_result(args.json, &demo.report, || demo.text)?;
-            Ok(demo.exit_code)
-        }
+        Command::Demo(args) => demo(&args, progress).await,
         #[cfg(feature = "emulator")]
         Command::Emulate(args) => emulate(&args).await,
     }
@@ -131,25 +129,75 @@ async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let mut context = context(config, run, range, args.force, progress).await?;
     context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
-    let report = cwlake::run::export(&context).await?;
+    let ended = cwlake::run::export(&context).await;
+    let report = report_of(ended, &context, &args.metrics).await?;
     let text = || report.text_for(&look(args.all));
     if args.json || !context.progress.is_quiet() {
         print_result(args.json, &report, text)?;
     } else if report.exit_code() != 0 {
         // Nobody is told of what is well.
-        let _ = std::io::stderr().write_all(printable_lines(&text()).as_bytes());
+        say(
+            Level::Warn,
+            &text(),
+            &json!({ "exit_code": report.exit_code() }),
+        );
     }
     Ok(report.exit_code())
 }
 
-/// Without dates, the last 30 days, from the first of which anything is known.
-async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
-    let mut context = context(&args.config, None, &args.range, false, progress).await?;
-    let is_open = args.range.date.is_none() && args.range.from.is_none();
+/// The report of a run that came to its end. Either way the figures of the run are written; of one that has none whoever is to be told is told.
+async fn report_of(
+    ended: Result<RunReport, RunError>,
+    context: &RunContext,
+    metrics: &MetricsFileArg,
+) -> anyhow::Result<RunReport> {
+    let ended = ended.map_err(anyhow::Error::from);
+    let code = match &ended {
+        Ok(report) => report.exit_code(),
+        Err(error) => exit::code(error),
+    };
+    if let Some(file) = &metrics.metrics_file {
+        write_metrics(file, context.now, ended.as_ref().ok(), code);
+    }
+    // Of a signal whoever sent it knows, and of a shard `gather` tells.
+    let is_told = !matches!(code, 130 | 143) && matches!(context.sharing, Sharing::Whole);
+    if let (Err(error), true) = (&ended, is_told) {
+        let (text, hint) = (format!("{error:#}"), exit::hint(error));
+        let told = cwlake::run::tell_of_failure(context, &text, hint, code).await;
+        // What was told before is known.
+        if let Some(told) = told.filter(|told| !told.text().is_empty()) {
+            say(Level::Info, &told.text(), &json!({ "notices": told }));
+        }
+    }
+    ended
+}
+
+/// A file that cannot be written is told of: it never changes how a run ends.
+fn write_metrics(file: &Path, now: i64, report: Option<&RunReport>, exit_code: u8) {
+    if let Err(error) = cwlake::telemetry::write_metrics(file, now, report, exit_code) {
+        let text = format!("--metrics-file: {}: {error}", file.display());
+        say(Level::Warn, &text, &json!({}));
+    }
+}
+
+/// A run about the days given, or without dates about the last 30; and whether it is that.
+async fn last_days(
+    config: &ConfigArgs,
+    range: &RangeArgs,
+    progress: Progress,
+) -> anyhow::Result<(RunContext, bool)> {
+    let mut context = context(config, None, range, false, progress).await?;
+    let is_open = range.date.is_none() && range.from.is_none();
     if is_open {
         let today = Day::containing(context.now);
         context.range = Range::Window(TimeWindow::days(today.plus(-30), today));
     }
+    Ok((context, is_open))
+}
+
+/// Without dates, the last 30 days, from the first of which anything is known.
+async fn status(args: &StatusArgs, progress: Progress) -> anyhow::Result<u8> {
+    let (context, is_open) = last_days(&args.config, &args.range, progress).await?;
     let report = cwlake::inspect::status(&context, is_open).await?;
     context.progress.finish();
     print_painted(args.json, &report, || report.text_for(&look(args.all)))?;
@@ -165,6 +213,30 @@ async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())
+}
+
+#[cfg(feature = "emulator")]
+async fn demo(args: &cwlake::cli::DemoArgs, progress: Progress) -> anyhow::Result<u8> {
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listen = (args.serve.unwrap_or(any), args.serve.is_some());
+    let demo = Box::pin(cwlake::demo::demo(&args.folder, clock(), progress, listen)).await?;
+    print_result(args.json, &demo.report, || demo.text)?;
+    if args.serve.is_some() {
+        if std::env::var_os("CWLAKE_NOW").is_none() {
+            demo.emulator.follow_clock();
+        }
+        until_stopped().await?;
+    }
+    Ok(demo.exit_code)
+}
+
+/// Until a signal comes.
+#[cfg(feature = "emulator")]
+async fn until_stopped() -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).context("installing signal handlers")?;
+    stop.cancelled().await;
+    Ok(())
 }
 
 #[cfg(feature = "emulator")]
@@ -191,25 +263,16 @@ async fn emulate(args: &cwlake::cli::EmulateArgs) -> anyhow::Result<u8> {
     })?;
     if let Some(dir) = &args.load {
         let points = emulator.load(dir)?;
-        let _ = writeln!(
-            std::io::stderr(),
-            "{points} points loaded from {}",
-            dir.display()
-        );
+        let text = format!("{points} points loaded from {}", dir.display());
+        say(Level::Info, &text, &json!({ "points": points }));
     }
     let url = emulator.url();
     print_result(
         args.json,
         &json!({ "url": url, "access_key_id": root }),
-        || {
-            format!(
-                "export AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID={root} AWS_SECRET_ACCESS_KEY=emulated AWS_REGION=us-east-1\n"
-            )
-        },
+        || cwlake::demo::environment(&url, &root) + "\n",
     )?;
-    let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
-    stop.cancelled().await;
+    until_stopped().await?;
     Ok(0)
 }
 
@@ -224,7 +287,7 @@ async fn accounts(args: &AccountsArgs, progress: Progress) -> anyhow::Result<u8>
     let context = context_of(load_config(&args.config, None).await?, progress);
     let list = cwlake::inspect::accounts(&context).await?;
     context.progress.finish();
-    print_result(args.json, &list, || list.text())?;
+    print_painted(args.json, &list, || list.text_for(&look(false)))?;
     Ok(list.exit_code())
 }
 
@@ -237,24 +300,19 @@ async fn discover(args: &DiscoverArgs, progress: Progress) -> anyhow::Result<u8>
     let context = context_of(config, progress);
     let report = cwlake::inspect::discover(&context, args.series).await?;
     context.progress.finish();
-    print_result(args.json, &report, || report.text())?;
+    print_result(args.json, &report, || report.text_for(&look(false)))?;
     Ok(report.exit_code())
 }
 
 fn list_presets(args: &PresetsArgs) -> anyhow::Result<u8> {
     let all = presets();
-    let Some(name) = &args.name else {
-        print_result(args.json, &all, || {
-            let line = |p: &Preset| format!("{:<12} {}\n", p.name, p.description);
-            all.iter().map(line).collect()
-        })?;
-        return Ok(0);
-    };
-    let Some(preset) = all.iter().find(|p| p.name == name) else {
-        let remedy = nearest_preset(name);
-        return Err(Usage(format!("{name}: it is not a preset: {remedy}")).into());
-    };
-    print_result(args.json, preset, || preset_text(preset))?;
+    // The words typed were held against their names.
+    let named = args.name.as_deref();
+    let named = named.and_then(|name| all.iter().find(|p| p.name == name));
+    match named {
+        Some(preset) => print_result(args.json, preset, || preset_text(preset))?,
+        None => print_result(args.json, &all, || presets_text(&all, &look(false)))?,
+    }
     Ok(0)
 }
 
@@ -380,21 +438,28 @@ async fn context(
     Ok(context)
 }
 
+/// The text of a run's report: of a file, of the last run, or of the run of a name or an address.
+async fn past_text(flag: &str, report: &str, context: &RunContext) -> anyhow::Result<String> {
+    let refuse = |message: String| Usage(format!("{flag}: {report}: {message}"));
+    let begins_with_a_day = report
+        .get(..10)
+        .is_some_and(|day| Day::parse(day).is_some());
+    let is_of_lake = report == "last" || report.contains("://") || begins_with_a_day;
+    if !is_of_lake || Path::new(report).exists() {
+        let kept = std::fs::read(report).map_err(|e| refuse(e.to_string()))?;
+        return Ok(unpacked(&kept).map_err(|e| refuse(e.to_string()))?);
+    }
+    let kept = cwlake::inspect::past_report(context, report).await?;
+    Ok(kept.ok_or_else(|| refuse("the lake has no such report".to_owned()))?)
+}
+
 async fn failed_in(report: &str, context: &RunContext) -> anyhow::Result<LaneChoice> {
     let now = context.now;
     let refuse = |message: String| RangeError {
         flag: "--only-failed",
         message: format!("{report}: {message}"),
     };
-    let in_lake = report == "last" || report.contains("://");
-    let text = if in_lake {
-        match cwlake::inspect::past_report(context, report).await? {
-            Some(text) => text,
-            None => return Err(refuse("the lake has no such report".to_owned()).into()),
-        }
-    } else {
-        std::fs::read_to_string(report).map_err(|e| refuse(e.to_string()))?
-    };
+    let text = past_text("--only-failed", report, context).await?;
     let mut choice = LaneChoice::failed_in(&text).map_err(|e| {
         refuse(match std::error::Error::source(&e) {
             Some(source) => format!("{e}: {source}"),
@@ -444,7 +509,7 @@ fn print_result(
     print(&if json {
         serde_json::to_string_pretty(result)? + "\n"
     } else {
-        printable_lines(&text())
+        look(false).words(&printable_lines(&text()))
     })
 }
 

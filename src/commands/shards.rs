@@ -7,7 +7,7 @@ use cwlake::model::{GroupName, Member, Shard};
 use cwlake::run::{Planned, RunContext, ShardRequest, Sharing, group_of};
 use cwlake::telemetry::{Progress, stop_on_signals};
 
-use super::{context, print_result};
+use super::{context, print_result, report_of};
 
 /// The shard that this process is, as it was typed or as its engine says.
 pub(super) fn sharing(
@@ -72,7 +72,8 @@ pub(super) async fn gather(args: &GatherArgs, progress: Progress) -> anyhow::Res
     let context = context(&args.config, None, &args.range, false, progress).await?;
     let group = group(args.group.group.as_deref(), &context)?;
     stop_on_signals(context.stop.clone())?;
-    let report = cwlake::run::gather(&context, &group).await?;
+    let ended = cwlake::run::gather(&context, &group).await;
+    let report = report_of(ended, &context, &args.metrics).await?;
     context.progress.finish();
     print_result(args.json, &report, || report.text())?;
     Ok(report.exit_code())

@@ -4,11 +4,11 @@ use cwlake::cli::SpendArgs;
 use cwlake::exit::Usage;
 use cwlake::model::{DAY_SECONDS, Day};
 use cwlake::run::{RunContext, alert_as_file, spend, spend_with_alerts};
-use cwlake::spend::spend_text;
+use cwlake::spend::{spend_csv, spend_text};
 use cwlake::telemetry::Progress;
 use serde_json::json;
 
-use super::{clock_of, context_of, load_config, print_result};
+use super::{clock_of, context_of, load_config, look, print_painted};
 
 pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<u8> {
     let now = clock_of(args.now.as_deref())?;
@@ -50,8 +50,11 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
     if let Some(path) = &written {
         result["written"] = json!(path);
     }
-    print_result(args.json, &result, || {
-        let mut text = spend_text(&report);
+    print_painted(args.json, &result, || {
+        if args.csv {
+            return spend_csv(&report);
+        }
+        let mut text = spend_text(&report, &look(false));
         if let Some(alerts) = &alerts {
             text += &alerts.text();
         }

@@ -1,5 +1,6 @@
 //! How people and systems are told of a breach: `[alert]`.
 
+use jiff::civil::Weekday;
 use secrecy::SecretString;
 
 use super::file::FileConfig;
@@ -18,6 +19,8 @@ pub struct AlertConfig {
     pub mail: Option<MailConfig>,
     /// In the order they are used.
     pub channels: Vec<Channel>,
+    /// The day of the week on which the seven days before are told of.
+    pub digest: Option<Weekday>,
 }
 
 /// Addresses: one `@`, no space, no control character.
@@ -135,12 +138,13 @@ pub(super) fn resolve(
             .remedy("build with default features, or leave [alert] out"),
         );
     }
-    if file.budget.is_empty() {
+    if file.budget.is_empty() && alert.digest.is_none() && file.notify.is_none() {
         problems.push(
             Problem::at(entry.span(), "an alert tells of budgets, and there is none")
-                .remedy("add a [[budget]] table, for example with daily_usd = 500.0"),
+                .remedy("add a [[budget]] table, for example with daily_usd = 500.0; a digest = \"monday\", or [notify]"),
         );
     }
+    let digest = alert.digest.as_ref().and_then(|day| weekday(day, problems));
     let mut channels = Vec::new();
     channels.extend(
         alert
@@ -184,7 +188,22 @@ pub(super) fn resolve(
                 .remedy("from = \"cwlake@example.com\", to = [\"finops@example.com\"]"),
         );
     }
-    Some(AlertConfig { mail, channels })
+    Some(AlertConfig {
+        mail,
+        channels,
+        digest,
+    })
+}
+
+fn weekday(given: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Weekday> {
+    let all = Weekday::Monday.cycle_forward().take(7);
+    let mut named = all.filter(|day| format!("{day:?}").eq_ignore_ascii_case(given.get_ref()));
+    let named = named.next();
+    if named.is_none() {
+        let text = format!("'{}' is not a day of the week", printable(given.get_ref()));
+        problems.push(Problem::at(given.span(), text).remedy("for example \"monday\""));
+    }
+    named
 }
 
 fn mail(alert: &Alert, problems: &mut Vec<Problem>) -> Option<MailConfig> {

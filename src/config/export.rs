@@ -15,6 +15,7 @@ use super::external_ids::ExternalIds;
 use super::limits::Limits;
 use super::logs::{LogSelection, SpendConfig};
 use super::network::Network;
+use super::notify::NotifyConfig;
 use super::organization::{OrganizationConfig, Rule};
 use super::problem::ConfigSource;
 use super::regions::RegionChoice;
@@ -48,6 +49,8 @@ pub struct ExportConfig {
     pub remarks: Vec<String>,
     /// Where alerts go.
     pub alert: Option<AlertConfig>,
+    /// Word when a run fails.
+    pub notify: Option<NotifyConfig>,
     /// What a run is asked for: all that is configured, unless `--dataset` or `--namespace` says less.
     pub datasets: BTreeSet<Dataset>,
     pub(super) has_dataset_flag: bool,

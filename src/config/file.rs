@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::problem::{ConfigError, Problem};
 use super::spanned::{OneOrMany, Secret, Spanned};
-use super::tables::{Alarms, Alert, BudgetTable, Compact, Instances, Logs, Spend};
+use super::tables::{Alarms, Alert, BudgetTable, Compact, Instances, Logs, Notify, Spend};
 use crate::model::Dataset;
 
 /// The configuration of cwlake.
@@ -57,6 +57,8 @@ pub struct FileConfig {
     pub budget: Vec<Spanned<BudgetTable>>,
     /// Where alerts go.
     pub alert: Option<Spanned<Alert>>,
+    /// Word when a run fails, by the channels of `[alert]`; and a heartbeat.
+    pub notify: Option<Spanned<Notify>>,
 }
 
 impl FileConfig {
@@ -340,7 +342,7 @@ impl FileConfig {
         let meta = std::fs::metadata(path).map_err(|e| {
             fail(
                 format!("the configuration cannot be read: {e}"),
-                "name the file with --config, or see sample-data/cwlake.toml",
+                "name the file with --config, or let cwlake init write one",
             )
         })?;
         if meta.is_dir() {
@@ -400,6 +402,22 @@ impl FileConfig {
     }
 }
 
+/// Keys of the whole file.
+const TOP: &[&str] = &[
+    "version",
+    "destination",
+    "run",
+    "compact",
+    "limits",
+    "defaults",
+    "organization",
+    "instances",
+    "alarms",
+    "spend",
+    "alert",
+    "notify",
+];
+
 /// serde says: unknown field `x`, expected one of `a`, `b`.
 fn explain(message: &str) -> (String, Option<String>) {
     let mut quoted = message.split('`').skip(1).step_by(2);
@@ -419,6 +437,12 @@ fn explain(message: &str) -> (String, Option<String>) {
             .min()
             .filter(|(distance, k)| *distance <= 2.max(k.len() / 3));
         let remedy = match nearest {
+            // A key of the whole file after the head of a table is taken for one of that table's.
+            _ if TOP.contains(&given) => {
+                format!(
+                    "'{given}' belongs at the top of the file, before the first [table], or is a table of its own: [{given}]"
+                )
+            }
             Some((_, key)) => format!("did you mean '{key}'?"),
             None => format!("known keys here: {}", known.join(", ")),
         };
@@ -429,7 +453,7 @@ fn explain(message: &str) -> (String, Option<String>) {
         return (
             format!("missing key '{key}'"),
             Some(format!(
-                "add '{key}'; sample-data/cwlake.toml shows every key"
+                "add '{key}'; cwlake init writes an example, cwlake schema has every key"
             )),
         );
     }

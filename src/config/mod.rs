@@ -17,6 +17,7 @@ mod joined;
 mod limits;
 mod logs;
 mod network;
+mod notify;
 mod organization;
 mod presets;
 mod problem;
@@ -50,8 +51,9 @@ pub use limits::{
 };
 pub use logs::{LogSelection, SpendConfig};
 pub use network::{CaBundle, Network, Proxy};
+pub use notify::NotifyConfig;
 pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
-pub use presets::{Preset, PresetTable, nearest_preset, presets};
+pub use presets::{Preset, PresetTable, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use regions::{RegionChoice, known_regions};

@@ -87,7 +87,7 @@ fn read(text: &str) -> PresetFile {
 }
 
 /// Which preset may have been meant by a name that none has.
-pub fn nearest_preset(given: &str) -> String {
+fn nearest_preset(given: &str) -> String {
     let near = FILES
         .iter()
         .map(|(known, _)| (strsim::damerau_levenshtein(given, known), *known))

@@ -16,6 +16,7 @@ use super::given::{Environment, Overrides};
 use super::joined::{all_are_known, only_accounts};
 use super::logs;
 use super::network;
+use super::notify;
 use super::organization;
 use super::problem::{ConfigError, ConfigSource, Problem, printable};
 use super::regions::{RegionChoice, known_region};
@@ -70,6 +71,7 @@ pub fn load_text(
     let spend = logs::resolve_spend(&file, &mut problems);
     let budgets = budget::resolve(&file, &mut problems);
     let alert = alert::resolve(&file, env, &extra, &mut problems);
+    let notify = notify::resolve(&file, env, &mut problems);
     let datasets = datasets(&file, overrides, &mut problems);
     let run = run_options(path, &file.run, overrides, &extra, &mut problems);
     let compact = compact::resolve(&file, overrides, run.lookback_days, &mut problems);
@@ -100,6 +102,7 @@ pub fn load_text(
             budgets,
             remarks: Vec::new(),
             alert,
+            notify,
             datasets,
             has_dataset_flag: !overrides.datasets.is_empty(),
             run,
@@ -199,6 +202,11 @@ fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<
                     .filter_map(|o| o.get_ref().external_id.as_ref()),
             )
             .chain(file.alert.iter().flat_map(|a| a.get_ref().external_ids()))
+            .chain(
+                file.notify
+                    .iter()
+                    .filter_map(|n| n.get_ref().heartbeat_url.as_ref()),
+            )
     };
     if let Some(secret) = secrets().find(|s| !s.get_ref().0.starts_with("env:"))
         && is_world_writable(path)
@@ -206,9 +214,9 @@ fn check_secrets(path: &Path, file: &FileConfig, text: &str, problems: &mut Vec<
         problems.push(
             Problem::at(
                 secret.span(),
-                "a file that everyone may write holds an external id",
+                "a file that everyone may write holds a secret",
             )
-            .remedy("chmod o-w the file, or use external_id = \"env:NAME\""),
+            .remedy("chmod o-w the file, or name a variable: \"env:NAME\""),
         );
     }
 }

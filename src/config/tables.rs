@@ -103,6 +103,16 @@ pub struct Alert {
     pub event_bus: Option<Spanned<EventBus>>,
     /// A message to an SNS topic.
     pub sns: Option<Spanned<Sns>>,
+    /// The day of the week, such as `monday`, on which the charges of the seven days before are told; never when left out.
+    pub digest: Option<Spanned<String>>,
+}
+
+/// Who is told when a run fails, misses something new, or finds far less than the day before: the channels of `[alert]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// Asked for after each run that has nothing to tell: a service that watches it tells when it stays away. The address, or `env:NAME`.
+    pub heartbeat_url: Option<Spanned<Secret>>,
 }
 
 impl Alert {

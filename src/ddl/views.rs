@@ -104,8 +104,8 @@ fn alarm_minutes(engine: Engine, names: &Names) -> Statement {
 fn spend_accounts(engine: Engine, names: &Names) -> Statement {
     let spend = engine.qualified(names, "spend");
     let body = format!(
-        "SELECT\n  day, account_id, account_name, currency, month_to_date, spend, days, state, last_ts, month\nFROM (\n  SELECT\n    \
-         day, currency, month_to_date, spend, days, state, last_ts, month,\n    \
+        "SELECT\n  day, account_id, account_name, currency, month_to_date, spend, days, state, last_ts, provisional, month\nFROM (\n  SELECT\n    \
+         day, currency, month_to_date, spend, days, state, last_ts, provisional, month,\n    \
          coalesce(linked_account_id, account_id) AS account_id,\n    \
          CASE WHEN scope = 'total' THEN account_name END AS account_name,\n    \
          row_number() OVER (PARTITION BY day, currency, coalesce(linked_account_id, account_id) ORDER BY CASE WHEN month_to_date IS NULL THEN 1 ELSE 0 END, scope DESC) AS place\n  FROM {spend}\n  \

@@ -101,6 +101,15 @@ impl Emulator {
             .unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
+    /// The data clock goes on with the machine's.
+    pub fn follow_clock(&self) {
+        *self
+            .state
+            .now
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::ExportConfig;
+use crate::config::{ExportConfig, PresetTable, Selection, presets};
 use crate::report::counted;
 
 /// What is to be said of the configuration as a whole.
@@ -34,10 +34,62 @@ pub(crate) fn unmatched(
         let selection = &config.selections[index];
         let text = match selection.origin.preset {
             Some(_) => selection.origin.to_string(),
-            None => format!("{} ({})", selection.origin, selection.namespace),
+            None => {
+                let near =
+                    nearest(selection).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                format!("{} ({}{near})", selection.origin, selection.namespace)
+            }
         };
         *by_table.entry((selection.origin.line, text)).or_default() += series;
     }
     let none = by_table.into_iter().filter(|(_, series)| *series == 0);
     none.map(|((_, text), _)| text).collect()
+}
+
+/// What may have been meant by a namespace, or by the names of a table, that nobody has: of those that the presets know.
+fn nearest(selection: &Selection) -> Option<String> {
+    let tables: Vec<PresetTable> = presets().into_iter().flat_map(|p| p.tables).collect();
+    let namespaces = tables.iter().map(|t| t.namespace.as_str());
+    let of_namespace = || tables.iter().filter(|t| t.namespace == selection.namespace);
+    if of_namespace().next().is_none() {
+        let near = near(&selection.namespace, namespaces)?;
+        return Some(format!("namespace {near}"));
+    }
+    let known: Vec<&str> = of_namespace()
+        .flat_map(|t| &t.metrics)
+        .map(String::as_str)
+        .filter(|name| !name.contains(['*', '?']))
+        .collect();
+    let near: Vec<&str> = selection
+        .names
+        .exact()?
+        .iter()
+        .filter(|name| !known.contains(&name.as_str()))
+        .filter_map(|name| near(name, known.iter().copied()))
+        .collect();
+    (!near.is_empty()).then(|| near.join(", "))
+}
+
+/// The known text that differs least, if by little.
+fn near<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance =
+        |known: &str| strsim::damerau_levenshtein(&given.to_lowercase(), &known.to_lowercase());
+    known
+        .map(|k| (distance(k), k))
+        .min()
+        .filter(|(distance, k)| *distance <= 2.max(k.len() / 4))
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::near;
+
+    #[test]
+    fn a_typo_is_near_and_another_word_is_not() {
+        let known = || ["CPUUtilization", "NetworkIn", "NetworkOut"].into_iter();
+        assert_eq!(near("CPUUtilizaton", known()), Some("CPUUtilization"));
+        assert_eq!(near("networkin", known()), Some("NetworkIn"));
+        assert_eq!(near("Latency", known()), None);
+    }
 }

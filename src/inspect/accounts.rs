@@ -1,5 +1,7 @@
 //! Every account that a configuration stands for.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use crate::config::RegionChoice;
@@ -7,7 +9,7 @@ use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::given::place::base_session;
 
-use crate::report::{LeftOutAccount, printable};
+use crate::report::{Columns, LeftOutAccount, Look, Paint, counted, grouped, printable};
 use crate::run::enter::accounts::{found_in, joined};
 
 /// Every account a configuration stands for.
@@ -106,18 +108,13 @@ impl AccountList {
 
     /// A line an account.
     pub fn text(&self) -> String {
-        use std::fmt::Write as _;
-        let mut out = String::new();
-        let width = |name: &Option<String>| name.as_deref().map_or(0, |n| n.chars().count());
-        let widest = self.accounts.iter().map(|a| width(&a.account_name)).max();
-        let widest = widest.unwrap_or(0).clamp(4, 40);
-        let _ = writeln!(
-            out,
-            "{:<12} {:<widest$} {:<12} regions  access",
-            "account", "name", "from"
-        );
+        self.text_for(&Look::default())
+    }
+
+    /// The same for a screen.
+    pub fn text_for(&self, look: &Look) -> String {
+        let mut table = Columns::new(look, &["account", "name", "from", "regions", "access"], &[]);
         for account in &self.accounts {
-            let name = account.account_name.as_deref().unwrap_or("");
             let id = if account.external_id {
                 ", external id"
             } else {
@@ -128,20 +125,20 @@ impl AccountList {
             } else {
                 ""
             };
-            let units = account
-                .units
-                .as_ref()
-                .map_or(String::new(), |u| format!(" in {}", printable(u)));
-            let _ = writeln!(
-                out,
-                "{} {:<widest$} {:<12} {}  {}{id}{linked}{units}",
-                account.account_id,
-                printable(name),
+            let units = account.units.as_ref();
+            let units = units.map_or(String::new(), |u| format!(" in {u}"));
+            let access = format!("{}{id}{linked}{units}", account.access);
+            let name = account.account_name.as_deref().unwrap_or("");
+            let texts = [
+                account.account_id.as_str(),
+                name,
                 account.from,
-                account.regions,
-                account.access,
-            );
+                account.regions.as_str(),
+                access.as_str(),
+            ];
+            table.row(&texts, &[]);
         }
+        let mut out = table.text();
         for left_out in &self.left_out {
             let name = left_out.account_name.as_deref().unwrap_or("");
             let word = if left_out.is_failure {
@@ -149,9 +146,15 @@ impl AccountList {
             } else {
                 "skipped"
             };
+            let paint = if left_out.is_failure {
+                Paint::Red
+            } else {
+                Paint::Yellow
+            };
             let _ = writeln!(
                 out,
-                "  {word} {} {}: {}",
+                "  {} {} {}: {}",
+                look.painted(paint, word),
                 left_out.account_id,
                 printable(name),
                 printable(&left_out.why)
@@ -159,9 +162,9 @@ impl AccountList {
         }
         let _ = writeln!(
             out,
-            "{} accounts, {} left out",
-            self.accounts.len(),
-            self.left_out.len()
+            "{}, {} left out",
+            counted(self.accounts.len(), "account"),
+            grouped(self.left_out.len() as u64)
         );
         out
     }

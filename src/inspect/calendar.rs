@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::status::StatusReport;
+use super::status::{ShortUnit, StatusReport};
 use crate::lake::answers::UnitState;
-use crate::model::{DAY_SECONDS, Dataset, Day, TimeWindow};
+use crate::model::{Dataset, Day, TimeWindow};
 use crate::report::{Look, Paint, Remarks, Subject, counted, grouped, printable};
 
 /// Rows of accounts that are alike are one, from so many accounts on.
@@ -48,7 +48,7 @@ impl StatusReport {
             }
             self.calendar(&mut out, *dataset, &days, look);
         }
-        self.causes(look).write(&mut out);
+        self.causes(look.all).write(&mut out);
         let totals: Vec<String> = self
             .totals
             .iter()
@@ -69,7 +69,8 @@ impl StatusReport {
         out
     }
 
-    fn days(&self) -> Vec<String> {
+    /// The days it is about.
+    pub fn days(&self) -> Vec<String> {
         let day = |text: &str| text.get(..10).and_then(Day::parse);
         let (Some(first), Some(end)) = (day(&self.from), day(&self.to)) else {
             return Vec::new();
@@ -135,11 +136,11 @@ impl StatusReport {
         }
     }
 
-    /// Why units are short.
-    fn causes(&self, look: &Look) -> Remarks {
+    /// Why units are short; `all` tells of each by itself.
+    pub(crate) fn causes(&self, all: bool) -> Remarks {
         let names = self.accounts.iter();
         let names = names.filter_map(|a| Some((&*a.account_id, a.account_name.as_deref()?)));
-        let mut remarks = Remarks::new(look.all, names);
+        let mut remarks = Remarks::new(all, names);
         for account in &self.accounts {
             for short in &account.short {
                 if short.state <= UnitState::Provisional {
@@ -156,17 +157,7 @@ impl StatusReport {
                     date: &short.date,
                     part: "",
                 };
-                let (message, hint) = match &short.attempt {
-                    Some(a) => (
-                        format!("last {}: {}", a.outcome.as_str(), a.cause.message),
-                        a.cause.hint.as_deref(),
-                    ),
-                    None if short.refused_queries > 0 => ("queries were refused".to_owned(), None),
-                    None if short.state == UnitState::Missing => {
-                        ("no run has asked for it".to_owned(), None)
-                    }
-                    None => ("not all of it was asked for".to_owned(), None),
-                };
+                let (message, hint) = short.why();
                 remarks.tell(short.state.as_str(), &subject, &message, hint);
             }
         }
@@ -174,12 +165,29 @@ impl StatusReport {
     }
 
     /// The first and the last day of which something is partial or missing.
-    fn holes(&self) -> Option<(&str, &str)> {
+    pub(crate) fn holes(&self) -> Option<(&str, &str)> {
         let short = self.accounts.iter().flat_map(|a| &a.short);
         let dates = short
             .filter(|s| s.state > UnitState::Provisional)
             .map(|s| s.date.as_str());
         Some((dates.clone().min()?, dates.max()?))
+    }
+}
+
+impl ShortUnit {
+    /// Why it is not complete, and what helps.
+    pub(crate) fn why(&self) -> (String, Option<&str>) {
+        match &self.attempt {
+            Some(a) => (
+                format!("last {}: {}", a.outcome.as_str(), a.cause.message),
+                a.cause.hint.as_deref(),
+            ),
+            None if self.refused_queries > 0 => ("queries were refused".to_owned(), None),
+            None if self.state == UnitState::Missing => {
+                ("no run has asked for it".to_owned(), None)
+            }
+            None => ("not all of it was asked for".to_owned(), None),
+        }
     }
 }
 
@@ -198,8 +206,7 @@ fn header(days: &[String]) -> String {
 }
 
 fn is_monday(day: Day) -> bool {
-    // The epoch began on a Thursday.
-    day.start().div_euclid(DAY_SECONDS).rem_euclid(7) == 4
+    day.weekday() == jiff::civil::Weekday::Monday
 }
 
 /// A sign a day; a blank where a table has none.

@@ -18,7 +18,7 @@ use crate::discover::{Found, linked_series};
 use crate::given::remarks::{remarks, unmatched};
 use crate::model::{Cause, Dataset, Lane};
 use crate::report::{
-    FleetReport, Remarks, close_accounts, counted, grouped, lane_notes, printable,
+    Columns, FleetReport, Look, Remarks, close_accounts, counted, grouped, lane_notes, printable,
 };
 use crate::run::linked::{LinkedLane, follow_links, monitoring};
 
@@ -249,40 +249,51 @@ impl DiscoverReport {
 
     /// A line a metric of each account and region, then what could not be read.
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "{:<12} {:<16} {:<20} {:<34} {:>9}  statistics",
-            "account", "region", "namespace", "metric", "series"
-        );
-        for lane in &self.lanes {
-            for metric in &lane.metrics {
-                let _ = writeln!(
-                    out,
-                    "{:<12} {:<16} {:<20} {:<34} {:>9}  {} every {} s{}",
-                    lane.account_id,
-                    lane.region,
-                    printable(&metric.namespace),
-                    printable(&metric.metric_name),
-                    grouped(metric.series),
-                    metric.statistics.join(" "),
-                    metric.periods.join(" and "),
-                    lane.through
-                        .as_ref()
-                        .map_or(String::new(), |t| format!(", through {t}")),
-                );
-                for dimensions in &metric.dimensions {
-                    let _ = writeln!(out, "    {}", printable(dimensions));
-                }
+        self.text_for(&Look::default())
+    }
+
+    /// The same for a screen.
+    pub fn text_for(&self, look: &Look) -> String {
+        let texts = ["account", "region", "namespace", "metric", "statistics"];
+        let mut table = Columns::new(look, &texts, &["series"]);
+        let lanes = self.lanes.iter();
+        let metrics = || {
+            lanes
+                .clone()
+                .flat_map(|lane| lane.metrics.iter().map(move |m| (lane, m)))
+        };
+        for (lane, metric) in metrics() {
+            let through = lane.through.as_ref();
+            let through = through.map_or(String::new(), |t| format!(", through {t}"));
+            let asked = format!(
+                "{} every {} s{through}",
+                metric.statistics.join(" "),
+                metric.periods.join(" and ")
+            );
+            let texts = [
+                lane.account_id.as_str(),
+                lane.region.as_str(),
+                metric.namespace.as_str(),
+                metric.metric_name.as_str(),
+                asked.as_str(),
+            ];
+            table.row(&texts, &[grouped(metric.series)]);
+        }
+        let mut lines = table.lines();
+        let mut out = lines.next().unwrap_or_default();
+        for (line, (_, metric)) in lines.zip(metrics()) {
+            out += &line;
+            for dimensions in &metric.dimensions {
+                let _ = writeln!(out, "    {}", printable(dimensions));
             }
         }
         let lanes = self.lanes.iter().filter(|l| !l.metrics.is_empty()).count();
         let _ = writeln!(
             out,
-            "{} series in {} of {} lanes",
+            "{} series in {} of {}",
             grouped(self.series),
             grouped(lanes as u64),
-            grouped(self.lanes.len() as u64)
+            counted(self.lanes.len(), "lane")
         );
         let mut remarks = Remarks::new(false, self.fleet.names());
         self.fleet.account_notes(&mut remarks);

@@ -5,14 +5,14 @@ use serde::Serialize;
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
 use crate::lake::answers::UnitState;
-use crate::lake::table::{TABLES, Table, tables_of};
+use crate::lake::table::{Partition, TABLES, Table, tables_of};
 use crate::run::enter::accounts::with_accounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::commit::{Attempt, LaneRecords, read_compaction};
+use crate::commit::{Attempt, FileRecord, LaneRecords, read_compaction};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};
 use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
@@ -37,9 +37,56 @@ pub struct StatusReport {
     /// Nothing is known of any of its days: no run has come to its end.
     #[serde(skip)]
     pub is_new: bool,
+    /// What there is of each table, of the days asked for.
+    #[serde(skip)]
+    pub tables: BTreeMap<Dataset, TableFigures>,
     /// What is compacted, by table, of all days.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub compacted: BTreeMap<&'static str, CompactedTable>,
+}
+
+/// What there is of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TableFigures {
+    /// By day, of tables that are kept by the day.
+    pub days: BTreeMap<Day, DayFigures>,
+    /// The last time of which there is a row, RFC 3339.
+    pub newest: Option<String>,
+}
+
+/// What there is of a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DayFigures {
+    /// Files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their size.
+    pub bytes: u64,
+}
+
+impl TableFigures {
+    fn take(&mut self, day: Option<Day>, file: &FileRecord) {
+        if let Some(day) = day {
+            let of_day = self.days.entry(day).or_default();
+            of_day.files += 1;
+            of_day.rows += file.rows;
+            of_day.bytes += file.bytes;
+        }
+        if self.newest.as_ref().is_none_or(|n| *n < file.last_ts) && file.rows > 0 {
+            self.newest = Some(file.last_ts.clone());
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        for (day, figures) in other.days {
+            let of_day = self.days.entry(day).or_default();
+            of_day.files += figures.files;
+            of_day.rows += figures.rows;
+            of_day.bytes += figures.bytes;
+        }
+        self.newest = self.newest.take().max(other.newest);
+    }
 }
 
 /// One account.
@@ -92,6 +139,7 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
         accounts: Vec::new(),
         totals: BTreeMap::new(),
         is_new: true,
+        tables: BTreeMap::new(),
         compacted: compacted(context, store).await?,
     };
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
@@ -112,6 +160,7 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
             .days
             .retain(|(dataset, day), _| Some(*day) >= first_of(*dataset));
     }
+    report.tables = totals.tables;
     for (state, units) in totals.days.values().flatten() {
         *report.totals.entry(state).or_default() += units;
     }
@@ -148,6 +197,8 @@ struct Totals {
     days: BTreeMap<(Dataset, Day), BTreeMap<&'static str, u64>>,
     /// The first day of which anything is known.
     first_known: BTreeMap<Dataset, Day>,
+    /// What there is.
+    tables: BTreeMap<Dataset, TableFigures>,
 }
 
 impl Totals {
@@ -170,6 +221,9 @@ impl Totals {
         }
         for (dataset, day) in other.first_known {
             self.note_known(dataset, day);
+        }
+        for (dataset, figures) in other.tables {
+            self.tables.entry(dataset).or_default().add(figures);
         }
     }
 }
@@ -281,6 +335,11 @@ async fn add_lane(
         let is_known = is_known && (state != UnitState::Missing || unit == day);
         if is_known {
             totals.note_known(dataset, day);
+        }
+        for file in records.committed(unit).into_iter().flat_map(|c| &c.files) {
+            let of_day = (table.partition == Partition::Day).then_some(day);
+            let figures = totals.tables.entry(dataset).or_default();
+            figures.take(of_day, file);
         }
         let days = status.tables.entry(dataset).or_default();
         let worst = days.entry(day.to_string()).or_insert(state);

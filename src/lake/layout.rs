@@ -177,13 +177,24 @@ pub const REPORTS: &str = "_cwlake/runs/";
 
 /// The report of a run.
 pub fn report(run_id: &str) -> String {
-    format!("{REPORTS}{run_id}.json")
+    format!("{REPORTS}{run_id}.json.gz")
+}
+
+/// The name without its ending: that of JSON as it is, or compressed. Reports were not compressed before.
+fn report_stem(name: &str) -> Option<&str> {
+    name.strip_suffix(".gz")
+        .unwrap_or(name)
+        .strip_suffix(".json")
 }
 
 /// The day on which the run of a report began, when the key is one.
 pub fn parse_report(key: &str) -> Option<Day> {
-    let run_id = key.strip_prefix(REPORTS)?.strip_suffix(".json")?;
-    Day::parse(run_id.get(..10)?)
+    Day::parse(run_of(key)?.get(..10)?)
+}
+
+/// The run of a report, when the key is one.
+pub fn run_of(key: &str) -> Option<&str> {
+    report_stem(key.strip_prefix(REPORTS)?)
 }
 
 /// The folder of the groups.
@@ -204,16 +215,13 @@ pub fn group(name: &GroupName) -> String {
 
 /// The report of a shard.
 pub fn shard_report(group: &GroupName, shard: u32) -> String {
-    format!("{}shard-{shard}.json", group_folder(group))
+    format!("{}shard-{shard}.json.gz", group_folder(group))
 }
 
 /// The shard of a report, when the key is one.
 pub fn parse_shard_report(group: &GroupName, key: &str) -> Option<u32> {
     let name = key.strip_prefix(&group_folder(group))?;
-    name.strip_prefix("shard-")?
-        .strip_suffix(".json")?
-        .parse()
-        .ok()
+    report_stem(name.strip_prefix("shard-")?)?.parse().ok()
 }
 
 /// What a shard has spent over all its tries.
@@ -226,9 +234,25 @@ pub fn group_folder(name: &GroupName) -> String {
     format!("{GROUPS}{name}/")
 }
 
+/// The folder of what was told, by day.
+pub fn alerts_folder() -> String {
+    format!("{CONTROL_FOLDER}/{ALERTS}/")
+}
+
 /// Which alerts were sent about a day.
 pub fn alerts(day: Day) -> String {
-    format!("{CONTROL_FOLDER}/{ALERTS}/{day}.json")
+    format!("{}{day}.json", alerts_folder())
+}
+
+/// The day whose alerts an object speaks of, when it is one.
+pub fn parse_alerts(key: &str) -> Option<Day> {
+    let name = key.strip_prefix(&alerts_folder())?;
+    Day::parse(name.strip_suffix(".json")?)
+}
+
+/// Which failures of runs were told of on a day.
+pub fn notices(day: Day) -> String {
+    format!("{}notices-{day}.json", alerts_folder())
 }
 
 /// The folder of answers that are not yet in the lake, with one of each lane: of a bucket where the configuration says so.

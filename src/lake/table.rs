@@ -7,6 +7,8 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+pub use super::column::{Column, ColumnKind};
+use super::column::{column, maybe, text};
 use crate::model::{Dataset, Day, TimeWindow};
 
 /// Version of all tables; raised when a column is appended.
@@ -27,40 +29,6 @@ pub struct Table {
     pub partition: Partition,
     /// The dataset that fills it.
     pub dataset: Dataset,
-}
-
-/// A column.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Lower case, and a reserved word of no engine.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: ColumnKind,
-    /// Whether a row may have none.
-    pub nullable: bool,
-    /// For people.
-    pub doc: &'static str,
-}
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnKind {
-    /// UTF-8.
-    Text,
-    /// Microseconds UTC: nanoseconds and INT96 are read differently by every engine.
-    Instant,
-    /// A UTC day.
-    Date,
-    /// 32 bits.
-    Integer,
-    /// 64 bits.
-    BigInteger,
-    /// 64 bits, floating.
-    Double,
-    /// True or false.
-    Boolean,
-    /// Text to text, sorted by key.
-    TextMap,
 }
 
 /// What the files of a table lie in folders of, and what one unit of it spans.
@@ -215,23 +183,6 @@ pub fn unit_tables() -> impl Iterator<Item = &'static Table> {
 /// The tables of a dataset whose units are recorded; the first is the one that people read.
 pub fn tables_of(dataset: Dataset) -> impl Iterator<Item = &'static Table> {
     unit_tables().filter(move |t| t.dataset == dataset)
-}
-
-const fn column(name: &'static str, kind: ColumnKind, nullable: bool, doc: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        nullable,
-        doc,
-    }
-}
-
-const fn text(name: &'static str, doc: &'static str) -> Column {
-    column(name, ColumnKind::Text, false, doc)
-}
-
-const fn maybe(name: &'static str, doc: &'static str) -> Column {
-    column(name, ColumnKind::Text, true, doc)
 }
 
 const ACCOUNT_ID: Column = text("account_id", "12 digits, zeros kept");
@@ -457,6 +408,12 @@ pub static SPEND: Table = Table {
             ColumnKind::Instant,
             true,
             "when the last value was published",
+        ),
+        column(
+            "provisional",
+            ColumnKind::Boolean,
+            false,
+            "the day was not over when its charges were read",
         ),
     ],
     sort: &[

@@ -21,6 +21,15 @@ pub enum UnitOutcome {
 }
 
 impl UnitOutcome {
+    /// From the best to the worst.
+    pub const ALL: [Self; 5] = [
+        Self::Written,
+        Self::Empty,
+        Self::Skipped,
+        Self::Forbidden,
+        Self::Failed,
+    ];
+
     /// The word used in reports.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -30,6 +30,13 @@ impl Day {
         )))
     }
 
+    /// Its day of the week.
+    pub fn weekday(self) -> jiff::civil::Weekday {
+        // 1970-01-01 was a Thursday.
+        let days = i32::try_from(self.0.rem_euclid(7)).unwrap_or(0);
+        jiff::civil::Weekday::Thursday.wrapping_add(days)
+    }
+
     /// First second of the day.
     pub fn start(self) -> i64 {
         self.0 * DAY_SECONDS

@@ -169,10 +169,14 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Columns that were added to the table later may be missing at its end.
+    ///
     /// # Errors
     /// [`DecodeError`] for another schema.
     pub fn of(table: &Table, batch: &'a RecordBatch) -> Result<Self, DecodeError> {
-        if batch.schema().fields() == schema_of(table).fields() {
+        let (there, all) = (batch.schema(), schema_of(table));
+        let same = there.fields().iter().zip(all.fields()).all(|(a, b)| a == b);
+        if same && (1..=all.fields().len()).contains(&there.fields().len()) {
             Ok(Self { batch })
         } else {
             Err(DecodeError::new("it has another schema"))

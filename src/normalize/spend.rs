@@ -70,6 +70,8 @@ pub struct DayCharge {
     pub state: ChargeState,
     /// When the last value was published, seconds since the epoch.
     pub last_ts: Option<i64>,
+    /// The day was not over when its charges were read.
+    pub provisional: bool,
 }
 
 /// Joins what was published before with what was read now. A point of a longer period gives way to one of a shorter inside it; of the same
@@ -96,13 +98,13 @@ pub fn join_charges(before: Charges, now: Charges) -> Charges {
 
 /// The charges of a month by day.
 ///
-/// `charges` may hold points of the month before: its last totals tell whether the first day's values belong to it. `end` is the first second
-/// that was not asked for: later days have no row.
+/// `charges` may hold points of the month before: its last totals tell whether the first day's values belong to it. Days from `end` on have no
+/// row; those that end after `read_until`, the first second that was not asked for, are provisional.
 ///
 /// # Shape
 /// Sorted by series and day. A series has a row for every day from its first value to the end of what was asked; the total from the first of
 /// the month.
-pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> {
+pub fn month_charges(charges: &Charges, month: Day, end: i64, read_until: i64) -> Vec<DayCharge> {
     let first = month.month_start();
     let month = first.start()..first.next_month().start();
     let last_day = Day::containing(end.min(month.end) - 1);
@@ -126,6 +128,7 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
         let mut last = (known_zero.copied().unwrap_or(first.plus(-1)), 0.0);
         let mut day = begins;
         while day <= last_day {
+            let provisional = day.end() > read_until;
             rows.push(match by_day.get(&day) {
                 Some(point) if day == first && carried.contains(key) => DayCharge {
                     key: (*key).clone(),
@@ -135,6 +138,7 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
                     days: None,
                     state: ChargeState::CarriedOver,
                     last_ts: Some(point.ts),
+                    provisional,
                 },
                 Some(point) => {
                     let spend = point.month_to_date - last.1;
@@ -152,6 +156,7 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
                             ChargeState::Ok
                         },
                         last_ts: Some(point.ts),
+                        provisional,
                     }
                 }
                 None => {
@@ -169,6 +174,7 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64) -> Vec<DayCharge> 
                             ChargeState::Missing
                         },
                         last_ts: None,
+                        provisional,
                     }
                 }
             });
@@ -252,6 +258,7 @@ pub fn spend_batch(owner: Owner<'_>, rows: &[DayCharge]) -> Result<RecordBatch, 
         "days" => Cell::number(r.days.map(i64::from)),
         "state" => Cell::Text(r.state.as_str()),
         "last_ts" => Cell::number(r.last_ts.map(|s| s.saturating_mul(1_000_000))),
+        "provisional" => Cell::Truth(r.provisional),
         key => of_key(&r.key, key),
     })
 }
@@ -334,6 +341,8 @@ pub fn decode_spend(batch: &RecordBatch) -> Result<Vec<DayCharge>, DecodeError> 
                 days: days.and_then(|n| i32::try_from(n).ok()),
                 state: known.ok_or_else(|| DecodeError::new("it has an unknown state"))?,
                 last_ts: rows.number("last_ts", row).map(|t| t.div_euclid(1_000_000)),
+                // Files of months that were over had no such column.
+                provisional: rows.truth("provisional", row).unwrap_or(false),
             })
         })
         .collect()
@@ -375,7 +384,7 @@ mod tests {
         let month = Day::parse("2026-11-01").expect("a day");
         let end = Day::parse(end).expect("a day").start();
         let amount = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{a}"));
-        month_charges(&charges.collect(), month, end)
+        month_charges(&charges.collect(), month, end, end)
             .iter()
             .map(|r| {
                 format!(
@@ -568,7 +577,7 @@ mod tests {
         decode_intraday(&batch, &mut back).expect("decoded");
         assert_eq!(back, charges);
         let month = Day::parse("2026-11-01").expect("a day");
-        let rows = month_charges(&charges, month, month.plus(3).start());
+        let rows = month_charges(&charges, month, month.plus(3).start(), i64::MAX);
         let batch = spend_batch(
             Owner {
                 lane: &lane,

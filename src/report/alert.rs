@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::words::printable;
+use super::words::{counted, printable};
 use crate::model::Cause;
 
 /// What became of the alerts.
@@ -15,6 +15,9 @@ pub struct AlertReport {
     /// Channels that took a message, with the breaches in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sent: BTreeMap<String, usize>,
+    /// Channels that took a week's charges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
     /// Channels that did not, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failed: BTreeMap<String, String>,
@@ -30,6 +33,7 @@ impl AlertReport {
         for (channel, n) in other.sent {
             *self.sent.entry(channel).or_default() += n;
         }
+        self.digests.extend(other.digests);
         self.failed.extend(other.failed);
         self.cause = other.cause.or(self.cause.take());
     }
@@ -43,10 +47,18 @@ impl AlertReport {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (channel, n) in &self.sent {
+            let breaches = if self.breaches == 1 {
+                "breach"
+            } else {
+                "breaches"
+            };
             out += &format!(
-                "  alert sent by {channel}: {n} of {} breaches\n",
+                "  alert sent by {channel}: {n} of {} {breaches}\n",
                 self.breaches
             );
+        }
+        for channel in &self.digests {
+            out += &format!("  the week's charges were sent by {channel}\n");
         }
         for (channel, why) in &self.failed {
             out += &format!(
@@ -62,6 +74,34 @@ impl AlertReport {
             if let Some(hint) = &cause.hint {
                 out += &format!("    = {}\n", printable(hint));
             }
+        }
+        out
+    }
+}
+
+/// What became of the word about a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NoticeReport {
+    /// What there was to tell.
+    pub notices: usize,
+    /// Channels that took a message, with how much of it was new to them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<String, usize>,
+    /// Channels that did not, and the heartbeat; and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, String>,
+}
+
+impl NoticeReport {
+    /// A line each.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (channel, n) in &self.sent {
+            let told = counted(*n, "notice");
+            out += &format!("  {told} sent by {channel}\n");
+        }
+        for (channel, why) in &self.failed {
+            out += &format!("  warning: {channel} was not told: {}\n", printable(why));
         }
         out
     }

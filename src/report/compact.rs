@@ -99,8 +99,8 @@ impl CompactedTable {
         };
         format!(
             "{span}{} in {}, {} rows, {}",
-            counted(count(self.units), "unit"),
-            counted(count(self.files), "file"),
+            counted(self.units, "unit"),
+            counted(self.files, "file"),
             grouped(self.rows),
             size(self.bytes)
         )
@@ -161,7 +161,7 @@ impl CompactReport {
             } else {
                 format!(
                     "{} compacted, {} rows, {} of {}",
-                    counted(count(table.compacted), "unit"),
+                    counted(table.compacted, "unit"),
                     grouped(table.rows),
                     size(table.bytes),
                     size(table.bytes_before)
@@ -169,7 +169,7 @@ impl CompactReport {
             };
             let _ = writeln!(out, "{}: {now}; all: {}", table.table, table.all.text());
             if table.pruned > 0 {
-                let _ = writeln!(out, "  {} removed", counted(count(table.pruned), "object"));
+                let _ = writeln!(out, "  {} removed", counted(table.pruned, "object"));
             }
             for failed in &table.failed {
                 let _ = writeln!(
@@ -190,8 +190,4 @@ impl CompactReport {
         }
         out
     }
-}
-
-fn count(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }

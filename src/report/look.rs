@@ -36,6 +36,27 @@ impl Look {
         }
     }
 
+    /// A report's lines, with the word that each begins with in its colour. Whatever names are in it, no word of theirs begins a line.
+    pub fn words(&self, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let lines = text.split_inclusive('\n').map(|line| {
+            let told = line.strip_prefix("  ");
+            let word = told
+                .and_then(|told| told.split([' ', ':']).next())
+                .unwrap_or("");
+            let paint = match word {
+                "forbidden" | "failed" | "refused" | "missing" | "not" => Paint::Red,
+                "warning" | "partial" | "skipped" => Paint::Yellow,
+                "hint" | "note" => Paint::Cyan,
+                _ => return line.to_owned(),
+            };
+            format!("  {}{}", self.painted(paint, word), &line[2 + word.len()..])
+        });
+        lines.collect()
+    }
+
     /// A text in a colour.
     pub fn painted(&self, paint: Paint, text: &str) -> String {
         let code = match paint {
@@ -49,5 +70,25 @@ impl Look {
         } else {
             text.to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_words_of_lines_have_colours() {
+        let look = Look {
+            colour: true,
+            ..Look::default()
+        };
+        let text = "2 units failed\n  failed logs a/b: failed\n    = failed\n  hint: x\n";
+        let shown = look.words(text);
+        assert_eq!(
+            shown,
+            "2 units failed\n  \u{1b}[31mfailed\u{1b}[0m logs a/b: failed\n    = failed\n  \u{1b}[36mhint\u{1b}[0m: x\n"
+        );
+        assert_eq!(Look::default().words(text), text);
     }
 }

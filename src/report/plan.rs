@@ -8,7 +8,7 @@ use super::columns::Columns;
 use super::lane::LaneReport;
 use super::look::Look;
 use super::run::RunReport;
-use super::words::{counted, grouped, size};
+use super::words::{counted, dollars, grouped, size};
 use crate::model::Dataset;
 use crate::plan::{BYTES_PER_POINT, NamespaceCost};
 
@@ -36,12 +36,12 @@ pub fn plan_text(report: &RunReport, most: Option<usize>, look: &Look) -> String
     table_lines(&mut out, report, most, look);
     let _ = writeln!(
         out,
-        "{} to {} (exclusive), {}, {} of them with something to ask: about ${:.2} outside the free tier, {:.0} s or more at quota speed",
+        "{} to {} (exclusive), {}, {} of them with something to ask: about {} outside the free tier, {:.0} s or more at quota speed",
         report.from,
         report.to,
         counted(report.lanes.len(), "lane"),
         grouped(series_lanes as u64),
-        cost.dollars,
+        dollars(cost.dollars),
         cost.seconds_at_quota.ceil()
     );
     report.remarks(false).write(&mut out);

@@ -48,6 +48,7 @@ pub(crate) struct Remarks {
 #[derive(Debug)]
 struct Remark {
     word: String,
+    key: String,
     message: String,
     hint: Option<String>,
     count: usize,
@@ -58,6 +59,21 @@ struct Remark {
     regions: BTreeSet<String>,
     days: BTreeSet<String>,
     part: String,
+}
+
+/// One cause as it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// How what it befell ended.
+    pub(crate) word: String,
+    /// The same for the same cause, whomever it befell.
+    pub(crate) key: String,
+    /// Whom it befell.
+    pub(crate) subject: String,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// How many it befell.
+    pub(crate) count: usize,
 }
 
 /// Accounts, regions or stretches of days that are named, of those that have one cause.
@@ -91,7 +107,7 @@ impl Remarks {
         let pattern = subject.pattern(message);
         let key = (
             word.to_owned(),
-            pattern,
+            pattern.clone(),
             subject.pattern(hint.unwrap_or("")),
         );
         let next = self.causes.len();
@@ -103,6 +119,7 @@ impl Remarks {
         if place == next {
             self.causes.push(Remark {
                 word: word.to_owned(),
+                key: format!("{word}: {pattern}"),
                 message: message.to_owned(),
                 hint: hint.map(str::to_owned),
                 count: 0,
@@ -129,6 +146,18 @@ impl Remarks {
         }
     }
 
+    /// Each cause.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Told> {
+        self.causes.iter().map(|remark| Told {
+            word: remark.word.clone(),
+            key: remark.key.clone(),
+            subject: remark.subject(&self.names),
+            message: remark.message.clone(),
+            hint: remark.hint(),
+            count: remark.count,
+        })
+    }
+
     /// A line for each cause, and one for what helps.
     pub(crate) fn write(&self, out: &mut String) {
         for remark in &self.causes {
@@ -136,21 +165,26 @@ impl Remarks {
             let head = joined([&remark.word, &subject], " ");
             let line = format!("{head}: {}", remark.message);
             let _ = writeln!(out, "  {}", printable(&line));
-            if let Some(hint) = &remark.hint {
-                let others = match remark.accounts.len() {
-                    0 | 1 => "",
-                    _ if remark.accounts.iter().any(|a| hint.contains(a.as_str())) => {
-                        "; and so for the others"
-                    }
-                    _ => "",
-                };
-                let _ = writeln!(out, "    = {}{others}", printable(hint));
+            if let Some(hint) = remark.hint() {
+                let _ = writeln!(out, "    = {}", printable(&hint));
             }
         }
     }
 }
 
 impl Remark {
+    /// What helps; where it names one account of several, it is said that the others need the same.
+    fn hint(&self) -> Option<String> {
+        let hint = self.hint.as_ref()?;
+        let names_one = self.accounts.iter().any(|a| hint.contains(a.as_str()));
+        let others = if self.accounts.len() > 1 && names_one {
+            "; and so for the others"
+        } else {
+            ""
+        };
+        Some(format!("{hint}{others}"))
+    }
+
     fn subject(&self, names: &HashMap<String, String>) -> String {
         let mut tables = self.tables.clone();
         if self.is_plain && !tables.is_empty() {

@@ -27,12 +27,14 @@ fn drives(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// `one account`, `12 accounts`.
-pub fn counted(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("one {what}"),
-        many => format!("{} {what}s", grouped(many as u64)),
-    }
+/// `1 account`, `12 accounts`.
+pub fn counted(count: impl TryInto<u64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!(
+        "{} {what}{}",
+        grouped(count),
+        if count == 1 { "" } else { "s" }
+    )
 }
 
 /// `1,234,567`.
@@ -46,6 +48,19 @@ pub fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `$1,234.50`; less than a cent is not nothing: `$0.0002`.
+pub fn dollars(amount: f64) -> String {
+    let digits = match amount.abs() {
+        0.000_000_5..0.000_1 => 6,
+        0.000_1..0.01 => 4,
+        _ => 2,
+    };
+    let text = format!("{:.digits$}", amount.abs());
+    let (whole, part) = text.split_once('.').unwrap_or((&text, "00"));
+    let sign = if amount < 0.0 { "-" } else { "" };
+    format!("{sign}${}.{part}", grouped(whole.parse().unwrap_or(0)))
 }
 
 /// `1.2 MiB`.
@@ -74,6 +89,21 @@ mod tests {
         assert_eq!(
             [size(10), size(2_048), size(3 << 20)],
             ["10 B", "2.0 KiB", "3.0 MiB"]
+        );
+    }
+
+    #[test]
+    fn less_than_a_cent_is_not_nothing() {
+        assert_eq!(
+            [0.0, 0.000_2, 0.000_01, 0.126, 1_234.5, -3.0].map(dollars),
+            [
+                "$0.00",
+                "$0.0002",
+                "$0.000010",
+                "$0.13",
+                "$1,234.50",
+                "-$3.00"
+            ]
         );
     }
 

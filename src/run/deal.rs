@@ -14,7 +14,7 @@ use crate::given::shard::together;
 use crate::lake::layout;
 use crate::model::{Dataset, GroupName};
 use crate::plan::{Share, Split, deal, imbalance, loads};
-use crate::report::{counted, grouped};
+use crate::report::{Columns, Look, counted, grouped};
 use crate::run::claims::claim_of;
 use crate::run::enter::share::question_of;
 use crate::run::pipeline::Planned;
@@ -184,12 +184,8 @@ impl Dealt {
 
     /// As text: the shards, how even they are, and what to do next.
     pub fn text(&self, is_kept: bool) -> String {
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "{:>6} {:>8} {:>16} {:>10}",
-            "shard", "lanes", "points and rows", "dollars"
-        );
+        let numbers = ["shard", "lanes", "points and rows", "dollars"];
+        let mut table = Columns::new(&Look::default(), &[], &numbers);
         let mut shown: Vec<&DealtShard> = self.shards.iter().collect();
         if shown.len() > SHOWN {
             shown.sort_by_key(|s| std::cmp::Reverse(s.weight));
@@ -204,12 +200,11 @@ impl Dealt {
             dollars,
         } in shown
         {
-            let _ = writeln!(
-                out,
-                "{shard:>6} {shares:>8} {:>16} {dollars:>10.4}",
-                grouped(*weight)
-            );
+            let numbers = [shard.to_string(), grouped(*shares as u64), grouped(*weight)];
+            let dollars = [format!("{dollars:.4}")];
+            table.row(&[], &[&numbers[..], &dollars[..]].concat());
         }
+        let mut out = table.text();
         if self.shards.len() > SHOWN {
             let _ = writeln!(
                 out,

@@ -14,7 +14,7 @@ use crate::given::bounds::Bounds;
 use crate::given::context::RunContext;
 use crate::model::{AccountId, Cause, CauseKind, Dataset, Lane, UnitOutcome};
 use crate::plan::{Cost, OPEN_FILES};
-use crate::report::{LaneReport, UnitReport};
+use crate::report::{LaneReport, UnitReport, dollars};
 use crate::run::claims::reserved;
 use crate::run::enter::share::note_spent;
 use crate::run::lines::Lines;
@@ -159,12 +159,12 @@ impl<'a> Fleet<'a> {
         } else {
             *cost = all;
             let text = format!(
-                "{} ({}) is planned now: {} metrics billed, about ${:.4}; about ${:.2} in all",
+                "{} ({}) is planned now: {} metrics billed, about {}; about {} in all",
                 lane.lane,
                 lane.dataset.name(),
                 own.sum.billed_metrics,
-                own.dollars,
-                all.dollars
+                dollars(own.dollars),
+                dollars(all.dollars)
             );
             drop(cost);
             self.context.progress.stage(&text);

@@ -15,8 +15,9 @@ use crate::given::place::Place;
 use crate::lake::layout;
 use crate::lake::table::Table;
 use crate::model::{AccountId, Claim, Dataset, Day, GroupName, Lane, Member, Region, Shard};
-use crate::report::{RunReport, ShardReport};
+use crate::report::{RunReport, ShardReport, unpacked};
 use crate::run::enter::accounts::with_accounts;
+use crate::run::notify::tell;
 use crate::run::pipeline::{remove_old_reports, store};
 use crate::store::{Store, StoreError};
 
@@ -85,7 +86,8 @@ pub async fn gather(context: &RunContext, name: &GroupName) -> Result<RunReport,
     let mut report = gathered?;
     if report.stopped_by.is_none() {
         report.compaction = compact_after(&context, &place, &report.run_id).await;
-        if report.compaction.is_some() {
+        report.notices = tell(&context, &*place.store, &report).await;
+        if report.compaction.is_some() || report.notices.is_some() {
             store(&*place.store, &mut report).await;
         }
     }
@@ -127,7 +129,9 @@ async fn reports(
         let Some(body) = store.get(&key).await? else {
             return Ok((index, None));
         };
-        let report: Option<RunReport> = serde_json::from_slice(&body).ok();
+        let report: Option<RunReport> = unpacked(&body)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
         Ok::<_, StoreError>((index, report))
     });
     let read: Vec<(u32, Option<RunReport>)> = read

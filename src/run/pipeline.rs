@@ -27,6 +27,7 @@ use crate::run::enter::accounts::entered_accounts_by;
 use crate::run::enter::share::{less_spent, note_spent, with_share};
 use crate::run::fleet::{Fleet, unread};
 use crate::run::linked::{follow_links, monitoring};
+use crate::run::notify::tell;
 use crate::run::planning::{PlannedLane, Planning, wanted};
 use crate::sources::logs::unknown_streams;
 use crate::sources::registry::{lanes_read, source};
@@ -219,7 +220,8 @@ pub async fn export(context: &RunContext) -> Result<RunReport, RunError> {
     if is_whole {
         report.compaction = compact_after(&context, &place, &report.run_id).await;
     }
-    if report.alerts.is_some() || report.compaction.is_some() {
+    report.notices = tell(&context, &*place.store, &report).await;
+    if report.alerts.is_some() || report.compaction.is_some() || report.notices.is_some() {
         store(&*place.store, &mut report).await;
     }
     Ok(report)
@@ -257,9 +259,10 @@ async fn export_into(
     note_unentered(context, lake, &planned, &mut report).await;
     note_unlisted(context, place, lake, &planned, &mut report).await;
     let lanes = std::mem::take(&mut planned.lanes);
-    context
-        .progress
-        .lanes(lanes.len() + planned.late.late().len());
+    context.progress.lanes(
+        lanes.len() + planned.late.late().len(),
+        planned.cost.sum.calls,
+    );
     let fleet = Fleet::new((context, lake, &bounds), started, planned.cost);
     let done = fleet.export(lanes, planned.late).await;
     note_spent(context, &*place.store, &bounds.budget).await;
@@ -309,12 +312,11 @@ pub(super) async fn remove_old_reports(context: &RunContext, store: &dyn Store) 
 
 /// Keeps the report beside the data. Where that fails it is told all the same, with the reason: who is at the terminal needs it most.
 pub(super) async fn store(store: &dyn Store, report: &mut RunReport) {
-    let json = serde_json::to_string(report).unwrap_or_default();
     let key = match &report.shard {
         Some(ShardReport { member, .. }) => layout::shard_report(&member.group, member.shard.index),
         None => layout::report(&report.run_id),
     };
-    let stored = store.put(&key, json.into()).await;
+    let stored = store.put(&key, report.packed().into()).await;
     report.not_stored = stored.err().map(Cause::from);
 }
 
@@ -504,6 +506,7 @@ impl Planned {
             tables: Vec::new(),
             compaction: None,
             alerts: None,
+            notices: None,
             not_stored: None,
             units: Vec::new(),
         };

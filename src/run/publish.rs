@@ -13,7 +13,7 @@ use crate::commit::{
 use crate::given::context::RunContext;
 use crate::lake::answers::{Answers, Heard};
 use crate::lake::table::LOGS;
-use crate::lake::table::{SCHEMA_VERSION, Table};
+use crate::lake::table::{Partition, SCHEMA_VERSION, Table};
 use crate::lake::{UnitId, layout};
 use crate::model::{Cause, CauseKind, Day, Lane, UnitOutcome, iso_seconds};
 use crate::plan::DayMode;
@@ -205,7 +205,10 @@ async fn publish_unit(
         };
     }
     match done {
-        Ok(change) => (unit, change),
+        Ok(change) => {
+            unit.fell_from = fell_from(scope, sealed.day, &unit);
+            (unit, change)
+        }
         Err(cause) => {
             (unit.outcome, unit.complete, unit.rows) = (cause.unit_outcome(), false, 0);
             (unit.file, unit.sha256, unit.bytes) = (None, None, 0);
@@ -214,6 +217,22 @@ async fn publish_unit(
             (unit, change)
         }
     }
+}
+
+/// What the day before had, where a whole day has less than half of it: series of metrics, rows of other tables. An hour of few events is no day.
+fn fell_from(scope: &LaneScope, day: Day, unit: &UnitReport) -> Option<u64> {
+    let is_whole = matches!(unit.outcome, UnitOutcome::Written | UnitOutcome::Empty)
+        && unit.complete
+        && !unit.provisional
+        && unit.table.partition == Partition::Day;
+    let before = scope.records.committed(day.plus(-1)).filter(|_| is_whole)?;
+    let rows = |c: &Committed| c.files.iter().map(|f| f.rows).sum();
+    let (had, has) = if unit.table.is_points() {
+        (before.series_returned, unit.series_returned)
+    } else {
+        (rows(before), unit.rows)
+    };
+    (has * 2 < had).then_some(had)
 }
 
 /// A run that was only interrupted has nothing to say about the unit.

@@ -376,11 +376,11 @@ async fn make(
     charges: &Arc<Charges>,
 ) -> Result<(NewUnit, NewUnit), Cause> {
     let (unit, now) = ((first, &reading.lane), reading.context.now);
-    let end = end_of(first, now);
+    let (end, read_until) = (end_of(first, now), month_window(first).end.min(now));
     let name = reading.account_name.clone();
     let (all, of_lane) = (Arc::clone(charges), reading.lane.clone());
     let days = stage(reading, daily, unit, move || {
-        let rows = month_charges(&all, first, end.max(last_known(&all, first)));
+        let rows = month_charges(&all, first, end.max(last_known(&all, first)), read_until);
         let owner = Owner {
             lane: &of_lane,
             account_name: name.as_deref(),

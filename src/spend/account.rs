@@ -32,6 +32,31 @@ impl AccountRows {
     }
 }
 
+impl AccountSpend {
+    /// Its alias, or its id.
+    pub fn shown(&self) -> &str {
+        self.account_name.as_deref().unwrap_or(&self.account_id)
+    }
+
+    /// Its alias with its id, or its id.
+    pub fn named(&self) -> String {
+        match &self.account_name {
+            Some(name) => format!("{name} ({})", self.account_id),
+            None => self.account_id.clone(),
+        }
+    }
+
+    /// Charges of the last seven days that are shown, and of the seven before them, as far as they are known.
+    pub fn weeks(&self) -> (Option<f64>, Option<f64>) {
+        let sum = |days: &[Option<f64>]| {
+            let known = days.iter().flatten();
+            (known.clone().count() > 0).then(|| known.sum())
+        };
+        let (before, last) = self.recent.split_at(self.recent.len().saturating_sub(7));
+        (sum(last), sum(before))
+    }
+}
+
 /// What an account has spent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccountSpend {

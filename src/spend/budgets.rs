@@ -30,6 +30,11 @@ impl Threshold {
         matches!(self, Self::Daily | Self::Month | Self::Projected)
     }
 
+    /// Whether it is about a month: passed once, it stays so on the days after.
+    pub(crate) fn is_of_month(self) -> bool {
+        matches!(self, Self::Month | Self::Projected)
+    }
+
     /// As it stands in the record of what was sent.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,9 +84,15 @@ pub struct BudgetCheck {
     pub trailing_days: Option<u32>,
     /// How it stands.
     pub state: BudgetState,
+    /// By how much it is passed, an amount of money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excess: Option<f64>,
     /// Accounts it is about.
     #[serde(skip)]
     pub accounts: BTreeSet<String>,
+    /// It is about every account together.
+    #[serde(skip)]
+    pub is_of_all: bool,
 }
 
 impl BudgetCheck {
@@ -94,6 +105,11 @@ impl BudgetCheck {
     pub fn key(&self) -> String {
         let account = self.account_id.as_deref().unwrap_or("");
         format!("{}|{account}|{}", self.budget, self.threshold.as_str())
+    }
+
+    /// Its budget among all: each account of one that holds each is a budget by itself.
+    pub fn budget_key(&self) -> (&str, Option<&str>) {
+        (&self.budget, self.account_id.as_deref())
     }
 
     /// The budget, with the account it is about.
@@ -176,6 +192,14 @@ impl Sum {
     }
 }
 
+/// An amount of money; a percentage is one of the mean.
+fn excess(threshold: Threshold, above: f64, mean: Sum) -> f64 {
+    match (threshold, mean.known) {
+        (Threshold::ChangePercent, Some(mean)) => above / 100.0 * mean,
+        _ => above,
+    }
+}
+
 fn check(
     budget: &Budget,
     account: Option<&AccountSpend>,
@@ -193,10 +217,11 @@ fn check(
         (days >= trailing as f64).then_some(mean)
     });
     // A month so far that is not known to its end is known to be no less.
-    let month = Sum {
+    let of_month = |get: fn(&AccountSpend) -> Option<f64>| Sum {
         partial: daily.partial,
-        ..sum(members, |a| a.month_to_date)
+        ..sum(members, get)
     };
+    let (month, projected) = (of_month(|a| a.month_to_date), of_month(|a| a.projected));
     // Compared with a mean that is not known whole, a change would say nothing.
     let change = |of: fn(f64, f64) -> Option<f64>| Sum {
         known: match (daily.known, before.known) {
@@ -209,14 +234,7 @@ fn check(
     let thresholds = [
         (Threshold::Daily, budget.daily, daily),
         (Threshold::Month, budget.month, month),
-        (
-            Threshold::Projected,
-            budget.projected,
-            Sum {
-                partial: daily.partial,
-                ..sum(members, |a| a.projected)
-            },
-        ),
+        (Threshold::Projected, budget.projected, projected),
         (
             Threshold::Change,
             budget.change,
@@ -234,6 +252,9 @@ fn check(
             let limit = limit?;
             let is_change = matches!(threshold, Threshold::Change | Threshold::ChangePercent);
             let state = sum.against(limit);
+            let excess = sum
+                .known
+                .map(|actual| excess(threshold, actual - limit, before));
             Some(BudgetCheck {
                 budget: budget.name.clone(),
                 account_id: account.map(|a| a.account_id.clone()),
@@ -244,6 +265,8 @@ fn check(
                 partial: sum.partial,
                 trailing_days: is_change.then_some(budget.trailing_days),
                 state,
+                excess: excess.filter(|_| state == BudgetState::Breach),
+                is_of_all: budget.scope == BudgetScope::All,
                 accounts: members
                     .iter()
                     .flatten()

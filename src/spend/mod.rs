@@ -3,10 +3,12 @@
 
 mod account;
 mod budgets;
+mod csv;
 mod summary;
 mod text;
 
+pub use self::csv::spend_csv;
 pub use account::{AccountRows, AccountSpend};
 pub use budgets::{BudgetCheck, BudgetState, Threshold};
 pub use summary::{SpendReport, account_rows, spend_report};
-pub use text::{amount, sparkline, spend_text};
+pub use text::{amount, change, sparkline, spend_text};

@@ -10,6 +10,9 @@ use crate::config::Budget;
 use crate::model::{AccountId, Day, Lane, iso_seconds};
 use crate::normalize::{ChargeState, DayCharge};
 
+/// What all accounts together are called.
+pub(super) const ALL: &str = "all";
+
 /// Days of the small chart.
 const RECENT_DAYS: i64 = 14;
 
@@ -72,7 +75,7 @@ pub struct SpendReport {
     pub date: String,
     /// The lake's root.
     pub destination: String,
-    /// Every account that charges are expected of.
+    /// Every account that charges are expected of, the dearest first.
     pub accounts: Vec<AccountSpend>,
     /// The sums over all accounts, as far as they are known.
     pub total: AccountSpend,
@@ -83,9 +86,15 @@ pub struct SpendReport {
 }
 
 impl SpendReport {
-    /// Thresholds that are passed.
-    pub fn breaches(&self) -> impl Iterator<Item = &BudgetCheck> {
-        self.budgets.iter().filter(|b| b.is_breached())
+    /// Thresholds that are passed, the largest excess first.
+    pub fn breaches(&self) -> Vec<&BudgetCheck> {
+        let passed = self.budgets.iter().filter(|b| b.is_breached());
+        let mut passed: Vec<&BudgetCheck> = passed.collect();
+        passed.sort_by(|a, b| {
+            let excess = |c: &BudgetCheck| c.excess.unwrap_or(0.0);
+            excess(b).total_cmp(&excess(a))
+        });
+        passed
     }
 
     /// Whether some threshold cannot be told because charges of the day are not known.
@@ -109,7 +118,7 @@ impl SpendReport {
 
     /// 0; 3 when charges are missing, 8 when a budget is breached and that is asked for.
     pub fn exit_code(&self, fail_on_breach: bool) -> u8 {
-        if fail_on_breach && self.breaches().next().is_some() {
+        if fail_on_breach && !self.breaches().is_empty() {
             8
         } else if self.missing.is_empty() && !self.has_unknown() {
             0
@@ -135,7 +144,7 @@ pub fn spend_report(
     budgets: &[Budget],
 ) -> SpendReport {
     let nothing = AccountRows::default();
-    let accounts: Vec<AccountSpend> = wanted
+    let mut accounts: Vec<AccountSpend> = wanted
         .iter()
         .map(|(id, name)| account_spend(id, name.clone(), day, rows.get(id).unwrap_or(&nothing)))
         .map(|account| AccountSpend {
@@ -143,6 +152,13 @@ pub fn spend_report(
             ..account
         })
         .collect();
+    accounts.sort_by(|a, b| {
+        let known = |amount: Option<f64>| amount.unwrap_or(f64::NEG_INFINITY);
+        known(b.spend)
+            .total_cmp(&known(a.spend))
+            .then_with(|| known(b.month_to_date).total_cmp(&known(a.month_to_date)))
+            .then_with(|| a.shown().cmp(b.shown()))
+    });
     let unknown = accounts.iter().filter(|a| a.spend.is_none());
     let missing = unknown.map(|a| a.account_id.clone()).collect();
     SpendReport {
@@ -206,7 +222,7 @@ fn total(accounts: &[AccountSpend]) -> AccountSpend {
         of_day.peek().is_some().then(|| of_day.sum())
     });
     AccountSpend {
-        account_id: "all".to_owned(),
+        account_id: ALL.to_owned(),
         account_name: None,
         currency: accounts
             .iter()
@@ -258,6 +274,7 @@ pub(super) mod tests {
             let spend: Option<f64> = text.parse().ok();
             so_far += spend.unwrap_or(0.0);
             rows.push(DayCharge {
+                provisional: false,
                 key: ChargeKey {
                     currency: "USD".to_owned(),
                     linked_account: linked.map(str::to_owned),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::account::AccountSpend;
 use super::budgets::{BudgetCheck, BudgetState, Threshold};
-use super::summary::SpendReport;
-use crate::report::{grouped, printable};
+use super::summary::{ALL, SpendReport};
+use crate::report::{Columns, Look, Paint, Painted, counted, grouped, printable};
 
 /// `1,234.50`.
 pub fn amount(value: f64) -> String {
@@ -22,6 +22,17 @@ pub fn amount(value: f64) -> String {
 
 fn optional(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), amount)
+}
+
+/// `+12.3 %`; of what was nothing before only the difference.
+pub fn change(now: f64, before: f64) -> String {
+    if before > 0.0 {
+        format!("{:+.1} %", (now / before - 1.0) * 100.0)
+    } else if now >= before {
+        format!("+{}", amount(now - before))
+    } else {
+        amount(now - before)
+    }
 }
 
 /// A sign a day between nothing and the greatest; a dot for what is not known.
@@ -76,7 +87,8 @@ impl BudgetCheck {
         }
     }
 
-    fn short_limit(&self) -> String {
+    /// `30.00 a day`.
+    pub(crate) fn short_limit(&self) -> String {
         match self.threshold {
             Threshold::Daily => format!("{} a day", amount(self.limit)),
             Threshold::Month => format!("{} a month", amount(self.limit)),
@@ -96,107 +108,140 @@ impl BudgetCheck {
     }
 }
 
-/// The threshold that an account alone is nearest to, or furthest above.
+/// The threshold that an account alone, or all together, is nearest to, or furthest above.
 fn nearest<'a>(report: &'a SpendReport, account: &AccountSpend) -> Option<&'a BudgetCheck> {
-    let own = report
-        .budgets
-        .iter()
-        .filter(|b| b.accounts.len() == 1 && b.accounts.contains(&account.account_id));
+    let is_all = account.account_id == ALL;
+    let of_one =
+        |b: &BudgetCheck| b.accounts.len() == 1 && b.accounts.contains(&account.account_id);
+    let is_own = |b: &&BudgetCheck| b.is_of_all == is_all && (is_all || of_one(b));
+    let own = report.budgets.iter().filter(is_own);
     own.max_by(|a, b| a.share().total_cmp(&b.share()))
 }
+
+/// What a line is held to, and how it stands.
+pub(super) struct Standing {
+    /// `30.00 a day`, of the threshold it is nearest to or furthest above.
+    pub(super) limit: String,
+    pub(super) state: String,
+}
+
+impl Standing {
+    fn of(nearest: Option<&BudgetCheck>, account: &AccountSpend) -> Self {
+        let state = match (account.spend, nearest) {
+            (_, Some(check)) if check.is_breached() => BREACH,
+            (Some(_), _) if account.days.is_some_and(|d| d > 1) => "several days",
+            _ => account.state,
+        };
+        Self {
+            limit: nearest.map_or("-".to_owned(), BudgetCheck::short_limit),
+            state: state.to_owned(),
+        }
+    }
+}
+
+/// How an account, or all together, stands.
+pub(super) fn standing(report: &SpendReport, account: &AccountSpend) -> Standing {
+    Standing::of(nearest(report, account), account)
+}
+
+impl SpendReport {
+    /// The limit that an account, or all together, is nearest to or furthest above: `30.00 a day`.
+    pub(crate) fn limit_of(&self, account: &AccountSpend) -> String {
+        standing(self, account).limit
+    }
+}
+
+/// Its state, as the table of `cwlake spend` has it.
+const BREACH: &str = "BREACH";
+
+/// Columns that a screen needs for the charges of each day.
+const WIDE: usize = 110;
 
 /// Thresholds that are kept and shown one by one, at most.
 const FEW: usize = 6;
 
-/// A line an account, the sum, every budget, and what is missing.
-pub fn spend_text(report: &SpendReport) -> String {
-    let mut out = String::new();
-    let name = |a: &AccountSpend| printable(a.account_name.as_deref().unwrap_or(""));
-    let widest = report
-        .accounts
-        .iter()
-        .map(|a| name(a).chars().count())
-        .max();
-    let widest = widest.unwrap_or(0).clamp(4, 32);
-    let currency = &report.total.currency;
-    let _ = writeln!(
-        out,
-        "charges of {} in {}, {}",
-        report.date,
-        if currency.is_empty() { "USD" } else { currency },
-        report.destination
+/// A line an account, the dearest first, the sum, every budget, and what is missing.
+pub fn spend_text(report: &SpendReport, look: &Look) -> String {
+    let currency = match report.total.currency.as_str() {
+        "" => "USD",
+        currency => currency,
+    };
+    let mut out = format!(
+        "charges of {} in {}, {}\n",
+        report.date, currency, report.destination
     );
-    let _ = writeln!(
-        out,
-        "{:<12} {:<widest$} {:>13} {:>14} {:>14} {:>18} {:<12} last 14 days",
-        "account", "name", "on the day", "month to date", "projected", "threshold", "state"
-    );
-    let mut line = |id: &str, name: String, a: &AccountSpend, limit: String, state: &str| {
-        let name: String = name.chars().take(widest).collect();
-        let _ = writeln!(
-            out,
-            "{id:<12} {name:<widest$} {:>13} {:>14} {:>14} {limit:>18} {state:<12} {}",
-            optional(a.spend),
-            optional(a.month_to_date),
-            optional(a.projected),
-            sparkline(&a.recent)
-        );
+    let is_narrow = look.width.is_some_and(|width| width < WIDE);
+    let texts: &[&str] = if is_narrow {
+        &["account", "state"]
+    } else {
+        &["account", "state", "last 14 days"]
+    };
+    let numbers = ["on the day", "threshold", "month", "projected"];
+    let mut table = Columns::new(look, texts, &numbers);
+    let mut line = |name: &str, account: &AccountSpend| {
+        let standing = standing(report, account);
+        let chart = sparkline(&account.recent);
+        let numbers = [
+            optional(account.spend),
+            standing.limit.clone(),
+            optional(account.month_to_date),
+            optional(account.projected),
+        ];
+        let paint = match standing.state.as_str() {
+            BREACH => Some(Paint::Red),
+            "ok" => None,
+            _ => Some(Paint::Yellow),
+        };
+        let texts = [
+            name.into(),
+            Painted(&standing.state, paint),
+            chart.as_str().into(),
+        ];
+        table.painted_row(&texts[..if is_narrow { 2 } else { 3 }], &numbers);
     };
     for account in &report.accounts {
-        let nearest = nearest(report, account);
-        let limit = nearest.map_or("-".to_owned(), BudgetCheck::short_limit);
-        let state = match (account.spend, nearest) {
-            (_, Some(check)) if check.is_breached() => "BREACH",
-            (Some(_), _) if account.days.is_some_and(|d| d > 1) => "several days",
-            _ => account.state,
-        };
-        line(&account.account_id, name(account), account, limit, state);
+        if is_narrow {
+            line(account.shown(), account);
+        } else {
+            line(&account.named(), account);
+        }
     }
     if report.accounts.len() > 1 {
-        // Held to by a budget of all: of whatever name, it is about every account.
-        let of_all = report
-            .budgets
-            .iter()
-            .filter(|b| b.account_id.is_none() && b.accounts.len() == report.accounts.len());
-        let nearest = of_all.max_by(|a, b| a.share().total_cmp(&b.share()));
-        let limit = nearest.map_or("-".to_owned(), BudgetCheck::short_limit);
-        let state = match nearest {
-            Some(check) if check.is_breached() => "BREACH",
-            _ => report.total.state,
-        };
-        line("all", String::new(), &report.total, limit, state);
+        line("all", &report.total);
     }
-    budget_lines(&mut out, report);
+    out += &table.text();
+    budget_lines(&mut out, report, look);
     missing_lines(&mut out, report);
     out
 }
 
 /// Thresholds that are passed or not known, each; those that are kept while they are few.
-fn budget_lines(out: &mut String, report: &SpendReport) {
+fn budget_lines(out: &mut String, report: &SpendReport, look: &Look) {
     let kept = report.budgets.iter().filter(|b| b.state == BudgetState::Ok);
     // Hundreds of accounts, each within its budget, are one line.
     let kept: Vec<&BudgetCheck> = kept.collect();
     let (few, many) = kept.split_at(if kept.len() > FEW { 0 } else { kept.len() });
-    let told = report.budgets.iter().filter(|b| b.state != BudgetState::Ok);
+    let unknown = report
+        .budgets
+        .iter()
+        .filter(|b| b.state == BudgetState::Unknown);
+    let told = report.breaches().into_iter().chain(unknown);
     for check in told.chain(few.iter().copied()) {
-        let word = match check.state {
-            BudgetState::Ok => "ok",
-            BudgetState::Breach => "BREACH",
-            BudgetState::Unknown => "unknown",
+        let (word, paint) = match check.state {
+            BudgetState::Ok => ("ok      ", Paint::Green),
+            BudgetState::Breach => ("BREACH  ", Paint::Red),
+            BudgetState::Unknown => ("unknown ", Paint::Yellow),
         };
         let _ = writeln!(
             out,
-            "  {word:<8} {}: {}",
+            "  {} {}: {}",
+            look.painted(paint, word),
             printable(&check.subject()),
             check.sentence(&report.date)
         );
     }
     if !many.is_empty() {
-        let _ = writeln!(
-            out,
-            "  ok       {} thresholds more",
-            grouped(many.len() as u64)
-        );
+        let _ = writeln!(out, "  ok       {} more", counted(many.len(), "threshold"));
     }
 }
 

@@ -427,7 +427,8 @@ fn report_of(dir: &Path) -> String {
         .next()
         .expect("a report")
         .expect("entry");
-    std::fs::read_to_string(report.path()).expect("readable")
+    let kept = std::fs::read(report.path()).expect("readable");
+    cwlake::report::unpacked(&kept).expect("a report")
 }
 
 /// The block between a line that starts with `$ <words>` and the end of its fence in the README.

@@ -13,8 +13,9 @@ async fn the_demo_shows_a_breach_and_a_budget_that_is_kept_on_every_day() {
         "2036-11-26T00:00:00Z",
     ] {
         let dir = tempfile::tempdir().expect("temp dir");
+        let listen = (([127, 0, 0, 1], 0).into(), false);
         let seconds = now.parse::<jiff::Timestamp>().expect("an instant");
-        let shown = demo(dir.path(), seconds.as_second(), Progress::quiet())
+        let shown = demo(dir.path(), seconds.as_second(), Progress::quiet(), listen)
             .await
             .expect(now);
         assert_eq!(shown.exit_code, 0, "{now}: {}", shown.text);

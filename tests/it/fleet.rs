@@ -438,7 +438,10 @@ async fn a_selection_without_series_is_told_and_all_of_them_end_with_4() {
     let lab = Lab::new(one_account("", "")).await.with_config(&config);
     let report = lab.export().await;
     assert_eq!(report.exit_code(), 0, "{}", report.text());
-    let told = ["[[metrics]] in line 18 (AWS/EC2)", "preset sqs in line 23"];
+    let told = [
+        "[[metrics]] in line 18 (AWS/EC2; did you mean CPUUtilization?)",
+        "preset sqs in line 23",
+    ];
     assert_eq!(report.fleet.unmatched, told);
     assert!(
         report

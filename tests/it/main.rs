@@ -15,6 +15,7 @@ mod lake;
 mod pipeline;
 mod recorded;
 mod resume;
+mod screens;
 mod store;
 mod tables;
 mod writer;

@@ -336,7 +336,7 @@ async fn a_stopped_run_publishes_nothing_half_done_and_reports() {
     assert!(
         lab.lake()
             .join("_cwlake/runs")
-            .join(format!("{}.json", report.run_id))
+            .join(format!("{}.json.gz", report.run_id))
             .exists()
     );
 }

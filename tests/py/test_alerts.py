@@ -3,6 +3,7 @@
 import email
 import email.policy
 import fcntl
+import gzip
 import html.parser
 import json
 import socket
@@ -112,8 +113,8 @@ def test_a_mail_server_that_falls_silent_holds_nobody_up(lake, tmp_path):
         report = lake(f'{MAIL}smtp = {{ host = "127.0.0.1", port = {port}, security = "none" }}\n', limits="attempt_timeout_secs = 2\n")
     assert report["alerts"]["failed"] == {"smtp": "no answer within 2 s"}
     assert report["totals"]["failed"] == 0 and report["totals"]["written"] > 0
-    (kept,) = (tmp_path / "lake" / "_cwlake" / "runs").glob("*.json")
-    assert json.loads(kept.read_text())["alerts"] == report["alerts"]
+    (kept,) = (tmp_path / "lake" / "_cwlake" / "runs").glob("*.json.gz")
+    assert json.loads(gzip.decompress(kept.read_bytes()))["alerts"] == report["alerts"]
 
 
 def test_report_and_lock_do_not_wait_for_an_alert(lake, tmp_path):
@@ -167,7 +168,7 @@ def test_a_breach_is_mailed_once_a_day_and_a_failing_server_fails_nothing(lake, 
     assert "all <b>&'\" accounts" in text
     tags = Tags(page)
     assert not tags.open and {"svg", "table", "h1"} <= tags.seen and "script" not in tags.seen and "b" not in tags.seen
-    assert "all &lt;b&gt;&amp;&#39;&quot; accounts" in page and "team &lt;script&gt;&amp;" in page
+    assert "all &#60;b&#62;&#38;&#39;&#34; accounts" in page and "team &#60;script&#62;&#38;" in page
     assert len(page) < 100_000
     state = json.loads((tmp_path / "lake/_cwlake/alerts/2026-11-20.json").read_text())
     assert len(state["channels"]["smtp"]) == 4

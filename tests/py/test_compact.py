@@ -1,5 +1,6 @@
 """Settled days merged over all lanes: what readers see before, between and after, what is left when it is killed, and what stays when units go."""
 
+import gzip
 import hashlib
 import json
 import random
@@ -352,7 +353,7 @@ def test_runs_compact_at_their_end_where_that_is_configured(aws, tmp_path):
     done = {table["table"]: table for table in report["compaction"]["tables"]}
     # The 17th ended three days ago, the 18th two.
     assert sorted(lake.record()["units"]) == [f"2026-11-{day}" for day in (15, 16, 17)] and done["metrics"]["compacted"] == 3
-    kept = json.loads((lake.root / f"_cwlake/runs/{report['run_id']}.json").read_text())
+    kept = json.loads(gzip.decompress((lake.root / f"_cwlake/runs/{report['run_id']}.json.gz").read_bytes()))
     assert kept["compaction"]["tables"][0]["all"]["units"] == 3
     assert "compaction" not in lake.run("export", "--since", "last", CWLAKE_NOW="2026-11-22T02:00:00Z", code=None)
     # Shards leave it to `gather`.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import stat
 import subprocess
 import tomllib
@@ -121,6 +120,9 @@ def test_completions_and_manual_pages(tmp_path):
     for shell in ("bash", "zsh", "fish", "powershell", "elvish"):
         script = run("completions", shell).stdout
         assert "missing-ids" in script, shell
+        # Datasets and presets by their names; the generators of the other shells know no values.
+        if shell in ("bash", "zsh", "fish"):
+            assert "alarm_history" in script and "natgateway" in script, shell
         if shell == "bash":
             subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     page = run("man").stdout
@@ -138,7 +140,7 @@ def test_a_preset_is_shown_as_it_would_be_written(tmp_path):
     tables = tomllib.loads(shown)["metrics"]
     assert tables[0]["namespace"] == "AWS/SQS" and tables[0]["metrics"] and "https://docs.aws.amazon.com" in shown
     told = run("presets", "sqz", folder=tmp_path, code=2).stderr
-    assert "did you mean 'sqs'" in told
+    assert "a similar value exists: 'sqs'" in told
 
 
 def test_after_the_run_it_says_what_would_have_helped(emulator, tmp_path):
@@ -152,11 +154,11 @@ def test_after_the_run_it_says_what_would_have_helped(emulator, tmp_path):
     told = run("export", "--quiet", folder=tmp_path, env=running.env(), code=3).stderr
     assert "cwlake doctor" in told and "--only-failed" in told, told
     report = next(line.split("--only-failed ")[1] for line in told.splitlines() if "--only-failed " in line)
-    assert (tmp_path / report.strip()).exists() or pathlib.Path(report.strip()).exists(), report
-    again = json.loads(run("export", "--only-failed", "last", "--json", folder=tmp_path, env=running.env(), code=3).stdout)
-    # Not even its regions are known, so it has no units; of what is whole nothing is asked again.
-    assert again["units"] == [] and again["totals"]["get_metric_data"]["calls"] == 0
-    assert [a["account_id"] for a in again["accounts"] if a.get("cause")] == ["222233334444"]
+    for which in (report.strip(), "last"):
+        again = json.loads(run("export", "--only-failed", which, "--json", folder=tmp_path, env=running.env(), code=3).stdout)
+        # Not even its regions are known, so it has no units; of what is whole nothing is asked again.
+        assert again["units"] == [] and again["totals"]["get_metric_data"]["calls"] == 0
+        assert [a["account_id"] for a in again["accounts"] if a.get("cause")] == ["222233334444"]
 
 
 @pytest.mark.parametrize("command", ["doctor", "export", "plan", "accounts", "discover"])

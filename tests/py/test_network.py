@@ -68,7 +68,7 @@ def test_everything_goes_through_the_proxy_and_trusts_the_companys_authority(com
     # The doctor says so, and never the password.
     told = run_program(tmp_path, env, "doctor")
     assert f"HTTPS_PROXY=127.0.0.1:{proxy.port}" in told.stdout
-    assert "AWS_CA_BUNDLE" in told.stdout and "one certificate" in told.stdout
+    assert "AWS_CA_BUNDLE" in told.stdout and "1 certificate" in told.stdout
     assert "secret" not in told.stdout + told.stderr
     # A wrong password, an authority that is not trusted: named, and nothing is written.
     wrong = run_program(tmp_path, env | {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}, "export", code=2)

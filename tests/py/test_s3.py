@@ -96,7 +96,7 @@ def test_what_failed_is_run_again_from_the_report_in_the_bucket(lake, proxy, buc
     through = proxy()
     refused = '[[account]]\nid = "222233334444"\nrole_name = "Absent"\nregions = ["us-east-1"]\n'
     report, _ = lake(through, code=3, extra=refused)
-    address = f"s3://{bucket}/{lake.prefix}/_cwlake/runs/{report['run_id']}.json"
+    address = f"s3://{bucket}/{lake.prefix}/_cwlake/runs/{report['run_id']}.json.gz"
     for which in ("last", address):
         again, _ = lake(through, "--only-failed", which, code=3, extra=refused)
         assert {u["account_id"] for u in again["units"]} == {"222233334444"}, which

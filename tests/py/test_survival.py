@@ -397,7 +397,7 @@ def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, 
                 continue
             report = json.loads(out)
             assert report["stopped_by"] == signal.Signals(by).name
-            assert list((folder / "lake/_cwlake/runs").glob("*.json"))
+            assert list((folder / "lake/_cwlake/runs").glob("*.json.gz"))
             ended += 1
         whole(folder / "lake")
         one.run()

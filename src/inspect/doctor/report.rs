@@ -9,7 +9,7 @@ use crate::iam::Statement;
 use crate::model::Cause;
 use crate::store::StoreError;
 
-use crate::report::{Look, Paint, counted, pattern, printable};
+use crate::report::{Columns, Look, Paint, Painted, counted, pattern, printable};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -150,15 +150,12 @@ impl DoctorReport {
     pub fn text_for(&self, look: &Look) -> String {
         let mut out = String::new();
         let alike = self.alike(look.all);
-        let widest =
-            |of: fn(&Alike<'_>) -> usize| alike.iter().map(of).max().unwrap_or(0).clamp(5, 44);
-        let subjects = widest(|a| a.subject().chars().count());
-        let names = widest(|a| a.first().check.chars().count());
-        let _ = writeln!(
-            out,
-            "{:<7} {:<subjects$}  {:<names$}  found",
-            "state", "what", "check"
-        );
+        // What was found is never cut: it is what the command is for.
+        let uncut = Look {
+            width: None,
+            ..*look
+        };
+        let mut table = Columns::new(&uncut, &["state", "what", "check", "found"], &[]);
         for checks in &alike {
             let check = checks.first();
             let (word, paint) = match check.state {
@@ -166,14 +163,20 @@ impl DoctorReport {
                 CheckState::Warning => ("warning", Paint::Yellow),
                 CheckState::Failed => ("FAILED", Paint::Red),
             };
-            let _ = writeln!(
-                out,
-                "{} {:<subjects$}  {:<names$}  {}",
-                look.painted(paint, &format!("{word:<7}")),
-                printable(&checks.subject()),
-                check.check,
-                printable(&check.detail)
-            );
+            let subject = checks.subject();
+            let texts = [
+                subject.as_str(),
+                check.check.as_str(),
+                check.detail.as_str(),
+            ];
+            let [subject, name, detail] = texts.map(Painted::from);
+            table.painted_row(&[Painted(word, Some(paint)), subject, name, detail], &[]);
+        }
+        let mut lines = table.lines();
+        out += &lines.next().unwrap_or_default();
+        for (line, checks) in lines.zip(&alike) {
+            let check = checks.first();
+            out += &line;
             let others = checks.others();
             if let Some(remedy) = &check.remedy {
                 let _ = writeln!(out, "        = {}{others}", printable(remedy));

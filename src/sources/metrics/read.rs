@@ -155,6 +155,9 @@ async fn fetch_and_write(
                 }
             };
             if let Some(InFlight { value, permit }) = next {
+                context
+                    .progress
+                    .answered(value.stats.pages.max(1), value.stats.points_received);
                 fetched.push(value);
                 last_permit = Some(permit);
             }
