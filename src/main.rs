@@ -47,7 +47,8 @@ fn tell(text: &str, hint: Option<&str>, code: u8) {
 
 /// Whether the words typed ask for lines of JSON, of a command that could not be understood.
 fn asks_for_json() -> bool {
-    let words: Vec<String> = std::env::args().collect();
+    let words = std::env::args_os();
+    let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
     let is_form = |pair: &[String]| pair[0] == "--log-format" && pair[1] == "json";
     words.iter().any(|word| word == "--log-format=json") || words.windows(2).any(is_form)
 }

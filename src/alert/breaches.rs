@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::{Message, SendError, Sent, mail, send};
 use crate::config::{AlertConfig, Channel};
 use crate::given::context::RunContext;
@@ -163,7 +165,9 @@ pub(crate) async fn alert_of_days(
         let day = last.plus(-n);
         let done = async {
             // Of a day that nobody has looked at in its time, nobody is told now.
-            if n > 0 && !Sent::is_there(store, &layout::alerts(day)).await? {
+            let is_looked_at = n == 0 || Sent::is_there(store, &layout::alerts(day)).await?;
+            let is_week = is_end_of_week(context, day);
+            if !is_looked_at && !is_week {
                 return Ok(AlertReport::default());
             }
             let read = match months.entry(day.month_start()) {
@@ -171,8 +175,12 @@ pub(crate) async fn alert_of_days(
                 Entry::Vacant(none) => none.insert(read_rows(store, day).await?),
             };
             let report = report_of(context, store, day, read);
-            let mut told = alert(context, store, day, &report).await;
-            if is_end_of_week(context, day) {
+            let mut told = AlertReport::default();
+            if is_looked_at {
+                told.add(alert(context, store, day, &report).await);
+            }
+            // A week waits for its last day, as long as runs look back.
+            if is_week && (report.missing.is_empty() || n == ALERT_DAYS) {
                 told.add(tell_of_week(context, store, day, &report).await);
             }
             Ok::<_, Cause>(told)
@@ -191,14 +199,22 @@ fn is_end_of_week(context: &RunContext, day: Day) -> bool {
     digest == Some(day.plus(1).weekday())
 }
 
-/// What was told of a month, before a day of it: a threshold of the month stays passed.
+/// Records that are read side by side.
+const AT_ONCE: usize = 8;
+
+/// What was told of a month on its other days: a threshold of the month stays passed.
 async fn told_in_month(store: &dyn Store, day: Day) -> Result<Sent, StoreError> {
     let mut told = Sent::default();
     let keys = store.list(&layout::alerts_folder()).await?.into_iter();
     let days = keys.filter_map(|e| layout::parse_alerts(&e.key));
-    for before in days.filter(|d| (day.month_start()..day).contains(d)) {
-        told.add(Sent::read(store, &layout::alerts(before)).await?);
-    }
+    let month = day.month_start()..day.next_month();
+    let others = days.filter(|d| month.contains(d) && *d != day);
+    let read = stream::iter(others).map(|day| async move {
+        let key = layout::alerts(day);
+        Sent::read(store, &key).await
+    });
+    let read: Vec<Sent> = read.buffered(AT_ONCE).try_collect().await?;
+    read.into_iter().for_each(|sent| told.add(sent));
     Ok(told)
 }
 

@@ -1,13 +1,15 @@
 //! How a run ended, as far as somebody is to be told. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::model::iso_seconds;
 use crate::report::{FELL, RunReport, UnitReport, grouped};
 
 /// One thing to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
-    /// The same for the same cause.
-    pub(super) key: String,
+    /// The same for the same cause and account: a cause that befalls another account is news.
+    pub(super) keys: BTreeSet<String>,
     /// It may last for weeks: told once, it is not told again while it lasts. Others are told again the next day.
     pub(super) lasts: bool,
     /// What it is about.
@@ -27,6 +29,8 @@ pub(crate) struct Ending {
     pub started_at: String,
     /// Its exit code.
     pub exit_code: u8,
+    /// It has left a report.
+    pub has_report: bool,
     /// What there is to tell; nothing when all is well.
     pub notices: Vec<Notice>,
 }
@@ -40,7 +44,9 @@ impl Ending {
             _ if report.stopped_by.is_some() => Vec::new(),
             code => causes(report, code),
         };
-        notices.extend(fallen(report));
+        if report.stopped_by.is_none() {
+            notices.extend(fallen(report));
+        }
         let what = match exit_code {
             0 => "found far less than the day before",
             3 => "misses something",
@@ -50,6 +56,7 @@ impl Ending {
             started_at: report.started_at.clone(),
             headline: format!("the export of {} to {} {what}", report.from, report.to),
             exit_code,
+            has_report: true,
             notices,
         }
     }
@@ -60,8 +67,9 @@ impl Ending {
             started_at: iso_seconds(now),
             headline: "an export failed".to_owned(),
             exit_code,
+            has_report: false,
             notices: vec![Notice {
-                key: format!("failed: {}", without_numbers(error)),
+                keys: one(format!("failed: {}", without_numbers(error))),
                 lasts: false,
                 subject: format!("exit code {exit_code}"),
                 text: error.to_owned(),
@@ -71,9 +79,18 @@ impl Ending {
     }
 }
 
+fn one(key: String) -> BTreeSet<String> {
+    BTreeSet::from([key])
+}
+
 fn causes(report: &RunReport, code: u8) -> Vec<Notice> {
     let told = report.causes().into_iter().map(|told| Notice {
-        key: format!("{code} {}", without_numbers(&told.key)),
+        keys: {
+            let cause = format!("{code} {}", without_numbers(&told.key));
+            let of_account = |id: &String| format!("{cause} | {id}");
+            let each: BTreeSet<String> = told.accounts.iter().map(of_account).collect();
+            if each.is_empty() { one(cause) } else { each }
+        },
         lasts: code == 3,
         subject: format!("{} {}", told.word, told.subject),
         text: told.message,
@@ -82,7 +99,7 @@ fn causes(report: &RunReport, code: u8) -> Vec<Notice> {
     let mut told: Vec<Notice> = told.collect();
     if told.is_empty() {
         told.push(Notice {
-            key: format!("{code}"),
+            keys: one(format!("{code}")),
             lasts: code == 3,
             subject: format!("exit code {code}"),
             text: match code {
@@ -110,7 +127,7 @@ fn fallen(report: &RunReport) -> Vec<Notice> {
             )
         });
         Notice {
-            key: format!("fell {table} {date}"),
+            keys: one(format!("fell {table} {date}")),
             lasts: true,
             subject: format!("{table} of {date}"),
             text: format!(

@@ -186,8 +186,11 @@ impl Message {
                 text += &format!("  = {}\n", printable(remedy));
             }
         }
-        let hint =
-            "cwlake report --run last shows the whole run, cwlake status how whole the lake is.";
+        let hint = if ending.has_report {
+            "cwlake report --run last shows the whole run, cwlake status how whole the lake is."
+        } else {
+            "It left no report. cwlake doctor tries everything a run needs."
+        };
         text += &format!("\n{hint}\n");
         let notes = news.iter().map(|notice| Note {
             subject: printable(&notice.subject),
@@ -206,7 +209,7 @@ impl Message {
         let listed = news.iter().take(LISTED);
         let listed =
             listed.map(|n| json!({ "subject": n.subject, "text": n.text, "remedy": n.remedy }));
-        let keys = news.iter().map(|n| n.key.as_str());
+        let keys = news.iter().flat_map(|n| n.keys.iter().map(String::as_str));
         Self {
             kind: Kind::Run,
             html: page.html(),
@@ -229,7 +232,7 @@ impl Message {
 fn sums(report: &SpendReport) -> String {
     let total = &report.total;
     let shown = |value: Option<f64>| value.map_or("not known".to_owned(), amount);
-    let same_day = total.recent.iter().rev().nth(7).copied().flatten();
+    let same_day = total.week_ago();
     let changed = total
         .spend
         .zip(same_day)

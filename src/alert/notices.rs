@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use secrecy::ExposeSecret;
 
 use super::breaches::send_by;
@@ -18,10 +19,13 @@ use crate::store::Store;
 /// Days for which a cause that lasts is remembered: a weekly run knows what the last one told.
 const REMEMBERED: i64 = 8;
 
+/// Time for finding out what was told before.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+
 /// All that telling may take, whatever does not answer.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Tells every channel what it was not told of, and asks for the heartbeat's address when there is nothing new to tell. Whatever goes wrong is in
+/// Tells every channel what it was not told of, and asks for the heartbeat's address when the run ended with 0, or with 3 for what is known. Whatever goes wrong is in
 /// what is returned. Without a `store` nobody knows what was told before.
 pub(crate) async fn tell_of_run(
     context: &RunContext,
@@ -47,15 +51,22 @@ async fn tell(context: &RunContext, store: Option<&dyn Store>, ending: &Ending) 
     };
     let today = Day::containing(context.now);
     let key = layout::notices(today);
-    let (mut of_today, before) = match store {
-        Some(store) => known(store, today).await,
-        None => Default::default(),
+    let known = match store {
+        Some(store) => tokio::time::timeout(READ_LIMIT, known(store, today))
+            .await
+            .ok(),
+        None => None,
     };
+    let (of_today, before) = known.unwrap_or_default();
+    // What could not be read is not written over.
+    let mut record = of_today.clone();
+    let of_today = of_today.unwrap_or_default();
     let mut is_news = false;
     for channel in context.config.alert.iter().flat_map(|a| &a.channels) {
         let name = channel.name();
-        let is_known =
-            |n: &&Notice| of_today.has(name, &n.key) || n.lasts && before.has(name, &n.key);
+        let was_told =
+            |lasts: bool, key: &String| of_today.has(name, key) || lasts && before.has(name, key);
+        let is_known = |n: &&Notice| n.keys.iter().all(|key| was_told(n.lasts, key));
         let (known, news): (Vec<&Notice>, _) = ending.notices.iter().partition(is_known);
         is_news |= !news.is_empty();
         let mut noted: Vec<&Notice> = known;
@@ -73,17 +84,16 @@ async fn tell(context: &RunContext, store: Option<&dyn Store>, ending: &Ending) 
             }
         }
         // What lasts is remembered for as long as it does.
-        if let Some(store) = store {
-            let keys = noted.iter().map(|n| n.key.clone());
-            let noting = of_today.note(store, &key, name, keys);
+        if let (Some(store), Some(record)) = (store, &mut record) {
+            let keys = noted.iter().flat_map(|n| n.keys.iter().cloned());
+            let noting = record.note(store, &key, name, keys);
             if let Err(error) = noting.await {
                 tracing::warn!(%error, "noting what was told");
             }
         }
     }
-    let has_channels = context.config.alert.is_some();
-    let all_is_well = ending.notices.is_empty() || has_channels && !is_news;
-    let may_beat = all_is_well && matches!(ending.exit_code, 0 | 3);
+    let is_known = context.config.alert.is_some() && !is_news;
+    let may_beat = ending.exit_code == 0 || ending.exit_code == 3 && is_known;
     let heartbeat = context.config.notify.as_ref();
     if let Some(url) = heartbeat.and_then(|n| n.heartbeat_url.as_ref())
         && may_beat
@@ -99,15 +109,16 @@ async fn tell(context: &RunContext, store: Option<&dyn Store>, ending: &Ending) 
     told
 }
 
-/// What was told today, and in the days before. A record that cannot be read is as none: telling twice is better than not at all.
-async fn known(store: &dyn Store, today: Day) -> (Sent, Sent) {
+/// What was told today, none when that cannot be read, and in the days before. Telling twice is better than not at all.
+async fn known(store: &dyn Store, today: Day) -> (Option<Sent>, Sent) {
+    let read = stream::iter(0..=REMEMBERED).map(|n| async move {
+        let read = Sent::read(store, &layout::notices(today.plus(-n))).await;
+        read.inspect_err(|error| tracing::warn!(%error, "reading what was told"))
+            .ok()
+    });
+    let mut read: Vec<Option<Sent>> = read.buffered(4).collect().await;
+    let of_today = read.remove(0);
     let mut before = Sent::default();
-    for n in 1..=REMEMBERED {
-        match Sent::read(store, &layout::notices(today.plus(-n))).await {
-            Ok(sent) => before.add(sent),
-            Err(error) => tracing::warn!(%error, "reading what was told"),
-        }
-    }
-    let of_today = Sent::read(store, &layout::notices(today)).await;
-    (of_today.unwrap_or_default(), before)
+    read.into_iter().flatten().for_each(|sent| before.add(sent));
+    (of_today, before)
 }

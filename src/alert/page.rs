@@ -3,7 +3,7 @@
 use askama::Template;
 
 use crate::report::{counted, printable};
-use crate::spend::{AccountSpend, BudgetCheck, SpendReport, amount, change, sparkline};
+use crate::spend::{AccountSpend, BudgetCheck, SpendReport, Threshold, amount, change, sparkline};
 
 /// Accounts in the table: a page for hundreds would be cut off by mail clients.
 ///
@@ -142,7 +142,7 @@ impl Page {
 
     /// The whole page.
     pub(super) fn html(&self) -> String {
-        self.render().unwrap_or_default()
+        self.render().expect("a text takes what is written to it")
     }
 }
 
@@ -151,15 +151,17 @@ fn figures(report: &SpendReport) -> Vec<Figure> {
     let total = &report.total;
     let shown = |value: Option<f64>| value.map_or("–".to_owned(), amount);
     let (week, week_before) = total.weeks();
-    let same_day = total.recent.iter().rev().nth(7).copied().flatten();
+    let same_day = total.week_ago();
     let against = |now: Option<f64>, before: Option<f64>, what: &str| {
         Some(format!("{} against {what}", change(now?, before?)))
     };
-    let of_month = report.budgets.iter().filter(|b| b.is_of_all);
-    let limit = of_month
-        .filter(|b| b.threshold.is_of_month())
-        .map(|b| b.limit);
-    let limit = limit.reduce(f64::min).map(|l| format!("of {}", amount(l)));
+    let of = |threshold| {
+        report
+            .limit_of_all(threshold)
+            .map(|l| format!("of {}", amount(l)))
+    };
+    let month = of(Threshold::Month);
+    let projected = of(Threshold::Projected).or_else(|| month.clone());
     vec![
         Figure {
             label: "On the day",
@@ -174,12 +176,12 @@ fn figures(report: &SpendReport) -> Vec<Figure> {
         Figure {
             label: "Month to date",
             value: shown(total.month_to_date),
-            change: limit.clone(),
+            change: month,
         },
         Figure {
             label: "Month projected",
             value: shown(total.projected),
-            change: limit,
+            change: projected,
         },
     ]
 }

@@ -126,15 +126,20 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
 
 async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let mut context = context(config, run, range, args.force, progress).await?;
+    let context = context(config, run, range, args.force, progress).await;
+    if let (Err(error), Some(file)) = (&context, &args.metrics.metrics_file) {
+        write_metrics(file, clock(), None, exit::code(error));
+    }
+    let mut context = context?;
     context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
     stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
     let ended = cwlake::run::export(&context).await;
     let report = report_of(ended, &context, &args.metrics).await?;
     let text = || report.text_for(&look(args.all));
+    let is_heard = !report.is_unheard();
     if args.json || !context.progress.is_quiet() {
         print_result(args.json, &report, text)?;
-    } else if report.exit_code() != 0 {
+    } else if report.exit_code() != 0 || !is_heard {
         // Nobody is told of what is well.
         say(
             Level::Warn,

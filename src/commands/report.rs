@@ -25,7 +25,7 @@ pub(super) async fn report(args: &ReportArgs, progress: Progress) -> anyhow::Res
         print_result(true, &overview, String::new)?;
         return Ok(0);
     }
-    let page = lake_page(&overview);
+    let page = lake_page(&overview).context("making the page")?;
     if args.output.as_os_str() == "-" {
         print(&page)?;
         return Ok(0);

@@ -5,7 +5,7 @@ use cwlake::exit::Usage;
 use cwlake::model::{DAY_SECONDS, Day};
 use cwlake::run::{RunContext, alert_as_file, spend, spend_with_alerts};
 use cwlake::spend::{spend_csv, spend_text};
-use cwlake::telemetry::Progress;
+use cwlake::telemetry::{Level, Progress, say};
 use serde_json::json;
 
 use super::{clock_of, context_of, load_config, look, print_painted};
@@ -67,6 +67,9 @@ pub(super) async fn run(args: &SpendArgs, progress: Progress) -> anyhow::Result<
         }
         text
     })?;
+    if let (Some(alerts), true) = (&alerts, args.csv) {
+        say(Level::Info, &alerts.text(), &json!({ "alerts": alerts }));
+    }
     if alerts.is_some_and(|a| a.is_short()) {
         return Ok(5);
     }

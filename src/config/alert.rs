@@ -144,6 +144,15 @@ pub(super) fn resolve(
                 .remedy("add a [[budget]] table, for example with daily_usd = 500.0; a digest = \"monday\", or [notify]"),
         );
     }
+    if let (Some(day), None) = (&alert.digest, &file.spend) {
+        problems.push(
+            Problem::at(
+                day.span(),
+                "a week's charges are told, and none are exported",
+            )
+            .remedy("add spend = {} at the top of the file"),
+        );
+    }
     let digest = alert.digest.as_ref().and_then(|day| weekday(day, problems));
     let mut channels = Vec::new();
     channels.extend(

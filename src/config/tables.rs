@@ -111,7 +111,8 @@ pub struct Alert {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notify {
-    /// Asked for after each run that has nothing to tell: a service that watches it tells when it stays away. The address, or `env:NAME`.
+    /// Asked for after a run that ended with 0, or with 3 for causes that are known: a service that watches it tells when it stays away. The
+    /// address, or `env:NAME`.
     pub heartbeat_url: Option<Spanned<Secret>>,
 }
 

@@ -24,7 +24,7 @@ pub struct Overview {
     /// Its runs in the days looked at, the oldest first; of those whose reports are kept.
     pub runs: Vec<RunFigures>,
     /// Older runs that are not read, since there are so many.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub runs_left_out: usize,
     /// What was spent up to the last whole day, where charges are exported.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Overview {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
-fn is_none(n: &usize) -> bool {
+fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
@@ -67,8 +67,10 @@ pub async fn overview(context: &RunContext, from_first: bool) -> Result<Overview
     let place = Place::of(context).await?;
     let (runs, runs_left_out) = runs(&*place.store, &status).await?;
     let spend = if context.config.exports(Dataset::Spend) {
+        // The last day that is over, of those asked for.
         let yesterday = Day::containing(context.now).plus(-1);
-        Some(spend(context, yesterday).await?)
+        let last = Day::containing(context.range.window().end - 1);
+        Some(spend(context, last.min(yesterday)).await?)
     } else {
         None
     };

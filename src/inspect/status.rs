@@ -73,7 +73,9 @@ impl TableFigures {
             of_day.rows += file.rows;
             of_day.bytes += file.bytes;
         }
-        if self.newest.as_ref().is_none_or(|n| *n < file.last_ts) && file.rows > 0 {
+        // A month's file ends with what was asked, whatever was published.
+        let is_of_day = day.is_some() && file.rows > 0;
+        if is_of_day && self.newest.as_ref().is_none_or(|n| *n < file.last_ts) {
             self.newest = Some(file.last_ts.clone());
         }
     }

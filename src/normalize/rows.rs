@@ -162,6 +162,9 @@ pub fn rows_by_lane(
     Ok(lanes)
 }
 
+/// Columns that files of earlier versions do not have.
+const ADDED: [&str; 1] = ["provisional"];
+
 /// The rows of a batch of a table, read by the names of its columns.
 #[derive(Debug)]
 pub struct Rows<'a> {
@@ -169,14 +172,18 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Columns that were added to the table later may be missing at its end.
+    /// A column that was added to the table later may be missing.
     ///
     /// # Errors
     /// [`DecodeError`] for another schema.
     pub fn of(table: &Table, batch: &'a RecordBatch) -> Result<Self, DecodeError> {
         let (there, all) = (batch.schema(), schema_of(table));
         let same = there.fields().iter().zip(all.fields()).all(|(a, b)| a == b);
-        if same && (1..=all.fields().len()).contains(&there.fields().len()) {
+        let missing = all.fields().iter().skip(there.fields().len());
+        let only_added = missing
+            .into_iter()
+            .all(|f| ADDED.contains(&f.name().as_str()));
+        if same && only_added && there.fields().len() <= all.fields().len() {
             Ok(Self { batch })
         } else {
             Err(DecodeError::new("it has another schema"))

@@ -99,7 +99,7 @@ pub fn join_charges(before: Charges, now: Charges) -> Charges {
 /// The charges of a month by day.
 ///
 /// `charges` may hold points of the month before: its last totals tell whether the first day's values belong to it. Days from `end` on have no
-/// row; those that end after `read_until`, the first second that was not asked for, are provisional.
+/// row; those that were not over at `read_until`, when they were asked for, are provisional.
 ///
 /// # Shape
 /// Sorted by series and day. A series has a row for every day from its first value to the end of what was asked; the total from the first of

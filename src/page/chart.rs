@@ -88,9 +88,13 @@ pub(super) fn chart(series: &Series<'_>) -> Option<Chart> {
     Some(Chart {
         title: series.title.to_owned(),
         summary: format!(
-            "{} on {last_day}, the last day; at most {} on {most_day}",
+            "{} on {last_day}, the last day; at most {} on {most_day}{}",
             told(last),
-            told(most)
+            told(most),
+            series.limit.map_or(String::new(), |limit| format!(
+                "; allowed are {}",
+                told(limit)
+            ))
         ),
         bars,
         limit: series.limit.map(|limit| format!("{:.1}", y_of(limit))),

@@ -22,6 +22,8 @@ pub(super) struct Heat {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) name: String,
+    /// Every account of the row.
+    pub(super) members: String,
     /// The row in words: `28 complete, 2 missing`.
     pub(super) counts: String,
     pub(super) shapes: Vec<Shape>,
@@ -127,11 +129,14 @@ struct Stretches {
 }
 
 fn row(cells: &[Cell], accounts: &[&AccountStatus], days: &[String]) -> Row {
+    let named = |account: &AccountStatus| match &account.account_name {
+        Some(name) => format!("{} {}", printable(name), account.account_id),
+        None => account.account_id.clone(),
+    };
+    let members: Vec<String> = accounts.iter().map(|account| named(account)).collect();
+    let members = members.join(", ");
     let name = match accounts {
-        [one] => match &one.account_name {
-            Some(name) => format!("{} {}", printable(name), one.account_id),
-            None => one.account_id.clone(),
-        },
+        [_] => members.clone(),
         many => counted(many.len(), "account"),
     };
     let mut counts: BTreeMap<UnitState, u64> = BTreeMap::new();
@@ -156,6 +161,7 @@ fn row(cells: &[Cell], accounts: &[&AccountStatus], days: &[String]) -> Row {
         .map(|(state, n)| format!("{} {}", grouped(n), state.as_str()));
     Row {
         name,
+        members,
         counts: counts.collect::<Vec<_>>().join(", "),
         shapes: shapes.collect(),
     }

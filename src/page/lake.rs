@@ -8,8 +8,11 @@ use sha2::{Digest, Sha256};
 use super::chart::{Chart, Series, chart};
 use super::heat::{Heat, heats};
 use crate::inspect::{Overview, RunFigures, StatusReport};
+use crate::model::{Day, TimeWindow};
 use crate::report::{counted, dollars, grouped, printable, size};
-use crate::spend::{AccountSpend, BudgetCheck, BudgetState, SpendReport, amount, change};
+use crate::spend::{
+    AccountSpend, BudgetCheck, BudgetState, SpendReport, Threshold, amount, change,
+};
 
 /// The page's own style: the policy names it by its hash, so that no other is taken.
 const STYLE: &str = include_str!("style.css");
@@ -82,6 +85,7 @@ struct SpendPart {
     changes: Vec<[String; 4]>,
     days: Vec<String>,
     accounts: Vec<SpendRow>,
+    more_accounts: Option<String>,
 }
 
 struct BudgetRow {
@@ -103,7 +107,10 @@ struct SpendRow {
 }
 
 /// The page of a lake, as HTML.
-pub fn lake_page(overview: &Overview) -> String {
+///
+/// # Errors
+/// When the template cannot be filled.
+pub fn lake_page(overview: &Overview) -> Result<String, askama::Error> {
     let status = &overview.status;
     let destination = printable(&status.destination);
     let (causes, more_causes) = causes(status);
@@ -122,8 +129,7 @@ pub fn lake_page(overview: &Overview) -> String {
         causes,
         more_causes,
         fill: status.holes().map(|(first, last)| {
-            let end = crate::model::Day::parse(last)
-                .map_or_else(|| last.to_owned(), |d| d.plus(1).to_string());
+            let end = Day::parse(last).map_or_else(|| last.to_owned(), |d| d.plus(1).to_string());
             format!("cwlake export --from {first} --to {end}")
         }),
         heats: heats(status),
@@ -134,7 +140,7 @@ pub fn lake_page(overview: &Overview) -> String {
         version: env!("CARGO_PKG_VERSION"),
         destination,
     };
-    page.render().unwrap_or_default()
+    page.render()
 }
 
 /// The day of an instant.
@@ -271,7 +277,7 @@ fn charts(overview: &Overview) -> Vec<Chart> {
     let status = &overview.status;
     let days = status.days();
     let of_day = |text: &str, get: &dyn Fn(&crate::inspect::DayFigures) -> u64| {
-        let day = crate::model::Day::parse(text)?;
+        let day = Day::parse(text)?;
         let mut own = status
             .tables
             .values()
@@ -342,8 +348,14 @@ fn dollars_of_days(runs: &[RunFigures]) -> Vec<(String, Option<f64>)> {
     for run in runs {
         *days.entry(day(&run.started_at).to_owned()).or_default() += run.totals.dollars;
     }
-    days.into_iter()
-        .map(|(day, dollars)| (day, Some(dollars)))
+    let first = days.keys().next().and_then(|day| Day::parse(day));
+    let last = days.keys().next_back().and_then(|day| Day::parse(day));
+    let Some((first, last)) = first.zip(last) else {
+        return Vec::new();
+    };
+    // A day without a run is a gap.
+    let all = TimeWindow::days(first, last.plus(1)).touched_days();
+    all.map(|day| (day.to_string(), days.get(&day.to_string()).copied()))
         .collect()
 }
 
@@ -393,18 +405,22 @@ fn spend_part(report: &SpendReport) -> SpendPart {
     let changed = week
         .zip(before)
         .map(|(now, then)| format!("{} against the seven days before", change(now, then)));
-    let limit = limit_of_all(report);
-    let of_limit = limit.map_or(String::new(), |limit| {
-        format!("of {} allowed", amount(limit))
-    });
+    let month = report.limit_of_all(Threshold::Month);
+    let projected = report.limit_of_all(Threshold::Projected).or(month);
+    let of_limit = |limit: Option<f64>| {
+        limit.map_or(String::new(), |limit| {
+            format!("of {} allowed", amount(limit))
+        })
+    };
     let figure = |label: &str, value: Option<f64>, under: String, class: &'static str| Figure {
         label: label.to_owned(),
         value: optional(value),
         under,
         class,
     };
-    let is_above =
-        |value: Option<f64>| value.zip(limit).is_some_and(|(value, limit)| value > limit);
+    let is_above = |value: Option<f64>, limit: Option<f64>| {
+        value.zip(limit).is_some_and(|(value, limit)| value > limit)
+    };
     let bad = |is_bad: bool| if is_bad { "bad" } else { "" };
     let missing = match report.missing.len() {
         0 => format!("of {}", counted(report.accounts.len(), "account")),
@@ -420,7 +436,7 @@ fn spend_part(report: &SpendReport) -> SpendPart {
         title: "Charges of each day, all accounts",
         told: &|v| amount(v),
         values,
-        limit: limit_of_day(report),
+        limit: report.limit_of_all(Threshold::Daily),
         base: 1_000.0,
     };
     let (budgets, more_budgets) = budgets(report);
@@ -437,14 +453,14 @@ fn spend_part(report: &SpendReport) -> SpendPart {
             figure(
                 "Month to date",
                 total.month_to_date,
-                of_limit.clone(),
-                bad(is_above(total.month_to_date)),
+                of_limit(month),
+                bad(is_above(total.month_to_date, month)),
             ),
             figure(
                 "Month projected",
                 total.projected,
-                of_limit,
-                bad(is_above(total.projected)),
+                of_limit(projected),
+                bad(is_above(total.projected, projected)),
             ),
         ],
         charts: chart(&bars).into_iter().collect(),
@@ -461,35 +477,24 @@ fn spend_part(report: &SpendReport) -> SpendPart {
             .take(MOST_ACCOUNTS)
             .map(|a| spend_row(report, a))
             .collect(),
+        more_accounts: (report.accounts.len() > MOST_ACCOUNTS).then(|| {
+            let more = report.accounts.len() - MOST_ACCOUNTS;
+            format!(
+                "and {} more; cwlake spend --csv has each",
+                counted(more, "account")
+            )
+        }),
     }
 }
 
 /// The days of the accounts' recent charges.
 fn recent_days(report: &SpendReport) -> Vec<String> {
-    let last = crate::model::Day::parse(&report.date);
+    let last = Day::parse(&report.date);
     let count = i64::try_from(report.total.recent.len()).unwrap_or(0);
     let days = last
         .into_iter()
         .flat_map(|last| (1 - count..=0).map(move |n| last.plus(n)));
     days.map(|day| day.to_string()).collect()
-}
-
-/// What all accounts together may spend in a month.
-fn limit_of_all(report: &SpendReport) -> Option<f64> {
-    let of_month = report
-        .budgets
-        .iter()
-        .filter(|b| b.is_of_all && b.threshold.is_of_month());
-    of_month.map(|b| b.limit).reduce(f64::min)
-}
-
-/// What they may spend on a day.
-fn limit_of_day(report: &SpendReport) -> Option<f64> {
-    let of_day = report
-        .budgets
-        .iter()
-        .filter(|b| b.is_of_all && b.threshold == crate::spend::Threshold::Daily);
-    of_day.map(|b| b.limit).reduce(f64::min)
 }
 
 /// Those that are passed first, then what is not known, then what is kept.

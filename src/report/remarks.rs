@@ -74,6 +74,8 @@ pub(crate) struct Told {
     pub(crate) hint: Option<String>,
     /// How many it befell.
     pub(crate) count: usize,
+    /// The accounts among them.
+    pub(crate) accounts: BTreeSet<String>,
 }
 
 /// Accounts, regions or stretches of days that are named, of those that have one cause.
@@ -155,6 +157,7 @@ impl Remarks {
             message: remark.message.clone(),
             hint: remark.hint(),
             count: remark.count,
+            accounts: remark.accounts.clone(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::alert::AlertReport;
 use super::fleet::{AccountReport, lane_notes, of_lane};
 use super::lane::LaneReport;
 use super::look::Look;
@@ -175,6 +176,13 @@ impl RunReport {
             ));
         }
         hints
+    }
+
+    /// Whether somebody was to be told something of it, and was not.
+    pub fn is_unheard(&self) -> bool {
+        let alerts = self.alerts.as_ref().is_some_and(AlertReport::is_short);
+        let notices = self.notices.as_ref();
+        alerts || notices.is_some_and(|notices| !notices.failed.is_empty())
     }
 
     /// Whether a run has found all that it was asked for in place, with nothing else to tell.

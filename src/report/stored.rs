@@ -19,12 +19,12 @@ const MOST_BYTES: u64 = 1 << 30;
 
 impl RunReport {
     /// The report as it is kept. The same report gives the same bytes.
-    pub fn packed(&self) -> Vec<u8> {
-        let json = serde_json::to_vec(self).unwrap_or_default();
+    pub(crate) fn packed(&self) -> Vec<u8> {
+        let json = serde_json::to_vec(self).expect("a report is made of what JSON has");
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        // Memory takes whatever is written to it.
-        let _ = gzip.write_all(&json);
-        gzip.finish().unwrap_or_default()
+        gzip.write_all(&json)
+            .expect("memory takes what is written to it");
+        gzip.finish().expect("memory takes what is written to it")
     }
 }
 

@@ -1,5 +1,7 @@
 //! Word about a run, once it has ended.
 
+use std::time::Duration;
+
 use crate::alert::ending::Ending;
 use crate::alert::notices::tell_of_run;
 use crate::given::context::RunContext;
@@ -19,6 +21,9 @@ pub(super) async fn tell(
     tell_of_run(context, Some(store), &Ending::of(report)).await
 }
 
+/// Time for reaching the lake, where a failure is told of.
+const LIMIT_OF_PLACE: Duration = Duration::from_secs(20);
+
 /// Tells of a run that ended without a report. `error` is its text, and `exit_code` what the process will end with; nothing of it changes that.
 pub async fn tell_of_failure(
     context: &RunContext,
@@ -29,7 +34,8 @@ pub async fn tell_of_failure(
     context.config.notify.as_ref()?;
     let ending = Ending::of_failure(context.now, error, remedy, exit_code);
     // What cannot be reached cannot say what was told before.
-    let place = Place::of(context).await.ok();
+    let place = tokio::time::timeout(LIMIT_OF_PLACE, Place::of(context)).await;
+    let place = place.ok().and_then(Result::ok);
     let store = place.as_ref().map(|p| &*p.store);
     tell_of_run(context, store, &ending).await
 }

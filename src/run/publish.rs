@@ -13,7 +13,7 @@ use crate::commit::{
 use crate::given::context::RunContext;
 use crate::lake::answers::{Answers, Heard};
 use crate::lake::table::LOGS;
-use crate::lake::table::{Partition, SCHEMA_VERSION, Table};
+use crate::lake::table::{ALARMS, INSTANCES, METRICS, SCHEMA_VERSION, Table};
 use crate::lake::{UnitId, layout};
 use crate::model::{Cause, CauseKind, Day, Lane, UnitOutcome, iso_seconds};
 use crate::plan::DayMode;
@@ -219,12 +219,12 @@ async fn publish_unit(
     }
 }
 
-/// What the day before had, where a whole day has less than half of it: series of metrics, rows of other tables. An hour of few events is no day.
+/// What the day before had, where a whole day has less than half of it: series of metrics, rows of other tables. Few are no measure.
 fn fell_from(scope: &LaneScope, day: Day, unit: &UnitReport) -> Option<u64> {
     let is_whole = matches!(unit.outcome, UnitOutcome::Written | UnitOutcome::Empty)
         && unit.complete
         && !unit.provisional
-        && unit.table.partition == Partition::Day;
+        && INVENTORIES.contains(&unit.table);
     let before = scope.records.committed(day.plus(-1)).filter(|_| is_whole)?;
     let rows = |c: &Committed| c.files.iter().map(|f| f.rows).sum();
     let (had, has) = if unit.table.is_points() {
@@ -232,8 +232,14 @@ fn fell_from(scope: &LaneScope, day: Day, unit: &UnitReport) -> Option<u64> {
     } else {
         (rows(before), unit.rows)
     };
-    (has * 2 < had).then_some(had)
+    (had >= LEAST && has * 2 < had).then_some(had)
 }
+
+/// Tables of which a day has about as much as the one before. Events come as they come.
+const INVENTORIES: [&Table; 3] = [&METRICS, &INSTANCES, &ALARMS];
+
+/// So few that half of them is no news.
+const LEAST: u64 = 4;
 
 /// A run that was only interrupted has nothing to say about the unit.
 fn attempt(unit: &UnitReport) -> Change {

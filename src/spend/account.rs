@@ -46,14 +46,21 @@ impl AccountSpend {
         }
     }
 
-    /// Charges of the last seven days that are shown, and of the seven before them, as far as they are known.
+    /// Charges of the last seven days that are shown, as far as they are known; and of the seven before them, where all of both is known: a part
+    /// compared with a whole would say nothing.
     pub fn weeks(&self) -> (Option<f64>, Option<f64>) {
         let sum = |days: &[Option<f64>]| {
             let known = days.iter().flatten();
             (known.clone().count() > 0).then(|| known.sum())
         };
         let (before, last) = self.recent.split_at(self.recent.len().saturating_sub(7));
-        (sum(last), sum(before))
+        (sum(last), sum(before).filter(|_| self.is_whole))
+    }
+
+    /// Charges of the same day last week, where all days since are known.
+    pub fn week_ago(&self) -> Option<f64> {
+        let day = self.recent.iter().rev().nth(7).copied().flatten();
+        day.filter(|_| self.is_whole)
     }
 }
 
@@ -84,6 +91,9 @@ pub struct AccountSpend {
     pub as_of: Option<String>,
     /// More may still be published of the day.
     pub provisional: bool,
+    /// Every day of the recent ones is known, from the account's first.
+    #[serde(skip)]
+    pub(super) is_whole: bool,
     #[serde(skip)]
     pub(super) rows: AccountRows,
 }

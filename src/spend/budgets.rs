@@ -104,7 +104,13 @@ impl BudgetCheck {
     /// What it is called where it must not be taken for another.
     pub fn key(&self) -> String {
         let account = self.account_id.as_deref().unwrap_or("");
-        format!("{}|{account}|{}", self.budget, self.threshold.as_str())
+        let key = format!("{}|{account}|{}", self.budget, self.threshold.as_str());
+        // Told once in a month: another limit is another threshold.
+        if self.threshold.is_of_month() {
+            format!("{key}|{}", self.limit)
+        } else {
+            key
+        }
     }
 
     /// Its budget among all: each account of one that holds each is a budget by itself.

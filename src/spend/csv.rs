@@ -2,6 +2,7 @@
 
 use super::summary::SpendReport;
 use super::text::standing;
+use crate::report::printable;
 
 const HEAD: [&str; 11] = [
     "date",
@@ -51,10 +52,11 @@ pub fn spend_csv(report: &SpendReport) -> String {
 /// # Source
 /// OWASP, "CSV Injection".
 fn as_text(name: &str) -> String {
+    let name = printable(name);
     if name.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{name}")
     } else {
-        name.to_owned()
+        name
     }
 }
 

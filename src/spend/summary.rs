@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::account::{AccountRows, AccountSpend};
-use super::budgets::{BudgetCheck, BudgetState, check_budgets};
+use super::budgets::{BudgetCheck, BudgetState, Threshold, check_budgets};
 use crate::config::Budget;
 use crate::model::{AccountId, Day, Lane, iso_seconds};
 use crate::normalize::{ChargeState, DayCharge};
@@ -95,6 +95,15 @@ impl SpendReport {
             excess(b).total_cmp(&excess(a))
         });
         passed
+    }
+
+    /// What all accounts together are held to.
+    pub(crate) fn limit_of_all(&self, threshold: Threshold) -> Option<f64> {
+        let own = self
+            .budgets
+            .iter()
+            .filter(|b| b.is_of_all && b.threshold == threshold);
+        own.map(|b| b.limit).reduce(f64::min)
     }
 
     /// Whether some threshold cannot be told because charges of the day are not known.
@@ -188,7 +197,11 @@ fn account_spend(
     // Days after the last that is known, whether or not they are over.
     let since = last.map_or(day, |(day, _)| day).end();
     let left = (day.next_month().start() - since) / crate::model::DAY_SECONDS;
+    let recent = (1 - RECENT_DAYS..=0).map(|n| rows.days.get(&day.plus(n)).and_then(|r| r.spend));
+    let recent: Vec<Option<f64>> = recent.collect();
+    let since_first: Vec<_> = recent.iter().skip_while(|spend| spend.is_none()).collect();
     AccountSpend {
+        is_whole: !since_first.is_empty() && since_first.iter().all(|spend| spend.is_some()),
         account_id: id.to_string(),
         account_name: name,
         currency: rows.currency.clone(),
@@ -198,9 +211,7 @@ fn account_spend(
         projected: month_to_date
             .zip(rate)
             .map(|(so_far, rate)| so_far + rate * left as f64),
-        recent: (1 - RECENT_DAYS..=0)
-            .map(|n| rows.days.get(&day.plus(n)).and_then(|r| r.spend))
-            .collect(),
+        recent,
         state: of_day.map_or(ChargeState::Missing, |r| r.state).as_str(),
         as_of: of_day.and_then(|r| r.last_ts).map(iso_seconds),
         provisional: false,
@@ -222,6 +233,7 @@ fn total(accounts: &[AccountSpend]) -> AccountSpend {
         of_day.peek().is_some().then(|| of_day.sum())
     });
     AccountSpend {
+        is_whole: accounts.iter().all(|a| a.is_whole),
         account_id: ALL.to_owned(),
         account_name: None,
         currency: accounts

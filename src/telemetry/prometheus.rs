@@ -6,6 +6,7 @@ use std::path::Path;
 
 use prometheus::{Gauge, GaugeVec, Opts, Registry, TextEncoder};
 
+use crate::lake::table::Partition;
 use crate::model::UnitOutcome;
 use crate::report::RunReport;
 
@@ -55,7 +56,7 @@ fn metrics_text(
     let figures = Figures::default();
     figures.set(
         "cwlake_last_run_timestamp_seconds",
-        "When the last run ended, or began where its clock is fixed",
+        "When the last run began",
         now as f64,
     )?;
     figures.set(
@@ -69,7 +70,11 @@ fn metrics_text(
         value_in(before, SUCCESS)
     };
     if let Some(success) = success {
-        figures.set(SUCCESS, "When a run last ended with 0", success)?;
+        figures.set(
+            SUCCESS,
+            "When the last run that ended with 0 began",
+            success,
+        )?;
     }
     let mut newest = tables_in(before);
     if let Some(report) = report {
@@ -186,7 +191,9 @@ impl Figures {
 fn newest_of(report: &RunReport) -> BTreeMap<String, f64> {
     let mut newest = BTreeMap::new();
     for unit in &report.units {
-        let last = unit.last_ts.as_deref().filter(|_| unit.rows > 0);
+        // A month's unit ends with what was asked, whatever was published.
+        let is_of_day = unit.table.partition == Partition::Day && unit.rows > 0;
+        let last = unit.last_ts.as_deref().filter(|_| is_of_day);
         let last = last.and_then(|ts| ts.parse::<jiff::Timestamp>().ok());
         if let Some(last) = last {
             let seconds = last.as_second() as f64;

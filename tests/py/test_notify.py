@@ -101,11 +101,15 @@ def test_a_new_cause_is_told_once_and_a_good_run_is_a_heartbeat(at, smtp, tmp_pa
         for day in range(22, 30):
             export(tmp_path, at(night(day), broken), code=3)
         assert len(smtp.got) == 1 and len(beats) == 9
+        # The same cause for another account is news.
+        both = broken.replace('[[account]]\nid = "100000000001"', '[[account]]\nid = "100000000008"')
+        export(tmp_path, at(night(29), both), code=3)
+        assert len(smtp.got) == 2 and "100000000001" in mails(smtp)[1] and len(beats) == 9
         # It ends, and comes again after two weeks: that is news.
         export(tmp_path, at(night(30)))
         assert len(beats) == 10 and {path for path, _ in beats} == {"/beat/3f1c-token"} and beats[0][1].startswith("cwlake/")
         export(tmp_path, at(night(14, 12), broken), code=3)
-        assert len(smtp.got) == 2
+        assert len(smtp.got) == 3
 
 
 def test_a_run_without_a_report_is_told_once_a_day(at, smtp, tmp_path):
