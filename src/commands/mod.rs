@@ -126,13 +126,17 @@ async fn plan(args: &PlanArgs, progress: Progress) -> anyhow::Result<u8> {
 
 async fn export(args: &ExportArgs, progress: Progress) -> anyhow::Result<u8> {
     let (config, range, run) = (&args.config, &args.range, Some((&args.run, &args.ask)));
-    let context = context(config, run, range, args.force, progress).await;
-    if let (Err(error), Some(file)) = (&context, &args.metrics.metrics_file) {
+    let prepared = async {
+        let mut context = context(config, run, range, args.force, progress).await?;
+        context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
+        stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
+        Ok::<_, anyhow::Error>(context)
+    };
+    let prepared = prepared.await;
+    if let (Err(error), Some(file)) = (&prepared, &args.metrics.metrics_file) {
         write_metrics(file, clock(), None, exit::code(error));
     }
-    let mut context = context?;
-    context.sharing = shards::sharing(&args.shard, range, &args.ask, &context)?;
-    stop_on_signals(context.stop.clone()).context("installing signal handlers")?;
+    let context = prepared?;
     let ended = cwlake::run::export(&context).await;
     let report = report_of(ended, &context, &args.metrics).await?;
     let text = || report.text_for(&look(args.all));
@@ -451,6 +455,9 @@ async fn past_text(flag: &str, report: &str, context: &RunContext) -> anyhow::Re
         .is_some_and(|day| Day::parse(day).is_some());
     let is_of_lake = report == "last" || report.contains("://") || begins_with_a_day;
     if !is_of_lake || Path::new(report).exists() {
+        if std::fs::metadata(report).is_ok_and(|meta| !meta.is_file()) {
+            return Err(refuse("it is no ordinary file".to_owned()).into());
+        }
         let kept = std::fs::read(report).map_err(|e| refuse(e.to_string()))?;
         return Ok(unpacked(&kept).map_err(|e| refuse(e.to_string()))?);
     }

@@ -4,7 +4,7 @@ use jiff::civil::Weekday;
 use secrecy::SecretString;
 
 use super::file::FileConfig;
-use super::given::Environment;
+use super::given::{Environment, NO_VARIABLE, is_variable};
 use super::problem::{Problem, printable};
 use super::regions::known_region;
 use super::roles::{RoleConfig, named_role};
@@ -367,6 +367,7 @@ fn login(
                 .filter(|v| !v.is_empty());
             if value.is_none() {
                 let text = match name {
+                    Some(name) if !is_variable(name) => NO_VARIABLE.to_owned(),
                     None => "a password does not stand in this file".to_owned(),
                     Some(name) => {
                         format!("the environment variable {} is not set", printable(name))

@@ -421,6 +421,13 @@ const TOP: &[&str] = &[
 /// serde says: unknown field `x`, expected one of `a`, `b`.
 fn explain(message: &str) -> (String, Option<String>) {
     let mut quoted = message.split('`').skip(1).step_by(2);
+    // A text where a table belongs may be a secret: it is not repeated.
+    if let Some((head, tail)) = message.split_once("string \"")
+        && let Some((_, expected)) = tail.rsplit_once("\", expected")
+        && head == "invalid type: "
+    {
+        return (format!("invalid type: a text, expected{expected}"), None);
+    }
     if message.starts_with("unknown field") {
         let given = quoted.next().unwrap_or("");
         let known: Vec<&str> = quoted.collect();

@@ -93,3 +93,11 @@ pub struct Overrides {
     /// The file of external ids is about to be written.
     pub external_ids_may_be_missing: bool,
 }
+
+/// What is said where something else than a name follows `env:`. It may be a secret: it is not repeated.
+pub(super) const NO_VARIABLE: &str = "the name of a variable follows env:";
+
+/// Whether a text can be the name of a variable.
+pub(super) fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::file::FileConfig;
-use super::given::Environment;
+use super::given::{Environment, NO_VARIABLE, is_variable};
 use super::problem::{Problem, printable};
 
 /// `[notify]`, validated: the channels of `[alert]`, a heartbeat, or both.
@@ -29,6 +29,11 @@ pub(super) fn resolve(
     let heartbeat_url = given.and_then(|url| {
         let text = url.get_ref().0.as_str();
         let value = match text.strip_prefix("env:") {
+            Some(name) if !is_variable(name) => {
+                let remedy = "heartbeat_url = \"env:CWLAKE_HEARTBEAT_URL\", and set that variable";
+                problems.push(Problem::at(url.span(), NO_VARIABLE).remedy(remedy));
+                return None;
+            }
             Some(name) => match env.get(name).filter(|value| !value.is_empty()) {
                 Some(value) => value.clone(),
                 None => {
@@ -65,7 +70,11 @@ fn is_address(text: &str) -> bool {
         Some("http") => is_local,
         _ => false,
     };
-    !host.is_empty() && is_plain && is_safe
+    let has_port = uri
+        .authority()
+        .is_none_or(|a| a.port().is_some() || !a.as_str().ends_with(':'));
+    let is_port = uri.port().is_none() || uri.port_u16().is_some_and(|port| port > 0);
+    !host.is_empty() && text.is_ascii() && is_plain && is_safe && has_port && is_port
 }
 
 #[cfg(test)]
@@ -89,6 +98,8 @@ mod tests {
             "https://user:word@example.com/",
             "https://example.com/\r\nHost: x",
             "https://",
+            "http://127.0.0.1:99999/x",
+            "https://example.com/é",
         ] {
             assert!(!is_address(bad), "{bad}");
         }

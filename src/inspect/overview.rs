@@ -1,6 +1,6 @@
 //! A lake as a whole: how whole it is, what there is of it, what its runs did, and what was spent.
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::status::{StatusReport, status};
@@ -12,7 +12,7 @@ use crate::model::{Dataset, Day, iso_seconds};
 use crate::report::{Totals, unpacked};
 use crate::run::spend;
 use crate::spend::SpendReport;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A lake as a whole.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +26,9 @@ pub struct Overview {
     /// Older runs that are not read, since there are so many.
     #[serde(skip_serializing_if = "is_zero")]
     pub runs_left_out: usize,
+    /// Reports that cannot be read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub runs_unreadable: usize,
     /// What was spent up to the last whole day, where charges are exported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spend: Option<SpendReport>,
@@ -56,7 +59,7 @@ pub struct RunFigures {
 const MOST_RUNS: usize = 1_000;
 
 /// Reports that are read side by side.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
 
 /// Looks at the manifests and reports of a lake's days, and at its charges. Changes nothing.
 ///
@@ -66,6 +69,8 @@ pub async fn overview(context: &RunContext, from_first: bool) -> Result<Overview
     let status = status(context, from_first).await?;
     let place = Place::of(context).await?;
     let (runs, runs_left_out) = runs(&*place.store, &status).await?;
+    let all = runs.len();
+    let runs: Vec<RunFigures> = runs.into_iter().flatten().collect();
     let spend = if context.config.exports(Dataset::Spend) {
         // The last day that is over, of those asked for.
         let yesterday = Day::containing(context.now).plus(-1);
@@ -77,17 +82,18 @@ pub async fn overview(context: &RunContext, from_first: bool) -> Result<Overview
     Ok(Overview {
         made_at: iso_seconds(context.now),
         status,
+        runs_unreadable: all - runs.len(),
         runs,
         runs_left_out,
         spend,
     })
 }
 
-/// The runs that began in the days of a status or after them, and how many older ones are left out.
+/// The runs that began in the days of a status or after them, none for one whose report cannot be read; and how many older ones are left out.
 async fn runs(
     store: &dyn Store,
     status: &StatusReport,
-) -> Result<(Vec<RunFigures>, usize), RunError> {
+) -> Result<(Vec<Option<RunFigures>>, usize), RunError> {
     let all = store.list(layout::REPORTS).await.map_err(RunError::Store)?;
     let first = status.from.get(..10).and_then(Day::parse);
     let in_time = |key: &String| layout::parse_report(key).is_some_and(|day| Some(day) >= first);
@@ -95,11 +101,12 @@ async fn runs(
     keys.sort();
     let left_out = keys.len().saturating_sub(MOST_RUNS);
     let read = stream::iter(keys.split_off(left_out)).map(|key| async move {
+        let body = store.get(&key).await?.unwrap_or_default();
         // A report that cannot be read keeps nobody from the others.
-        let body = store.get(&key).await.ok().flatten()?;
-        let text = unpacked(&body).ok()?;
-        serde_json::from_str::<RunFigures>(&text).ok()
+        let text = unpacked(&body).unwrap_or_default();
+        Ok(serde_json::from_str::<RunFigures>(&text).ok())
     });
-    let read: Vec<Option<RunFigures>> = read.buffered(AT_ONCE).collect().await;
-    Ok((read.into_iter().flatten().collect(), left_out))
+    let read: Result<Vec<Option<RunFigures>>, StoreError> =
+        read.buffered(AT_ONCE).try_collect().await;
+    Ok((read.map_err(RunError::Store)?, left_out))
 }

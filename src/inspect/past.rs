@@ -18,13 +18,15 @@ pub async fn past_report(context: &RunContext, which: &str) -> Result<Option<Str
     let reports = all
         .map(|e| e.key)
         .filter(|key| layout::parse_report(key).is_some());
+    // By the name of its file as well.
+    let name = which.trim_end_matches(".gz").trim_end_matches(".json");
     let key = match which {
         // Their names begin with when they ran.
         "last" => reports.max_by(|a, b| layout::run_of(a).cmp(&layout::run_of(b))),
         _ => {
             let named = which.strip_prefix(&root);
             let mut reports = reports;
-            reports.find(|key| Some(key.as_str()) == named || layout::run_of(key) == Some(which))
+            reports.find(|key| Some(key.as_str()) == named || layout::run_of(key) == Some(name))
         }
     };
     let Some(key) = key else { return Ok(None) };

@@ -392,10 +392,11 @@ fn runs(overview: &Overview) -> (Vec<RunRow>, Option<String>) {
         .map(row)
         .collect();
     let older = overview.runs.len().saturating_sub(MOST_RUNS) + overview.runs_left_out;
-    (
-        rows,
-        (older > 0).then(|| format!("and {} before", counted(older, "run"))),
-    )
+    let before = (older > 0).then(|| format!("and {} before", counted(older, "run")));
+    let broken = overview.runs_unreadable;
+    let broken = (broken > 0).then(|| format!("{} cannot be read", counted(broken, "report")));
+    let more: Vec<String> = before.into_iter().chain(broken).collect();
+    (rows, (!more.is_empty()).then(|| more.join("; ")))
 }
 
 fn spend_part(report: &SpendReport) -> SpendPart {

@@ -58,6 +58,13 @@ impl Columns {
         }
     }
 
+    /// One of the texts is not cut either.
+    pub(crate) fn keep(&mut self, column: usize) {
+        if let Some(column) = self.table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, texts: &[&str], numbers: &[String]) {
         let texts: Vec<Painted<'_>> = texts.iter().map(|text| (*text).into()).collect();

@@ -157,6 +157,9 @@ const BREACH: &str = "BREACH";
 /// Columns that a screen needs for the charges of each day.
 const WIDE: usize = 110;
 
+/// Columns without which the last number is left out.
+const TIGHT: usize = 70;
+
 /// Thresholds that are kept and shown one by one, at most.
 const FEW: usize = 6;
 
@@ -177,7 +180,14 @@ pub fn spend_text(report: &SpendReport, look: &Look) -> String {
         &["account", "state", "last 14 days"]
     };
     let numbers = ["on the day", "threshold", "month", "projected"];
-    let mut table = Columns::new(look, texts, &numbers);
+    // A very narrow screen has no room for a forecast.
+    let shown = if look.width.is_some_and(|width| width < TIGHT) {
+        3
+    } else {
+        4
+    };
+    let mut table = Columns::new(look, texts, &numbers[..shown]);
+    table.keep(1);
     let mut line = |name: &str, account: &AccountSpend| {
         let standing = standing(report, account);
         let chart = sparkline(&account.recent);
@@ -197,7 +207,7 @@ pub fn spend_text(report: &SpendReport, look: &Look) -> String {
             Painted(&standing.state, paint),
             chart.as_str().into(),
         ];
-        table.painted_row(&texts[..if is_narrow { 2 } else { 3 }], &numbers);
+        table.painted_row(&texts[..if is_narrow { 2 } else { 3 }], &numbers[..shown]);
     };
     for account in &report.accounts {
         if is_narrow {

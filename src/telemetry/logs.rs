@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
 
 use crate::report::{Look, Paint, printable_lines};
 
@@ -24,15 +25,22 @@ pub fn start_logs(format: LogFormat) {
     let asked = std::env::var("CWLAKE_LOG").ok();
     let of_sdk = if asked.is_some() { "warn" } else { "error" };
     let asked = asked.unwrap_or_else(|| "warn".to_owned());
-    let filter = tracing_subscriber::EnvFilter::new(format!(
-        "{asked},aws_config={of_sdk},aws_runtime={of_sdk},aws_sdk_cloudwatch={of_sdk},aws_sdk_ec2={of_sdk},aws_sdk_s3={of_sdk},aws_sdk_sts={of_sdk},aws_sdk_sso={of_sdk},\
+    let _ = FORMAT.set(format);
+    let levels = |asked: &str| {
+        format!(
+            "{asked},aws_config={of_sdk},aws_runtime={of_sdk},aws_sdk_cloudwatch={of_sdk},aws_sdk_ec2={of_sdk},aws_sdk_s3={of_sdk},aws_sdk_sts={of_sdk},aws_sdk_sso={of_sdk},\
          aws_sdk_ssooidc={of_sdk},aws_sdk_signin={of_sdk},aws_smithy_runtime={of_sdk},aws_smithy_runtime_api={of_sdk},aws_smithy_http_client={of_sdk},aws_sigv4={of_sdk},\
          hyper={of_sdk},hyper_util={of_sdk},h2={of_sdk},rustls={of_sdk}"
-    ));
+        )
+    };
+    let filter = EnvFilter::try_new(levels(&asked)).unwrap_or_else(|error| {
+        let text = format!("CWLAKE_LOG: {error}: warnings are shown");
+        say(Level::Warn, &text, &json!({}));
+        EnvFilter::new(levels("warn"))
+    });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let _ = FORMAT.set(format);
     if format == LogFormat::Json {
         std::panic::set_hook(Box::new(|panic| {
             say(Level::Error, &panic.to_string(), &json!({}));

@@ -1,7 +1,7 @@
 //! A run's figures as Prometheus text, in a file that a collector reads.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use prometheus::{Gauge, GaugeVec, Opts, Registry, TextEncoder};
@@ -28,7 +28,16 @@ pub fn write_metrics(
     report: Option<&RunReport>,
     exit_code: u8,
 ) -> std::io::Result<()> {
-    let before = std::fs::read_to_string(file).unwrap_or_default();
+    // A link leads to the file that is meant.
+    let file = &std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let before = match std::fs::metadata(file) {
+        Ok(meta) if !meta.is_file() => {
+            let text = "it is no ordinary file, but a pipe, a device or a folder";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
+        }
+        Ok(_) => before(file)?,
+        Err(_) => String::new(),
+    };
     let text = metrics_text(now, report, exit_code, &before).map_err(std::io::Error::other)?;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -44,6 +53,16 @@ pub fn write_metrics(
         let _ = std::fs::remove_file(&staged);
     }
     written
+}
+
+/// What a file has, as far as it is one of ours.
+fn before(file: &Path) -> std::io::Result<String> {
+    const MOST_BYTES: u64 = 1 << 20;
+    let mut text = Vec::new();
+    std::fs::File::open(file)?
+        .take(MOST_BYTES)
+        .read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The figures as text. `before` is what the file has.
@@ -207,7 +226,12 @@ fn newest_of(report: &RunReport) -> BTreeMap<String, f64> {
 /// The value of a figure without labels in a file.
 fn value_in(text: &str, name: &str) -> Option<f64> {
     let mut lines = text.lines();
-    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    lines.find_map(|line| number(line.strip_prefix(name)?.strip_prefix(' ')?))
+}
+
+/// A number that can be compared.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|n: &f64| n.is_finite())
 }
 
 /// When data of each table was last seen, as a file has it.
@@ -215,7 +239,7 @@ fn tables_in(text: &str) -> BTreeMap<String, f64> {
     let of_line = |line: &str| {
         let rest = line.strip_prefix(NEWEST)?.strip_prefix("{table=\"")?;
         let (table, value) = rest.split_once("\"} ")?;
-        Some((table.to_owned(), value.parse().ok()?))
+        Some((table.to_owned(), number(value)?))
     };
     text.lines().filter_map(of_line).collect()
 }
@@ -245,5 +269,18 @@ mod tests {
         assert_eq!(value_in(&text, "cwlake_last_run_exit_code"), Some(0.0));
         assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 1);
         assert!(write_metrics(&dir.path().join("no/x.prom"), 1, None, 0).is_err());
+        assert!(write_metrics(dir.path(), 1, None, 0).is_err());
+        // A link stays one, and leads to the new figures.
+        let link = dir.path().join("link.prom");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        write_metrics(&link, 3_000, None, 8).expect("written");
+        let text = std::fs::read_to_string(&file).expect("read");
+        assert_eq!(value_in(&text, "cwlake_last_run_exit_code"), Some(8.0));
+        assert!(
+            std::fs::symlink_metadata(&link)
+                .expect("there")
+                .is_symlink()
+        );
+        assert_eq!(value_in("x NaN\nx 3\n", "x"), Some(3.0));
     }
 }
