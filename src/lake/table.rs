@@ -11,7 +11,7 @@ pub use super::column::{Column, ColumnKind};
 use super::column::{column, maybe, text};
 use crate::model::{Dataset, Day, TimeWindow};
 
-/// Version of all tables; raised when a column is appended.
+/// Version of all tables; raised when files of before cannot be read beside new ones. It is part of what every unit was asked for.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A table. Compared by its name.
