@@ -70,11 +70,12 @@ fn is_address(text: &str) -> bool {
         Some("http") => is_local,
         _ => false,
     };
-    let has_port = uri
+    // What follows the host is a port, and one that there is.
+    let after = uri
         .authority()
-        .is_none_or(|a| a.port().is_some() || !a.as_str().ends_with(':'));
-    let is_port = uri.port().is_none() || uri.port_u16().is_some_and(|port| port > 0);
-    !host.is_empty() && text.is_ascii() && is_plain && is_safe && has_port && is_port
+        .map_or("", |a| a.as_str().strip_prefix(host).unwrap_or(":"));
+    let is_port = after.is_empty() || uri.port_u16().is_some_and(|port| port > 0);
+    !host.is_empty() && text.is_ascii() && is_plain && is_safe && is_port
 }
 
 #[cfg(test)]

@@ -401,38 +401,9 @@ fn runs(overview: &Overview) -> (Vec<RunRow>, Option<String>) {
 
 fn spend_part(report: &SpendReport) -> SpendPart {
     let total = &report.total;
-    let optional = |value: Option<f64>| value.map_or("–".to_owned(), amount);
-    let (week, before) = total.weeks();
-    let changed = week
-        .zip(before)
-        .map(|(now, then)| format!("{} against the seven days before", change(now, then)));
-    let month = report.limit_of_all(Threshold::Month);
-    let projected = report.limit_of_all(Threshold::Projected).or(month);
-    let of_limit = |limit: Option<f64>| {
-        limit.map_or(String::new(), |limit| {
-            format!("of {} allowed", amount(limit))
-        })
-    };
-    let figure = |label: &str, value: Option<f64>, under: String, class: &'static str| Figure {
-        label: label.to_owned(),
-        value: optional(value),
-        under,
-        class,
-    };
-    let is_above = |value: Option<f64>, limit: Option<f64>| {
-        value.zip(limit).is_some_and(|(value, limit)| value > limit)
-    };
-    let bad = |is_bad: bool| if is_bad { "bad" } else { "" };
-    let missing = match report.missing.len() {
-        0 => format!("of {}", counted(report.accounts.len(), "account")),
-        n => format!("without {}", counted(n, "account")),
-    };
     let dates = recent_days(report);
-    let values = dates
-        .iter()
-        .cloned()
-        .zip(total.recent.iter().copied())
-        .collect();
+    let values = dates.iter().cloned();
+    let values = values.zip(total.recent.iter().copied()).collect();
     let bars = Series {
         title: "Charges of each day, all accounts",
         told: &|v| amount(v),
@@ -441,29 +412,15 @@ fn spend_part(report: &SpendReport) -> SpendPart {
         base: 1_000.0,
     };
     let (budgets, more_budgets) = budgets(report);
+    let shown = report.accounts.iter().take(MOST_ACCOUNTS);
+    let more = report.accounts.len().saturating_sub(MOST_ACCOUNTS);
     SpendPart {
         date: report.date.clone(),
-        currency: if total.currency.is_empty() {
-            "USD".to_owned()
-        } else {
-            printable(&total.currency)
+        currency: match total.currency.as_str() {
+            "" => "USD".to_owned(),
+            currency => printable(currency),
         },
-        figures: vec![
-            figure("On the day", total.spend, missing, ""),
-            figure("Seven days", week, changed.unwrap_or_default(), ""),
-            figure(
-                "Month to date",
-                total.month_to_date,
-                of_limit(month),
-                bad(is_above(total.month_to_date, month)),
-            ),
-            figure(
-                "Month projected",
-                total.projected,
-                of_limit(projected),
-                bad(is_above(total.projected, projected)),
-            ),
-        ],
+        figures: spend_figures(report),
         charts: chart(&bars).into_iter().collect(),
         budgets,
         more_budgets,
@@ -472,20 +429,47 @@ fn spend_part(report: &SpendReport) -> SpendPart {
             .iter()
             .map(|d| d.get(5..).unwrap_or(d).to_owned())
             .collect(),
-        accounts: report
-            .accounts
-            .iter()
-            .take(MOST_ACCOUNTS)
-            .map(|a| spend_row(report, a))
-            .collect(),
-        more_accounts: (report.accounts.len() > MOST_ACCOUNTS).then(|| {
-            let more = report.accounts.len() - MOST_ACCOUNTS;
-            format!(
-                "and {} more; cwlake spend --csv has each",
-                counted(more, "account")
-            )
+        accounts: shown.map(|a| spend_row(report, a)).collect(),
+        more_accounts: (more > 0).then(|| {
+            let more = counted(more, "account");
+            format!("and {more} more; cwlake spend --csv has each")
         }),
     }
+}
+
+/// The sums over all accounts, against what they may come to.
+fn spend_figures(report: &SpendReport) -> Vec<Figure> {
+    let total = &report.total;
+    let (week, before) = total.weeks();
+    let changed = week
+        .zip(before)
+        .map(|(now, then)| format!("{} against the seven days before", change(now, then)));
+    let month = report.limit_of_all(Threshold::Month);
+    let projected = report.limit_of_all(Threshold::Projected).or(month);
+    let figure = |label: &str, value: Option<f64>, under: String| Figure {
+        label: label.to_owned(),
+        value: value.map_or("–".to_owned(), amount),
+        under,
+        class: "",
+    };
+    let limited = |label: &str, value: Option<f64>, limit: Option<f64>| {
+        let is_above = value.zip(limit).is_some_and(|(value, limit)| value > limit);
+        let under = limit.map(|limit| format!("of {} allowed", amount(limit)));
+        Figure {
+            class: if is_above { "bad" } else { "" },
+            ..figure(label, value, under.unwrap_or_default())
+        }
+    };
+    let missing = match report.missing.len() {
+        0 => format!("of {}", counted(report.accounts.len(), "account")),
+        n => format!("without {}", counted(n, "account")),
+    };
+    vec![
+        figure("On the day", total.spend, missing),
+        figure("Seven days", week, changed.unwrap_or_default()),
+        limited("Month to date", total.month_to_date, month),
+        limited("Month projected", total.projected, projected),
+    ]
 }
 
 /// The days of the accounts' recent charges.
