@@ -144,16 +144,8 @@ pub(super) fn resolve(
                 .remedy("add a [[budget]] table, for example with daily_usd = 500.0; a digest = \"monday\", or [notify]"),
         );
     }
-    if let (Some(day), None) = (&alert.digest, &file.spend) {
-        problems.push(
-            Problem::at(
-                day.span(),
-                "a week's charges are told, and none are exported",
-            )
-            .remedy("add spend = {} at the top of the file"),
-        );
-    }
-    let digest = alert.digest.as_ref().and_then(|day| weekday(day, problems));
+    let digest = alert.digest.as_ref();
+    let digest = digest.and_then(|day| weekday(day, file.spend.is_some(), problems));
     let mut channels = Vec::new();
     channels.extend(
         alert
@@ -204,7 +196,16 @@ pub(super) fn resolve(
     })
 }
 
-fn weekday(given: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Weekday> {
+fn weekday(
+    given: &Spanned<String>,
+    has_charges: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Weekday> {
+    if !has_charges {
+        let text = "a week's charges are told, and none are exported";
+        let problem = Problem::at(given.span(), text);
+        problems.push(problem.remedy("add spend = {} at the top of the file"));
+    }
     let all = Weekday::Monday.cycle_forward().take(7);
     let mut named = all.filter(|day| format!("{day:?}").eq_ignore_ascii_case(given.get_ref()));
     let named = named.next();
