@@ -225,13 +225,6 @@ fn chart(report: &SpendReport) -> Option<Chart> {
     })
 }
 
-fn currency(report: &SpendReport) -> String {
-    match report.total.currency.as_str() {
-        "" => "USD".to_owned(),
-        currency => printable(currency),
-    }
-}
-
 /// Id, when it is not the name, and what is known of the month.
 fn under_name(account: &AccountSpend) -> String {
     let id = account
@@ -267,7 +260,7 @@ fn table_of_day(report: &SpendReport, hot: &[&BudgetCheck]) -> Table {
     };
     let head = [
         "Account".to_owned(),
-        format!("On the day, {}", currency(report)),
+        format!("On the day, {}", report.currency()),
         "Limit".to_owned(),
     ];
     with_sum(head, &accounts, row, report)
@@ -294,7 +287,7 @@ fn table_of_week(report: &SpendReport) -> Table {
     };
     let head = [
         "Account".to_owned(),
-        format!("Seven days, {}", currency(report)),
+        format!("Seven days, {}", report.currency()),
         "Change".to_owned(),
     ];
     with_sum(head, &accounts, row, report)

@@ -416,10 +416,7 @@ fn spend_part(report: &SpendReport) -> SpendPart {
     let more = report.accounts.len().saturating_sub(MOST_ACCOUNTS);
     SpendPart {
         date: report.date.clone(),
-        currency: match total.currency.as_str() {
-            "" => "USD".to_owned(),
-            currency => printable(currency),
-        },
+        currency: report.currency(),
         figures: spend_figures(report),
         charts: chart(&bars).into_iter().collect(),
         budgets,

@@ -9,6 +9,7 @@ use super::budgets::{BudgetCheck, BudgetState, Threshold, check_budgets};
 use crate::config::Budget;
 use crate::model::{AccountId, Day, Lane, iso_seconds};
 use crate::normalize::{ChargeState, DayCharge};
+use crate::report::printable;
 
 /// What all accounts together are called.
 pub(super) const ALL: &str = "all";
@@ -95,6 +96,14 @@ impl SpendReport {
             excess(b).total_cmp(&excess(a))
         });
         passed
+    }
+
+    /// What its amounts are in; US dollars where nothing is known.
+    pub(crate) fn currency(&self) -> String {
+        match self.total.currency.as_str() {
+            "" => "USD".to_owned(),
+            currency => printable(currency),
+        }
     }
 
     /// What all accounts together are held to.

@@ -165,14 +165,8 @@ const FEW: usize = 6;
 
 /// A line an account, the dearest first, the sum, every budget, and what is missing.
 pub fn spend_text(report: &SpendReport, look: &Look) -> String {
-    let currency = match report.total.currency.as_str() {
-        "" => "USD",
-        currency => currency,
-    };
-    let mut out = format!(
-        "charges of {} in {}, {}\n",
-        report.date, currency, report.destination
-    );
+    let (currency, lake) = (report.currency(), printable(&report.destination));
+    let mut out = format!("charges of {} in {currency}, {lake}\n", report.date);
     let is_narrow = look.width.is_some_and(|width| width < WIDE);
     let texts: &[&str] = if is_narrow {
         &["account", "state"]
