@@ -1,11 +1,12 @@
 //! The destination of a run: proved writable, and ours until the run ends.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::files::{create_folder, folder_for_private, private_folder};
+use crate::files::{create_file, create_folder, folder_for_private, private_folder};
 use crate::lake::table::Table;
 use crate::lake::{format, layout};
 
@@ -230,7 +231,7 @@ impl Lake {
         let staging = self.staging();
         let probe = staging.join("probe");
         create_folder(&self.scratch.spool())
-            .and_then(|()| std::fs::write(&probe, b"cwlake"))
+            .and_then(|()| create_file(&probe)?.write_all(b"cwlake"))
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(|e| StoreError::io("writing to", &staging, &e))?;
         let proofs = tables
