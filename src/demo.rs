@@ -60,25 +60,35 @@ pub enum DemoError {
     ReadBack(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Exports two days of an organization to `folder`, and queries them. The emulated AWS listens on `listen`; the next commands that are told can ask
-/// it when `is_served`.
+/// Where and when the demo takes place.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// Folder of its lake.
+    pub folder: &'a Path,
+    /// How this program is called, in the commands that are told.
+    pub program: &'a str,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Where the emulated AWS listens.
+    pub listen: SocketAddr,
+    /// It stays up, so that the commands that are told can ask it.
+    pub is_served: bool,
+}
+
+/// Exports two days of an organization, and queries them.
 ///
 /// # Errors
 /// [`DemoError`].
-pub async fn demo(
-    folder: &Path,
-    now: i64,
-    progress: Progress,
-    (listen, is_served): (SocketAddr, bool),
-) -> Result<Demo, DemoError> {
+pub async fn demo(setting: &Setting<'_>, progress: Progress) -> Result<Demo, DemoError> {
+    let &Setting { folder, now, .. } = setting;
     let io = |e| DemoError::Folder(folder.to_owned(), e);
     std::fs::create_dir_all(folder).map_err(io)?;
     let config_path = folder.join("cwlake.toml");
-    std::fs::write(&config_path, CONFIG).map_err(io)?;
+    std::fs::write(&config_path, config_text()).map_err(io)?;
     let mut world = World::from_toml(WORLD).map_err(|e| DemoError::Settings(e.to_string()))?;
     // One clock for both: midnight does not fall between them.
     world.now = Some(iso_seconds(now));
-    let emulator = Emulator::start(world, listen)
+    let emulator = Emulator::start(world, setting.listen)
         .await
         .map_err(DemoError::Emulator)?;
     let config = load(&config_path, &Overrides::default(), &Environment::default())
@@ -109,7 +119,7 @@ pub async fn demo(
     text += &format!(
         "What was spent, as cwlake spend shows it:\n\n{}\n{}",
         crate::spend::spend_text(&spent, &report::Look::default()),
-        next(folder, is_served.then(|| emulator.url()))
+        next(setting, &emulator.url())
     );
     // Denied on purpose: account 333344445555. Anything else would be a fault.
     let as_meant =
@@ -120,6 +130,15 @@ pub async fn demo(
         exit_code: u8::from(!as_meant),
         emulator,
     })
+}
+
+/// A build without the SDK of EC2, `cargo demo`, exports no inventory.
+fn config_text() -> String {
+    if cfg!(feature = "ec2") {
+        CONFIG.to_owned()
+    } else {
+        CONFIG.replace("[instances]\n\n", "")
+    }
 }
 
 fn written_files(folder: &Path, report: &RunReport, dataset: &str) -> Vec<PathBuf> {
@@ -167,12 +186,15 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
         report.run_id
     );
     let _ = writeln!(out, "Paste into DuckDB:\n");
-    for (query, rows) in [
+    let mut queries = vec![
         look.coverage(&glob),
         look.peaks(&glob),
         look.requests(&glob),
-        look.cpu_by_team(folder),
-    ] {
+    ];
+    if cfg!(feature = "ec2") {
+        queries.push(look.cpu_by_team(folder));
+    }
+    for (query, rows) in queries {
         let _ = writeln!(out, "{query}\n");
         for row in rows {
             let _ = writeln!(out, "    {row}");
@@ -182,23 +204,38 @@ fn narrate(folder: &Path, report: &RunReport) -> Result<String, ReadError> {
     Ok(out)
 }
 
-/// What can be typed next.
-fn next(folder: &Path, served: Option<String>) -> String {
-    let config = folder.join("cwlake.toml");
-    let config = config.display();
-    let read = format!(
-        "    cwlake status --config {config}   # how whole it is\n    cwlake report --config {config}   # the same as a page, with charts\n    cwlake verify --config {config}   # every file opened and compared\n"
+/// What can be typed next; `url` is that of the emulated AWS.
+fn next(setting: &Setting<'_>, url: &str) -> String {
+    let program = setting.program;
+    let config = setting.folder.join("cwlake.toml");
+    let line = |words: &str, what: &str| {
+        let command = format!("{program} {words} --config {}", config.display());
+        format!("    {command}   # {what}\n")
+    };
+    let read = [
+        line("status", "how whole it is"),
+        line("report", "the same as a page, with charts"),
+        line("verify", "every file opened and compared"),
+    ];
+    let read = read.concat();
+    let own = format!(
+        "and for your own accounts:\n\n    {program} init      # a configuration to fill in\n    {program} doctor    # tries every role and permission\n"
     );
-    let own = "and for your own accounts:\n\n    cwlake init      # a configuration to fill in\n    cwlake doctor    # tries every role and permission\n";
-    match served {
-        None => format!(
-            "Next, without AWS (cwlake demo --serve keeps the demo's up, for plan, doctor and export as well):\n\n{read}\n{own}"
-        ),
-        Some(url) => format!(
-            "Its AWS stays up until Ctrl-C. Next, in another terminal:\n\n    {}\n    cwlake doctor --config {config}   # one role is missing, on purpose\n    cwlake plan --config {config}     # what the next run would ask, and cost\n    cwlake export --config {config}   # a second night\n{read}\n{own}",
-            environment(&url, CALLER)
-        ),
+    if !setting.is_served {
+        return format!(
+            "Next, without AWS ({program} demo --serve keeps the demo's up, for plan, doctor and export as well):\n\n{read}\n{own}"
+        );
     }
+    let asked = [
+        line("doctor", "one role is missing, on purpose"),
+        line("plan", "what the next run would ask, and cost"),
+        line("export", "a second night"),
+    ];
+    let asked = asked.concat();
+    let environment = environment(url, CALLER);
+    format!(
+        "Its AWS stays up until Ctrl-C. Next, in another terminal:\n\n    {environment}\n{asked}{read}\n{own}"
+    )
 }
 
 /// What a shell needs to ask an emulator.

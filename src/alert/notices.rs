@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 use secrecy::ExposeSecret;
 
 use super::breaches::send_by;

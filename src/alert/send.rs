@@ -26,12 +26,10 @@ impl From<Cause> for SendError {
 ///
 /// # Source
 /// RFC 5322, RFC 2046 (`multipart/alternative`).
-#[cfg(feature = "alerts")]
 pub fn mail(message: &Message, addresses: &MailConfig) -> Result<Vec<u8>, SendError> {
     Ok(built(message, addresses)?.formatted())
 }
 
-#[cfg(feature = "alerts")]
 fn built(message: &Message, addresses: &MailConfig) -> Result<lettre::Message, SendError> {
     use lettre::message::{Mailbox, MultiPart};
     let mailbox = |address: &str| -> Result<Mailbox, SendError> {
@@ -57,7 +55,6 @@ fn built(message: &Message, addresses: &MailConfig) -> Result<lettre::Message, S
 ///
 /// # Errors
 /// [`SendError`] with what the channel answered.
-#[cfg(feature = "alerts")]
 pub async fn send(
     message: &Message,
     channel: &Channel,
@@ -65,27 +62,37 @@ pub async fn send(
     base: Option<&BaseSession>,
     config: &ExportConfig,
 ) -> Result<(), SendError> {
-    let limits = &config.limits;
-    let no_base = || SendError("no base credentials".to_owned());
     let no_address = || SendError("no address".to_owned());
+    if let Channel::Smtp { .. } = channel {
+        let mail = built(message, addresses.ok_or_else(no_address)?)?;
+        return smtp(mail, channel, &config.network).await;
+    }
+    let base = base.ok_or_else(|| SendError("no base credentials".to_owned()))?;
+    by_aws(message, channel, addresses, base, config).await
+}
+
+#[cfg(feature = "alerts")]
+async fn by_aws(
+    message: &Message,
+    channel: &Channel,
+    addresses: Option<&MailConfig>,
+    base: &BaseSession,
+    config: &ExportConfig,
+) -> Result<(), SendError> {
+    let limits = &config.limits;
     match channel {
-        Channel::Smtp { .. } => {
-            let mail = built(message, addresses.ok_or_else(no_address)?)?;
-            smtp(mail, channel, &config.network).await
-        }
+        Channel::Smtp { .. } => Ok(()),
         Channel::Ses { .. } => {
+            let no_address = || SendError("no address".to_owned());
             let raw = mail(message, addresses.ok_or_else(no_address)?)?;
-            let base = base.ok_or_else(no_base)?;
             Ok(crate::aws::send_mail(base, channel, raw, addresses, limits).await?)
         }
         Channel::EventBus { .. } => {
-            let base = base.ok_or_else(no_base)?;
             let detail = message.event.to_string();
             let of_kind = (message.kind.detail_type(), detail.as_str());
             Ok(crate::aws::put_event(base, channel, of_kind, limits).await?)
         }
         Channel::Sns { .. } => {
-            let base = base.ok_or_else(no_base)?;
             let text = (message.subject.as_str(), message.text.as_str());
             Ok(crate::aws::publish_message(base, channel, text, limits).await?)
         }
@@ -93,10 +100,8 @@ pub async fn send(
 }
 
 /// Time that an SMTP server has for each step.
-#[cfg(feature = "alerts")]
 const SMTP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-#[cfg(feature = "alerts")]
 async fn smtp(
     mail: lettre::Message,
     channel: &Channel,
@@ -113,7 +118,6 @@ async fn smtp(
 ///
 /// # Errors
 /// [`SendError`] with what the channel answered.
-#[cfg(feature = "alerts")]
 pub async fn try_channel(
     channel: &Channel,
     addresses: Option<&MailConfig>,
@@ -125,15 +129,23 @@ pub async fn try_channel(
         let silent = || SendError("the server does not answer".to_owned());
         return answers.then_some(()).ok_or_else(silent);
     }
+    try_aws(channel, addresses, base, config).await
+}
+
+#[cfg(feature = "alerts")]
+async fn try_aws(
+    channel: &Channel,
+    addresses: Option<&MailConfig>,
+    base: &BaseSession,
+    config: &ExportConfig,
+) -> Result<(), SendError> {
     let from = addresses.map(|a| a.from.as_str());
     Ok(crate::aws::try_channel(base, channel, from, &config.limits).await?)
 }
 
-#[cfg(feature = "alerts")]
 type Smtp = lettre::AsyncSmtpTransport<lettre::Tokio1Executor>;
 
 /// The way to a mail server, and what is said of its errors; none for a channel that is AWS's.
-#[cfg(feature = "alerts")]
 fn smtp_transport(
     channel: &Channel,
     network: &crate::config::Network,
@@ -180,7 +192,6 @@ fn smtp_transport(
 }
 
 /// Whom a mail server's certificate must come from: the system's authorities, or those of `AWS_CA_BUNDLE` in their place.
-#[cfg(feature = "alerts")]
 fn trust(
     host: &str,
     network: &crate::config::Network,
@@ -195,36 +206,20 @@ fn trust(
     tls.build()
 }
 
-/// This build sends nothing: a configuration that asks for it was refused.
-///
-/// # Errors
-/// Always.
+/// This build has no way of AWS's: a configuration that asks for one was refused.
 #[cfg(not(feature = "alerts"))]
-pub fn mail(_: &Message, _: &MailConfig) -> Result<Vec<u8>, SendError> {
-    Err(without())
-}
-
-/// The same.
-///
-/// # Errors
-/// Always.
-#[cfg(not(feature = "alerts"))]
-pub async fn send(
+async fn by_aws(
     _: &Message,
     _: &Channel,
     _: Option<&MailConfig>,
-    _: Option<&BaseSession>,
+    _: &BaseSession,
     _: &ExportConfig,
 ) -> Result<(), SendError> {
     Err(without())
 }
 
-/// The same.
-///
-/// # Errors
-/// Always.
 #[cfg(not(feature = "alerts"))]
-pub async fn try_channel(
+async fn try_aws(
     _: &Channel,
     _: Option<&MailConfig>,
     _: &BaseSession,
@@ -235,5 +230,5 @@ pub async fn try_channel(
 
 #[cfg(not(feature = "alerts"))]
 fn without() -> SendError {
-    SendError("this build cannot send alerts (feature 'alerts' is off)".to_owned())
+    SendError("this build sends by SMTP alone (feature 'alerts' is off)".to_owned())
 }

@@ -13,7 +13,7 @@ use aws_sdk_organizations::types::{Account, AccountState, AccountStatus};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::base::BaseSession;
 use super::pages::Pages;

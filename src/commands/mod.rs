@@ -227,8 +227,14 @@ async fn verify(args: &VerifyArgs, progress: Progress) -> anyhow::Result<u8> {
 #[cfg(feature = "emulator")]
 async fn demo(args: &cwlake::cli::DemoArgs, progress: Progress) -> anyhow::Result<u8> {
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let listen = (args.serve.unwrap_or(any), args.serve.is_some());
-    let demo = Box::pin(cwlake::demo::demo(&args.folder, clock(), progress, listen)).await?;
+    let setting = cwlake::demo::Setting {
+        folder: &args.folder,
+        program: &called(),
+        now: clock(),
+        listen: args.serve.unwrap_or(any),
+        is_served: args.serve.is_some(),
+    };
+    let demo = Box::pin(cwlake::demo::demo(&setting, progress)).await?;
     print_result(args.json, &demo.report, || demo.text)?;
     if args.serve.is_some() {
         if std::env::var_os("CWLAKE_NOW").is_none() {
@@ -237,6 +243,13 @@ async fn demo(args: &cwlake::cli::DemoArgs, progress: Progress) -> anyhow::Resul
         until_stopped().await?;
     }
     Ok(demo.exit_code)
+}
+
+/// How this program was called: its name where it is on the path, else the way to it, as after `cargo demo`.
+#[cfg(feature = "emulator")]
+fn called() -> String {
+    let first = std::env::args().next();
+    first.unwrap_or_else(|| "cwlake".to_owned())
 }
 
 /// Until a signal comes.

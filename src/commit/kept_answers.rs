@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures::StreamExt;
 
 use crate::files::{create_folder, create_own};
 use crate::lake::layout;
@@ -84,7 +84,7 @@ impl KeptAnswers {
         let mut brought = Vec::new();
         for some in wanted.chunks(AT_ONCE) {
             let all = some.iter().map(|(key, path)| self.bring_one(key, path));
-            let all = futures_util::future::join_all(all).await;
+            let all = futures::future::join_all(all).await;
             for ((_, path), result) in some.iter().zip(all) {
                 match result {
                     Ok(()) => brought.push(path.clone()),
@@ -131,7 +131,7 @@ impl KeptAnswers {
     }
 
     async fn remove(&self, keys: Vec<String>) {
-        futures_util::stream::iter(keys)
+        futures::stream::iter(keys)
             .for_each_concurrent(AT_ONCE, async |key| {
                 if let Err(error) = self.store.delete(&key).await {
                     tracing::warn!(%error, "removing a kept answer");

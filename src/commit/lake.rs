@@ -237,7 +237,7 @@ impl Lake {
         let proofs = tables
             .iter()
             .map(|table| self.store.prove_writable(table.name));
-        futures_util::future::try_join_all(proofs).await?;
+        futures::future::try_join_all(proofs).await?;
         if is_new {
             let written = self.store.put(layout::FORMAT, format::marker().into());
             match written.await {

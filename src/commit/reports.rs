@@ -1,6 +1,6 @@
 //! Reports of runs and groups that are older than they are kept.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::group::read_group;
 use crate::lake::layout;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use crate::commit::LaneRecords;

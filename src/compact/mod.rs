@@ -393,7 +393,7 @@ impl Compacting<'_> {
             }
             let store = self.store();
             let all = some.iter().map(|key| store.delete(key));
-            futures_util::future::try_join_all(all).await?;
+            futures::future::try_join_all(all).await?;
             removed += some.len() as u64;
         }
         Ok(removed)

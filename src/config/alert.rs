@@ -129,14 +129,11 @@ pub(super) fn resolve(
 ) -> Option<AlertConfig> {
     let entry = file.alert.as_ref()?;
     let alert = entry.get_ref();
-    if !cfg!(feature = "alerts") {
-        problems.push(
-            Problem::at(
-                entry.span(),
-                "this build cannot send alerts (feature 'alerts' is off)",
-            )
-            .remedy("build with default features, or leave [alert] out"),
-        );
+    let by_aws = alert.ses.is_some() || alert.event_bus.is_some() || alert.sns.is_some();
+    if by_aws && !cfg!(feature = "alerts") {
+        let text = "this build sends by SMTP alone (feature 'alerts' is off)";
+        let problem = Problem::at(entry.span(), text);
+        problems.push(problem.remedy("build with default features, or use [alert.smtp]"));
     }
     if file.budget.is_empty() && alert.digest.is_none() && file.notify.is_none() {
         problems.push(
@@ -172,11 +169,7 @@ pub(super) fn resolve(
             .and_then(|sns| self::sns(sns, env, problems)),
     );
     let mails = alert.ses.is_some() || alert.smtp.is_some();
-    if alert.ses.is_none()
-        && alert.smtp.is_none()
-        && alert.event_bus.is_none()
-        && alert.sns.is_none()
-    {
+    if !by_aws && alert.smtp.is_none() {
         problems.push(
             Problem::at(entry.span(), "no way to send alerts is given")
                 .remedy("add [alert.ses], [alert.smtp], [alert.event_bus] or [alert.sns]"),

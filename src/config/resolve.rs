@@ -67,6 +67,7 @@ pub fn load_text(
     let accounts = accounts::resolve(&file, &template, &mut problems);
     let organization = organization::resolve(&file, &template, env, &mut problems);
     let selections = selection::resolve(&file, body, &mut problems);
+    let instances = instances(&file, &mut problems);
     let logs = logs::resolve(&file, body, &mut problems);
     let spend = logs::resolve_spend(&file, &mut problems);
     let budgets = budget::resolve(&file, &mut problems);
@@ -95,7 +96,7 @@ pub fn load_text(
             accounts,
             organization,
             selections,
-            instances: file.instances.is_some(),
+            instances,
             alarms: file.alarms.is_some(),
             logs,
             spend,
@@ -122,6 +123,17 @@ pub fn load_text(
         }),
         _ => Err(refuse(problems)),
     }
+}
+
+fn instances(file: &FileConfig, problems: &mut Vec<Problem>) -> bool {
+    if let Some(entry) = &file.instances
+        && !cfg!(feature = "ec2")
+    {
+        let text = "this build cannot describe instances (feature 'ec2' is off)";
+        let problem = Problem::at(entry.span(), text);
+        problems.push(problem.remedy("build with default features, or leave instances out"));
+    }
+    file.instances.is_some()
 }
 
 /// Of the regions that are listed, by the defaults or by an account; else of the session's.

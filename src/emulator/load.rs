@@ -128,11 +128,6 @@ fn second(text: &str) -> Option<i64> {
         return Some(instant.as_second());
     }
     let civil: jiff::civil::DateTime = text.parse().ok()?;
-    Some(
-        civil
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()?
-            .timestamp()
-            .as_second(),
-    )
+    let instant = jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()?;
+    Some(instant.as_second())
 }

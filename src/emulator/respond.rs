@@ -84,20 +84,16 @@ pub(super) async fn send(mut answer: Answer, faults: &[Fault]) -> Response {
                     Ok(half),
                     Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
                 ];
-                return response(
-                    answer,
-                    Body::from_stream(futures_util::stream::iter(pieces)),
-                );
+                return response(answer, Body::from_stream(futures::stream::iter(pieces)));
             }
             FaultKind::Drip => {
                 let pause = Duration::from_millis(fault.millis);
                 let bytes = std::mem::take(&mut answer.body);
-                let drip =
-                    futures_util::stream::unfold(bytes.into_iter(), move |mut rest| async move {
-                        tokio::time::sleep(pause).await;
-                        rest.next()
-                            .map(|byte| (Ok::<_, std::io::Error>(Bytes::from(vec![byte])), rest))
-                    });
+                let drip = futures::stream::unfold(bytes.into_iter(), move |mut rest| async move {
+                    tokio::time::sleep(pause).await;
+                    rest.next()
+                        .map(|byte| (Ok::<_, std::io::Error>(Bytes::from(vec![byte])), rest))
+                });
                 return response(answer, Body::from_stream(drip));
             }
             _ => {}

@@ -191,7 +191,7 @@ mod tests {
                 }
             }
         });
-        futures_util::future::join_all(lanes).await;
+        futures::future::join_all(lanes).await;
         assert_eq!(most.load(Ordering::SeqCst), 3);
     }
 
@@ -212,7 +212,7 @@ mod tests {
                 seen
             }
         });
-        assert_eq!(futures_util::future::join_all(lanes).await, [9; 4]);
+        assert_eq!(futures::future::join_all(lanes).await, [9; 4]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use crate::given::error::RunError;
 use crate::run::enter::accounts::entered_accounts;
 use crate::run::enter::regions::UnplannedLane;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::config::{ExportConfig, PeriodChoice, Selection};
 use crate::discover::{Found, linked_series};

@@ -1,6 +1,6 @@
 //! A lake as a whole: how whole it is, what there is of it, what its runs did, and what was spent.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::status::{StatusReport, status};

@@ -10,7 +10,7 @@ use crate::run::enter::accounts::with_accounts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::commit::{Attempt, FileRecord, LaneRecords, read_compaction};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, point};

@@ -22,7 +22,7 @@ use crate::sources::metrics::old::{OldError, RunKey, key_of};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::commit::{Committed, LaneRecords};
 use crate::model::{Cause, Day, Lane, Spans, TimeWindow};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::alert::breaches::alert_after_export;
 use crate::commit::{Group, GroupError, Lake, LaneRecords, read_group, write_group};

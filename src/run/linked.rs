@@ -9,7 +9,7 @@ use crate::discover::discover_linked;
 use crate::given::context::RunContext;
 use crate::run::enter::regions::UnplannedLane;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::aws::{CallStats, LaneClient};
 use crate::config::{ExportConfig, Selection, Source};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
 
 use crate::aws::{CallStats, LaneClient};

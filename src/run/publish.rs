@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{

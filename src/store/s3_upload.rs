@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::StoreError;
 use crate::write::Staged;

@@ -1,6 +1,6 @@
 //! `cwlake demo` ends the same way on every day.
 
-use cwlake::demo::demo;
+use cwlake::demo::{Setting, demo};
 use cwlake::telemetry::Progress;
 
 /// First and last days of months and years, a leap day, midnight, and ten years on.
@@ -13,11 +13,15 @@ async fn the_demo_shows_a_breach_and_a_budget_that_is_kept_on_every_day() {
         "2036-11-26T00:00:00Z",
     ] {
         let dir = tempfile::tempdir().expect("temp dir");
-        let listen = (([127, 0, 0, 1], 0).into(), false);
         let seconds = now.parse::<jiff::Timestamp>().expect("an instant");
-        let shown = demo(dir.path(), seconds.as_second(), Progress::quiet(), listen)
-            .await
-            .expect(now);
+        let setting = Setting {
+            folder: dir.path(),
+            program: "cwlake",
+            now: seconds.as_second(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            is_served: false,
+        };
+        let shown = demo(&setting, Progress::quiet()).await.expect(now);
         assert_eq!(shown.exit_code, 0, "{now}: {}", shown.text);
         let spent = shown.text.split("What was spent").nth(1).unwrap_or("");
         for line in ["BREACH   shop-prod:", "ok       shop-staging:"] {

@@ -242,14 +242,14 @@ def test_the_demo_keeps_its_aws_up(tmp_path):
         lines = []
         for line in demo.stdout:
             lines.append(line.strip())
-            if line.strip().startswith("cwlake doctor") and "every role" in line:
+            if line.strip().startswith(f"{PROGRAM} doctor") and "every role" in line:
                 break
         given = next(line for line in lines if line.startswith("export AWS_ENDPOINT_URL="))
         env = dict(pair.split("=", 1) for pair in given.removeprefix("export ").split())
-        shown = [line.split("#")[0].split() for line in lines if line.startswith("cwlake ") and "--config" in line]
+        shown = [line.split("#")[0].split() for line in lines if line.startswith(f"{PROGRAM} ") and "--config" in line]
         assert [words[1] for words in shown] == ["doctor", "plan", "export", "status", "report", "verify"]
         for words in shown:
-            done = subprocess.run([PROGRAM, *words[1:]], cwd=tmp_path, env=clean_env(**env), capture_output=True, text=True, timeout=300)
+            done = subprocess.run(words, cwd=tmp_path, env=clean_env(**env), capture_output=True, text=True, timeout=300)
             assert done.returncode == (0 if words[1] in ("report", "verify") else 3), (words, done.stdout[-1500:], done.stderr[-1500:])
         assert urllib.request.urlopen(f"http://127.0.0.1:{port}/_emulator/bill").status == 200
     finally:

@@ -15,8 +15,8 @@ use crate::given::place::base_session;
 use crate::iam::Grants;
 use crate::report::{counted, printable};
 
-use futures_util::future::join_all;
-use futures_util::{StreamExt, stream};
+use futures::future::join_all;
+use futures::{StreamExt, stream};
 
 use crate::alert::{SendError, try_channel};
 use crate::aws::{BaseSession, caller, enter};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::given::place::Place;
 use crate::report::AccountReport;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::aws::{BaseSession, Entered, LaneClient, Reader, enter};
 use crate::config::{AccountConfig, ExportConfig, RegionChoice, known_regions};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::aws::CallStats;
 use crate::fetch::{LogQuery, log_groups, read_events};
