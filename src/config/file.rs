@@ -85,9 +85,9 @@ pub struct Destination {
     pub url: Spanned<String>,
     /// The bucket's region; else the base region.
     pub region: Option<Spanned<String>>,
-    /// An S3-compatible store.
+    /// An S3-compatible store (AWS).
     pub endpoint_url: Option<Spanned<String>>,
-    /// The bucket in the path and not in the host name, for S3-compatible stores.
+    /// The bucket in the path and not in the host name, for S3-compatible stores (false).
     pub path_style: Option<Spanned<bool>>,
     /// Refuse any bucket that is not this account's.
     pub expected_bucket_owner: Option<Spanned<String>>,
@@ -95,13 +95,13 @@ pub struct Destination {
     pub sse: Option<Spanned<String>>,
     /// With `aws:kms`; the bucket's default key when left out.
     pub kms_key_id: Option<Spanned<String>>,
-    /// Storage class of the tables' objects.
+    /// Storage class of the tables' objects (`STANDARD`).
     pub storage_class: Option<Spanned<String>>,
     /// `bucket-owner-full-control`, for a bucket of another account with ACLs.
     pub acl: Option<Spanned<String>>,
-    /// SHA-256 and CRC32 with every object; false for stores that refuse them.
+    /// SHA-256 and CRC32 with every object; false for stores that refuse them (true).
     pub checksums: Option<Spanned<bool>>,
-    /// Life of the bucket's lock when its run dies elsewhere, seconds.
+    /// Life of the bucket's lock when its run dies elsewhere, seconds (60).
     pub lease_secs: Option<Spanned<i64>>,
     /// A role to write with; else the base credentials.
     pub role_arn: Option<Spanned<String>>,
@@ -125,9 +125,11 @@ pub struct Run {
     pub read_ahead: Option<Spanned<i64>>,
     /// Region of the STS endpoint; else `AWS_REGION`, else the account's first.
     pub sts_region: Option<Spanned<String>>,
-    /// For a bucket: folder of files on their way and of answers of an interrupted run.
+    /// For a bucket: folder of files on their way and of answers of an interrupted run, a folder for each lake in it (`~/.cache/cwlake`). A local lake
+    /// keeps them in `_cwlake/`.
     pub spool_dir: Option<Spanned<String>>,
-    /// For a bucket: keep the answers of a backfill there as well, so that it can be resumed on another machine (false).
+    /// For a bucket: keep the answers of a backfill there as well, so that it can be resumed on another machine; a PUT, a GET and a
+    /// DELETE for each request that costs $0.005 (false).
     pub spool_in_bucket: Option<bool>,
     /// Region codes newer than this version of cwlake.
     #[serde(default)]
@@ -224,11 +226,11 @@ pub struct Account {
     pub base_credentials: Option<Spanned<bool>>,
     /// External id: the text, or `env:NAME`.
     pub external_id: Option<Spanned<Secret>>,
-    /// Name of the session in CloudTrail.
+    /// Name of the session in CloudTrail (`cwlake`).
     pub session_name: Option<Spanned<String>>,
-    /// 900 to 43200.
+    /// 900 to 43200; AWS allows 3600 through another role (3600).
     pub session_duration_secs: Option<Spanned<i64>>,
-    /// A list of regions, or `auto`.
+    /// A list of regions, or `auto`: every enabled one (`auto`).
     pub regions: Option<Spanned<Regions>>,
     /// A monitoring account of CloudWatch cross-account observability: read what is linked to it as well.
     pub linked_accounts: Option<Spanned<bool>>,
@@ -299,7 +301,7 @@ pub struct Metrics {
     pub period: Option<Spanned<PeriodText>>,
     /// Only points reported in this unit.
     pub unit: Option<Spanned<String>>,
-    /// `list` (ListMetrics) or `ec2` (DescribeInstances, then each name for each instance).
+    /// `list`: `ListMetrics`, which knows the past two weeks. `ec2`: `DescribeInstances`, then each name for each instance (`list`).
     pub discover: Option<Spanned<String>>,
     /// List only what had a point in the last three hours, in runs that look back no further.
     pub recently_active: Option<Spanned<bool>>,

@@ -24,6 +24,13 @@ pub fn marker() -> Vec<u8> {
 ///
 /// # Errors
 /// Why it is not.
+///
+/// # Examples
+/// ```
+/// use cwlake::lake::format::{check, marker};
+/// assert!(check(&marker()).is_ok());
+/// assert!(check(b"{}").is_err());
+/// ```
 pub fn check(body: &[u8]) -> Result<(), String> {
     let format: Format = serde_json::from_slice(body)
         .map_err(|e| format!("it is no marker of a cwlake lake: {e}"))?;

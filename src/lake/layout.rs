@@ -44,6 +44,20 @@ pub fn parse_shard_lock(key: &str) -> Option<Member> {
 
 /// The one file of a unit: `metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet`; of charges
 /// `spend/month=2026-11/111122223333_us-east-1_0000.parquet`; of a table without units `series/111122223333_us-east-1.parquet`.
+///
+/// # Examples
+/// ```
+/// use cwlake::lake::{UnitId, layout, table};
+/// use cwlake::model::{AccountId, Day, Lane, Region};
+/// let lane = Lane {
+///     account: AccountId::parse("111122223333").expect("an id"),
+///     region: Region::parse("us-east-1").expect("a region"),
+/// };
+/// let id = UnitId::new(&table::METRICS, Day::containing(0), &lane);
+/// let key = layout::unit(&id);
+/// assert_eq!(key, "metrics/dt=1970-01-01/111122223333_us-east-1_0000.parquet");
+/// assert_eq!(layout::parse_unit(&table::METRICS, &key), Some(id));
+/// ```
 pub fn unit(id: &UnitId) -> String {
     let (table, lane) = (id.table, &id.lane);
     let part = match table.partition {
@@ -188,6 +202,14 @@ fn report_stem(name: &str) -> Option<&str> {
 }
 
 /// The day on which the run of a report began, when the key is one.
+///
+/// # Examples
+/// ```
+/// use cwlake::lake::layout;
+/// let key = layout::report("2026-11-21T02-00-00Z-0123456789abcdef");
+/// assert_eq!(layout::parse_report(&key).expect("a report").to_string(), "2026-11-21");
+/// assert_eq!(layout::parse_report("metrics/dt=2026-11-21/x.parquet"), None);
+/// ```
 pub fn parse_report(key: &str) -> Option<Day> {
     Day::parse(run_of(key)?.get(..10)?)
 }

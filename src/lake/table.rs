@@ -53,6 +53,15 @@ impl Partition {
     }
 
     /// A unit as its folder names it, without the key: `2026-11-20`, `2026-11`; `all` where there are no folders.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::lake::table::Partition;
+    /// use cwlake::model::Day;
+    /// let day = Day::parse("2026-11-20").expect("a day");
+    /// assert_eq!(Partition::Day.folder_of(day), "2026-11-20");
+    /// assert_eq!(Partition::Month.folder_of(day), "2026-11");
+    /// ```
     pub fn folder_of(self, unit: Day) -> String {
         match self {
             Self::None => "all".to_owned(),
@@ -100,6 +109,14 @@ impl Table {
     }
 
     /// Columns that its rows are sorted by once they are compacted, over all lanes.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::lake::table::{METRICS, SPEND};
+    /// // One metric of all accounts stands together; of other tables, one account.
+    /// assert_eq!(METRICS.compacted_sort()[..4], ["namespace", "metric_name", "account_id", "region"]);
+    /// assert_eq!(SPEND.compacted_sort()[..2], ["account_id", "region"]);
+    /// ```
     pub fn compacted_sort(&self) -> Vec<&'static str> {
         let (of_lane, own) = (["account_id", "region"], self.sort);
         if self.is_points() {

@@ -9,6 +9,13 @@ pub struct AccountId(Arc<str>);
 
 impl AccountId {
     /// Reads exactly twelve ASCII digits; `None` for anything else.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::AccountId;
+    /// assert!(AccountId::parse("000011112222").is_some());
+    /// assert_eq!(AccountId::parse("11112222"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| Self(text.into()))

@@ -120,6 +120,15 @@ impl fmt::Display for MetricId {
 ///
 /// A backslash stands before every `\`, `,` and `=` inside a name or value, so two different sets never share a text.
 /// A metric without dimensions has the empty text.
+///
+/// # Examples
+/// ```
+/// use cwlake::model::{Dimension, dimensions_key, parse_dimensions_key};
+/// let dimensions = [Dimension::new("Name", "a=b"), Dimension::new("Zone", "1")];
+/// let key = dimensions_key(&dimensions);
+/// assert_eq!(key, r"Name=a\=b,Zone=1");
+/// assert_eq!(parse_dimensions_key(&key).expect("a key"), dimensions);
+/// ```
 pub fn dimensions_key(sorted: &[Dimension]) -> String {
     let texts = sorted.iter().map(|d| d.name.len() + d.value.len() + 2);
     let mut key = String::with_capacity(texts.sum());

@@ -21,6 +21,13 @@ impl Shard {
     pub const ALL: Self = Self { index: 0, of: 0 };
 
     /// Reads `3/16`.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Shard;
+    /// assert_eq!(Shard::parse("3/16").expect("a shard").to_string(), "3/16");
+    /// assert_eq!(Shard::parse("17/16"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let (index, of) = text.split_once('/')?;
         let number = |text: &str| {

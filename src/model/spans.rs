@@ -22,6 +22,14 @@ impl Spans {
     }
 
     /// Adds a window; what touches it melts into it.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::{Spans, TimeWindow};
+    /// let mut spans = Spans::of(TimeWindow { start: 0, end: 10 });
+    /// spans.add(TimeWindow { start: 10, end: 20 });
+    /// assert_eq!(spans.windows(), [TimeWindow { start: 0, end: 20 }]);
+    /// ```
     pub fn add(&mut self, window: TimeWindow) {
         if window.is_empty() {
             return;
@@ -45,6 +53,15 @@ impl Spans {
     }
 
     /// What lies outside of `window`.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::{Spans, TimeWindow};
+    /// let day = Spans::of(TimeWindow { start: 0, end: 86_400 });
+    /// let left = day.without(TimeWindow { start: 3_600, end: 7_200 });
+    /// assert_eq!(left.windows().len(), 2);
+    /// assert!(!left.covers(TimeWindow { start: 0, end: 86_400 }));
+    /// ```
     #[must_use]
     pub fn without(&self, window: TimeWindow) -> Self {
         if window.is_empty() {
@@ -80,6 +97,14 @@ impl Spans {
     }
 
     /// The first second not before `from` that is not in the set.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::{Spans, TimeWindow};
+    /// let spans = Spans::of(TimeWindow { start: 0, end: 600 });
+    /// assert_eq!(spans.first_missing(300), 600);
+    /// assert_eq!(spans.first_missing(900), 900);
+    /// ```
     pub fn first_missing(&self, from: i64) -> i64 {
         self.0
             .iter()

@@ -37,6 +37,15 @@ impl Statistic {
     ///
     /// # Errors
     /// [`StatisticError`] when the text fits no form, or its bounds are out of range or in the wrong order.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Statistic;
+    /// assert_eq!(Statistic::parse("p99.9").expect("a percentile").as_str(), "p99.9");
+    /// assert!(Statistic::parse("TM(10%:90%)").is_ok());
+    /// let refused = Statistic::parse("avg").expect_err("no statistic");
+    /// assert_eq!(refused.why, "write 'Average'");
+    /// ```
     pub fn parse(text: &str) -> Result<Self, StatisticError> {
         let refuse = |why: String| StatisticError {
             given: text.to_owned(),

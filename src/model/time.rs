@@ -14,11 +14,27 @@ pub struct Day(i64);
 
 impl Day {
     /// The day that holds this instant (seconds since the epoch).
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Day;
+    /// assert_eq!(Day::containing(1_795_226_400).to_string(), "2026-11-21");
+    /// // Seconds before 1970 lie in days of their own.
+    /// assert_eq!(Day::containing(-1).to_string(), "1969-12-31");
+    /// ```
     pub fn containing(seconds: i64) -> Self {
         Self(seconds.div_euclid(DAY_SECONDS))
     }
 
     /// Reads `YYYY-MM-DD`; `None` for anything else, including dates that do not exist.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Day;
+    /// let leap = Day::parse("2028-02-29").expect("a leap day");
+    /// assert_eq!(leap.plus(1).to_string(), "2028-03-01");
+    /// assert_eq!(Day::parse("2027-02-29"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 10 {
             return None;
@@ -69,6 +85,14 @@ impl Day {
     }
 
     /// First day of the next month.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Day;
+    /// let day = Day::parse("2026-12-31").expect("a day");
+    /// assert_eq!(day.month(), "2026-12");
+    /// assert_eq!(day.next_month().to_string(), "2027-01-01");
+    /// ```
     #[must_use]
     pub fn next_month(self) -> Self {
         self.month_start().plus(31).month_start()
@@ -116,6 +140,15 @@ impl Period {
 
     /// A period CloudWatch accepts (1, 5, 10, 20, 30 or a multiple of 60) that also divides a day, so that day
     /// partitions hold whole periods.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Period;
+    /// assert!(Period::new(300).is_some());
+    /// // 420 s are seven minutes, and do not divide a day.
+    /// assert_eq!(Period::new(420), None);
+    /// assert_eq!(Period::nearest(420).seconds(), 360);
+    /// ```
     pub fn new(seconds: u32) -> Option<Self> {
         let legal =
             matches!(seconds, 1 | 5 | 10 | 20 | 30) || (seconds > 0 && seconds.is_multiple_of(60));
@@ -136,6 +169,14 @@ impl Period {
     }
 
     /// The latest multiple of the period not after `seconds`.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::Period;
+    /// let period = Period::new(300).expect("five minutes");
+    /// assert_eq!((period.floor(601), period.ceil(601)), (600, 900));
+    /// assert_eq!(period.floor(-1), -300);
+    /// ```
     pub fn floor(self, seconds: i64) -> i64 {
         let step = i64::from(self.0);
         seconds.div_euclid(step) * step
@@ -187,6 +228,13 @@ impl TimeWindow {
     }
 
     /// Points one query of this period can return over the window: CloudWatch's own estimate, range ÷ period.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::{Day, Period};
+    /// let day = Day::containing(0).window();
+    /// assert_eq!(day.points(Period::MINUTE), 1_440);
+    /// ```
     pub fn points(&self, period: Period) -> u64 {
         u64::try_from(self.seconds())
             .unwrap_or(0)
@@ -194,6 +242,13 @@ impl TimeWindow {
     }
 
     /// The seconds that belong to both.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::TimeWindow;
+    /// let (a, b) = (TimeWindow { start: 0, end: 60 }, TimeWindow { start: 30, end: 90 });
+    /// assert_eq!(a.intersection(b), TimeWindow { start: 30, end: 60 });
+    /// ```
     #[must_use]
     pub fn intersection(&self, other: Self) -> Self {
         Self {
@@ -216,6 +271,14 @@ impl TimeWindow {
     }
 
     /// Every UTC day the window touches, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// use cwlake::model::TimeWindow;
+    /// // One second of the second day is enough.
+    /// let days = TimeWindow { start: 0, end: 86_401 }.touched_days();
+    /// assert_eq!(days.map(|d| d.to_string()).collect::<Vec<_>>(), ["1970-01-01", "1970-01-02"]);
+    /// ```
     pub fn touched_days(&self) -> impl Iterator<Item = Day> + use<> {
         let first = Day::containing(self.start);
         let count = if self.is_empty() {

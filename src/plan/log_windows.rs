@@ -42,6 +42,15 @@ pub struct Task<Q> {
 }
 
 /// Bytes a group takes in a day: what it stores over the days it has stored for.
+///
+/// # Examples
+/// ```
+/// use cwlake::plan::bytes_a_day;
+/// let (created, now) = (0, 100 * 86_400);
+/// assert_eq!(bytes_a_day(1_000_000, created, None, now), 10_000);
+/// // What is kept for ten days came in ten days.
+/// assert_eq!(bytes_a_day(1_000_000, created, Some(10), now), 100_000);
+/// ```
 pub fn bytes_a_day(stored: u64, created: i64, retention_days: Option<u32>, now: i64) -> u64 {
     let age = ((now - created) / DAY_SECONDS).max(1);
     let kept = retention_days.map_or(age, |days| age.min(i64::from(days)));
@@ -49,6 +58,17 @@ pub fn bytes_a_day(stored: u64, created: i64, retention_days: Option<u32>, now: 
 }
 
 /// Stretches of days that are read and written together, one after the other: consecutive days of `days`, as far as they lie in `window`.
+///
+/// # Examples
+/// ```
+/// use cwlake::model::{Day, TimeWindow};
+/// use cwlake::plan::rounds;
+/// let days: Vec<Day> = (0..3).map(|n| Day::containing(0).plus(n)).collect();
+/// let all = TimeWindow::days(days[0], days[2].plus(1));
+/// // Small days are read together, large ones alone.
+/// assert_eq!(rounds(&days, all, 1_000).len(), 1);
+/// assert_eq!(rounds(&days, all, 1 << 40).len(), 3);
+/// ```
 pub fn rounds(days: &[Day], window: TimeWindow, bytes_a_day: u64) -> Vec<TimeWindow> {
     let most_days = (ROUND_BYTES / bytes_a_day.max(1)).clamp(1, MOST_DAYS);
     let mut rounds: Vec<(TimeWindow, u64)> = Vec::new();

@@ -132,6 +132,12 @@ pub fn deal(weights: &BTreeMap<Share, u64>, of: u32) -> BTreeMap<Share, u32> {
 }
 
 /// What each shard has to carry, from the first.
+///
+/// # Examples
+/// ```
+/// use cwlake::plan::loads;
+/// assert_eq!(loads([(1, 10), (2, 5), (1, 1)].into_iter(), 3), [11, 5, 0]);
+/// ```
 pub fn loads<'a>(shares: impl Iterator<Item = (u32, u64)> + 'a, of: u32) -> Vec<u64> {
     let mut loads = vec![0; of as usize];
     for (shard, weight) in shares {
@@ -143,6 +149,14 @@ pub fn loads<'a>(shares: impl Iterator<Item = (u32, u64)> + 'a, of: u32) -> Vec<
 }
 
 /// The heaviest of some loads over their mean: 1 is even. None without any load.
+///
+/// # Examples
+/// ```
+/// use cwlake::plan::imbalance;
+/// assert_eq!(imbalance(&[2, 2, 2]), Some(1.0));
+/// assert_eq!(imbalance(&[6, 0, 0]), Some(3.0));
+/// assert_eq!(imbalance(&[0, 0]), None);
+/// ```
 #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
 pub fn imbalance(loads: &[u64]) -> Option<f64> {
     let sum: u64 = loads.iter().sum();

@@ -29,6 +29,17 @@ pub fn edges(now: i64) -> i64 {
 }
 
 /// The part of `range` that CloudWatch still has: whole days, not older than 455 days and not about to be.
+///
+/// # Examples
+/// ```
+/// use cwlake::model::{DAY_SECONDS, TimeWindow};
+/// let now = 1_795_226_400;
+/// let years = TimeWindow { start: now - 1_000 * DAY_SECONDS, end: now };
+/// let kept = cwlake::plan::kept(years, now);
+/// // Whole days, none of which ends to exist while a run takes hours.
+/// assert_eq!(kept.start % DAY_SECONDS, 0);
+/// assert_eq!((now - kept.start) / DAY_SECONDS, 454);
+/// ```
 pub fn kept(range: TimeWindow, now: i64) -> TimeWindow {
     let oldest = ceil_to(now - OLDEST_SECONDS + DAY_EDGE_MARGIN, DAY_SECONDS);
     TimeWindow {
@@ -39,6 +50,15 @@ pub fn kept(range: TimeWindow, now: i64) -> TimeWindow {
 
 /// Whether CloudWatch answers a request that starts at `start` with points of this period, asked at `now`. It answers with silence
 /// where it does not.
+///
+/// # Examples
+/// ```
+/// use cwlake::model::{DAY_SECONDS, Period};
+/// use cwlake::plan::is_legal;
+/// let now = 1_795_226_400;
+/// assert!(is_legal(Period::MINUTE, now - 10 * DAY_SECONDS, now));
+/// assert!(!is_legal(Period::MINUTE, now - 20 * DAY_SECONDS, now));
+/// ```
 pub fn is_legal(period: Period, start: i64, now: i64) -> bool {
     let age = now - start;
     let step = match age {

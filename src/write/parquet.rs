@@ -280,7 +280,7 @@ fn properties(schema: &SchemaRef, sort: &[&str], footer: FooterKeys<'_>) -> Writ
         })
         .collect();
     let mut builder = WriterProperties::builder();
-    // What seldom repeats: a dictionary of it makes times larger, and saves nothing on texts (README, "Logs").
+    // What seldom repeats: a dictionary of it makes times larger, and saves nothing on texts (docs/explanation/file-format.md, "Logs").
     for rare in ["ts", "ingested_at", "event_id", "message"].map(ColumnPath::from) {
         builder = builder.set_column_dictionary_enabled(rare, false);
     }
