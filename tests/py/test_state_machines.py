@@ -1,4 +1,4 @@
-"""The templates for AWS Batch and Step Functions: linted, allowed what `cwlake iam` prints, and their state machines run whole exports.
+"""The templates for ECS, AWS Batch and Step Functions: linted, allowed what `cwlake iam` prints, and their state machines run whole exports.
 
 Nothing of AWS is here: moto interprets the state machines, and tasks and jobs are processes (see states.py).
 """
@@ -16,6 +16,7 @@ from shards import BIN, DEPLOY, SHARDS, aws, one_run, site
 from states import Template
 
 NAMES = ["aws-batch", "step-functions"]
+TEMPLATES = [*NAMES, "ecs"]
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
 arn = lambda service, rest: f"arn:aws:{service}:us-east-1:999900001111:{rest}"
 role = lambda name: f"arn:aws:iam::999900001111:role/{name}"
@@ -50,17 +51,18 @@ def template(name, **more):
     return Template(path_of(name), **GIVEN | more)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_the_template_passes_cfn_lint(name, tmp_path):
     linted = subprocess.run([BIN / "cfn-lint", path_of(name)], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
     # The linter sees what is wrong, in the definition of the state machine too.
-    for word, wrong in [("ExecutionRoleArn", "ExecutionRole"), ("StartAt", "StartsAt")]:
+    state_machine = [("StartAt", "StartsAt")] if name in NAMES else []
+    for word, wrong in [("ExecutionRoleArn", "ExecutionRole"), *state_machine]:
         (tmp_path / "template.yaml").write_text(path_of(name).read_text().replace(word, wrong))
         assert subprocess.run([BIN / "cfn-lint", tmp_path / "template.yaml"], capture_output=True).returncode != 0, word
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_a_task_may_do_what_iam_prints_and_no_more(name, tmp_path):
     (tmp_path / "cwlake.toml").write_text(EVERYTHING)
     words = [PROGRAM, "iam", "--principal", "arn:aws:iam::999900001111:role/cwlake", "--config", tmp_path / "cwlake.toml"]
@@ -72,8 +74,7 @@ def test_a_task_may_do_what_iam_prints_and_no_more(name, tmp_path):
     assert {s["Sid"] for s in printed["Statement"]} - {s["Sid"] for s in policy["PolicyDocument"]["Statement"]} == {"CwlakeOrganization", "CwlakeKey"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("role", ["NightRole", "NightlyRole"])
+@pytest.mark.parametrize("name, role", [*((name, "NightlyRole") for name in TEMPLATES), *((name, "NightRole") for name in NAMES)])
 def test_who_starts_tasks_has_policies_that_pass_the_linter(name, role):
     (policy,) = template(name).properties(role)["Policies"]
     assert not [str(f) for f in analyze_policy_string(json.dumps(policy["PolicyDocument"])).findings]
