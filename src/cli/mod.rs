@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::presets;
+use crate::config::preset_names;
 use crate::model::Dataset;
 
 mod run;
@@ -166,8 +166,7 @@ fn known_datasets() -> PossibleValuesParser {
 
 /// Presets, which shells complete.
 fn known_presets() -> PossibleValuesParser {
-    let names: Vec<&'static str> = presets().iter().map(|p| p.name).collect();
-    names.into()
+    preset_names().collect::<Vec<_>>().into()
 }
 
 /// The configuration and what may be said over it.

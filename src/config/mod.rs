@@ -53,7 +53,7 @@ pub use logs::{LogSelection, SpendConfig};
 pub use network::{CaBundle, Network, Proxy};
 pub use notify::NotifyConfig;
 pub use organization::{LeftOut, OrganizationAccount, OrganizationConfig, Rule, is_unit_id};
-pub use presets::{Preset, PresetTable, presets};
+pub use presets::{Preset, PresetTable, preset_names, presets};
 pub use problem::{ConfigError, Problem};
 pub use range::{Range, RangeError, RangeRequest, oldest_day, point, resolve_range};
 pub use regions::{RegionChoice, known_regions};

@@ -57,6 +57,11 @@ pub struct PresetTable {
     pub statistics: Vec<String>,
 }
 
+/// What presets are called.
+pub fn preset_names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
+
 /// Every preset, by name.
 pub fn presets() -> Vec<Preset> {
     FILES
@@ -88,12 +93,11 @@ fn read(text: &str) -> PresetFile {
 
 /// Which preset may have been meant by a name that none has.
 fn nearest_preset(given: &str) -> String {
-    let near = FILES
-        .iter()
-        .map(|(known, _)| (strsim::damerau_levenshtein(given, known), *known))
+    let near = preset_names()
+        .map(|known| (strsim::damerau_levenshtein(given, known), known))
         .min()
         .filter(|(distance, _)| *distance <= 2);
-    let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = preset_names().collect();
     let all = format!("the presets are {}", names.join(", "));
     near.map_or(all.clone(), |(_, near)| {
         format!("did you mean '{near}'? {all}")

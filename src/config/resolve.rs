@@ -67,7 +67,6 @@ pub fn load_text(
     let accounts = accounts::resolve(&file, &template, &mut problems);
     let organization = organization::resolve(&file, &template, env, &mut problems);
     let selections = selection::resolve(&file, body, &mut problems);
-    let instances = instances(&file, &mut problems);
     let logs = logs::resolve(&file, body, &mut problems);
     let spend = logs::resolve_spend(&file, &mut problems);
     let budgets = budget::resolve(&file, &mut problems);
@@ -96,7 +95,7 @@ pub fn load_text(
             accounts,
             organization,
             selections,
-            instances,
+            instances: file.instances.is_some(),
             alarms: file.alarms.is_some(),
             logs,
             spend,
@@ -123,17 +122,6 @@ pub fn load_text(
         }),
         _ => Err(refuse(problems)),
     }
-}
-
-fn instances(file: &FileConfig, problems: &mut Vec<Problem>) -> bool {
-    if let Some(entry) = &file.instances
-        && !cfg!(feature = "ec2")
-    {
-        let text = "this build cannot describe instances (feature 'ec2' is off)";
-        let problem = Problem::at(entry.span(), text);
-        problems.push(problem.remedy("build with default features, or leave instances out"));
-    }
-    file.instances.is_some()
 }
 
 /// Of the regions that are listed, by the defaults or by an account; else of the session's.
@@ -293,6 +281,11 @@ fn datasets(
 ) -> BTreeSet<Dataset> {
     let all = Dataset::ALL.into_iter();
     let configured: BTreeSet<Dataset> = all.filter(|d| file.selects(*d)).collect();
+    if let (false, Some(entry)) = (cfg!(feature = "ec2"), &file.instances) {
+        let text = "this build cannot describe instances (feature 'ec2' is off)";
+        let problem = Problem::at(entry.span(), text);
+        problems.push(problem.remedy("build with default features, or leave instances out"));
+    }
     let mut wanted = BTreeSet::new();
     for name in &overrides.datasets {
         match Dataset::parse(name) {

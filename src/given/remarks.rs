@@ -29,21 +29,29 @@ pub(crate) fn unmatched(
     config: &ExportConfig,
     matched: impl Iterator<Item = (usize, u64)>,
 ) -> Vec<String> {
-    let mut by_table: BTreeMap<(usize, String), u64> = BTreeMap::new();
+    let mut by_table: BTreeMap<(usize, String), (u64, &Selection)> = BTreeMap::new();
     for (index, series) in matched {
         let selection = &config.selections[index];
-        let text = match selection.origin.preset {
-            Some(_) => selection.origin.to_string(),
-            None => {
-                let near =
-                    nearest(selection).map_or(String::new(), |n| format!("; did you mean {n}?"));
-                format!("{} ({}{near})", selection.origin, selection.namespace)
-            }
+        let origin = &selection.origin;
+        let text = match origin.preset {
+            Some(_) => origin.to_string(),
+            None => format!("{origin} ({}", selection.namespace),
         };
-        *by_table.entry((selection.origin.line, text)).or_default() += series;
+        let sum = by_table
+            .entry((origin.line, text))
+            .or_insert((0, selection));
+        sum.0 += series;
     }
-    let none = by_table.into_iter().filter(|(_, series)| *series == 0);
-    none.map(|((_, text), _)| text).collect()
+    let none = by_table.into_iter().filter(|(_, (series, _))| *series == 0);
+    // What was meant is looked for in the presets, which takes its time: once a table, not once a lane.
+    none.map(|((_, text), (_, selection))| {
+        if selection.origin.preset.is_some() {
+            return text;
+        }
+        let near = nearest(selection).map_or(String::new(), |n| format!("; did you mean {n}?"));
+        format!("{text}{near})")
+    })
+    .collect()
 }
 
 /// What may have been meant by a namespace, or by the names of a table, that nobody has: of those that the presets know.
