@@ -80,6 +80,11 @@ impl Scratch {
         }
     }
 
+    /// The folder that nobody else may enter, where it is not the lake's own.
+    pub fn private_folder(&self) -> Option<&Path> {
+        self.private_in.as_ref().map(|_| self.base.as_path())
+    }
+
     /// Makes the folder where it is to be private, or makes sure that it is: answers found there are published as `CloudWatch`'s.
     ///
     /// # Errors

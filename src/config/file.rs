@@ -117,7 +117,7 @@ pub struct Run {
     pub lookback_days: Option<Spanned<i64>>,
     /// Refuse to start when the plan costs more US dollars, stop before the call that would pass it.
     pub max_spend_usd: Option<Spanned<f64>>,
-    /// Days that the reports of runs are kept, and groups of shards that were brought together (30).
+    /// Days that the reports of runs are kept, and groups of shards that were brought together (30): a run of whole days, or a gather, removes older ones.
     pub keep_reports_days: Option<Spanned<i64>>,
     /// Requests in flight over the whole run, and the measure of what it holds in memory (32).
     pub concurrency: Option<Spanned<i64>>,
@@ -129,7 +129,7 @@ pub struct Run {
     /// keeps them in `_cwlake/`.
     pub spool_dir: Option<Spanned<String>>,
     /// For a bucket: keep the answers of a backfill there as well, so that it can be resumed on another machine; a PUT, a GET and a
-    /// DELETE for each request that costs $0.005 (false).
+    /// DELETE for each request that costs $0.005 (false). Runs with it remove what nobody came back for in two weeks.
     pub spool_in_bucket: Option<bool>,
     /// Region codes newer than this version of cwlake.
     #[serde(default)]
@@ -150,13 +150,13 @@ pub struct LimitOverrides {
     pub list_metrics_per_second: Option<Spanned<f64>>,
     /// `DescribeInstances` and `DescribeRegions` (10).
     pub ec2_calls_per_second: Option<Spanned<f64>>,
-    /// `FilterLogEvents`, and as many of `DescribeLogGroups` (the region's quotas).
+    /// `FilterLogEvents`, and as many of `DescribeLogGroups` (the region's quotas, and 10).
     pub logs_calls_per_second: Option<Spanned<f64>>,
     /// `GetLogEvents` (the region's quota).
     pub log_stream_calls_per_second: Option<Spanned<f64>>,
     /// `DescribeAlarms` and `DescribeAlarmHistory` (9).
     pub alarm_calls_per_second: Option<Spanned<f64>>,
-    /// Series that may be selected (1000000): memory grows with them.
+    /// Series that may be selected (1000000), more are refused by name: memory grows with them.
     pub series_per_lane: Option<Spanned<i64>>,
     /// Tries of one call, with jittered back-off (10).
     pub attempts: Option<Spanned<i64>>,
@@ -166,7 +166,7 @@ pub struct LimitOverrides {
     pub read_timeout_secs: Option<Spanned<f64>>,
     /// Seconds of one try, body included (60).
     pub attempt_timeout_secs: Option<Spanned<f64>>,
-    /// Seconds of one account and region (21600).
+    /// Seconds of one account and region until its next unit is whole (21600).
     pub unit_timeout_secs: Option<Spanned<f64>>,
 }
 
@@ -279,9 +279,9 @@ pub enum Regions {
 pub struct Metrics {
     /// A ready selection, such as `ec2`; `cwlake presets` lists them. The other keys narrow or override all of it.
     pub preset: Option<Spanned<String>>,
-    /// One namespace, as AWS spells it.
+    /// One namespace, as AWS spells it; required without a preset.
     pub namespace: Option<Spanned<String>>,
-    /// Names and globs.
+    /// Names and globs; required without a preset.
     pub metrics: Option<Spanned<Vec<Spanned<String>>>>,
     /// Names and globs that are left out.
     #[serde(default)]
@@ -295,15 +295,15 @@ pub struct Metrics {
     /// Dimension values, by name, that leave a metric out.
     #[serde(default)]
     pub exclude_dimensions: BTreeMap<Spanned<String>, Spanned<OneOrMany>>,
-    /// `SampleCount` `Sum` `Average` `Minimum` `Maximum`, `pNN.N`, `tmNN` `wmNN` `tcNN` `tsNN`, `IQM`, `TM` `WM` `TC` `TS` `PR` with a range. Up to five cost as much as one.
+    /// `SampleCount` `Sum` `Average` `Minimum` `Maximum`, `pNN.N`, `tmNN` `wmNN` `tcNN` `tsNN`, `IQM`, `TM` `WM` `TC` `TS` `PR` with a range. Up to five cost as much as one. Required without a preset.
     pub statistics: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Seconds, or `auto` for the finest that is kept.
+    /// Seconds, or `auto` for the finest that is kept; required without a preset.
     pub period: Option<Spanned<PeriodText>>,
     /// Only points reported in this unit.
     pub unit: Option<Spanned<String>>,
     /// `list`: `ListMetrics`, which knows the past two weeks. `ec2`: `DescribeInstances`, then each name for each instance (`list`).
     pub discover: Option<Spanned<String>>,
-    /// List only what had a point in the last three hours, in runs that look back no further.
+    /// List only what had a point in the last three hours, in runs that look back no further than two and a half.
     pub recently_active: Option<Spanned<bool>>,
     /// Seconds after a period's end until its point can be expected; by namespace when left out.
     pub publication_delay_secs: Option<Spanned<i64>>,

@@ -18,6 +18,7 @@ use crate::given::place::{Place, known_lanes};
 use crate::model::{AccountId, Cause, Dataset, Day, Lane, Region, TimeWindow, UnitOutcome};
 use crate::report::CompactedTable;
 
+use super::past::not_entered;
 use crate::sources::registry::{lanes_read, source};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
@@ -112,7 +113,7 @@ pub struct ShortUnit {
     pub dataset: Dataset,
     /// UTC day.
     pub date: String,
-    /// Region.
+    /// Region; empty where none of the account is known.
     pub region: String,
     /// What it is.
     pub state: UnitState,
@@ -145,7 +146,17 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
         compacted: compacted(context, store).await?,
     };
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
-    let looked = stream::iter(accounts).map(|account| of_account(context, store, account, &known));
+    // Where not even an account's regions are known, there is no record that could say why.
+    let is_unknown = |a: &AccountConfig| regions_of(a, &known).is_empty();
+    let not_entered = &match accounts.iter().any(is_unknown) {
+        true => not_entered(store).await?,
+        false => BTreeMap::new(),
+    };
+    let known = &known;
+    let looked = stream::iter(accounts).map(|account| async move {
+        let cause = not_entered.get(account.id.as_str());
+        of_account(context, store, account, known, cause).await
+    });
     let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
     let mut totals = Totals::default();
     while let Some((account, own)) = looked.try_next().await? {
@@ -235,17 +246,11 @@ async fn of_account(
     store: &dyn Store,
     account: AccountConfig,
     known: &BTreeSet<Lane>,
+    not_entered: Option<&Cause>,
 ) -> Result<(AccountStatus, Totals), StoreError> {
     let range = context.range.window();
     let mut totals = Totals::default();
-    let regions: Vec<Region> = match &account.regions {
-        RegionChoice::Named(named) => named.clone(),
-        // Those that a run has found.
-        RegionChoice::Auto => {
-            let ours = known.iter().filter(|l| l.account == account.id);
-            ours.map(|l| l.region.clone()).collect()
-        }
-    };
+    let regions = regions_of(&account, known);
     let mut status = AccountStatus {
         account_id: account.id.to_string(),
         account_name: account.name.clone(),
@@ -264,6 +269,17 @@ async fn of_account(
                 let missing = UnitState::Missing;
                 days.insert(day.to_string(), missing);
                 totals.count(*dataset, day, missing);
+                status.short.push(ShortUnit {
+                    dataset: *dataset,
+                    date: day.to_string(),
+                    region: String::new(),
+                    state: missing,
+                    refused_queries: 0,
+                    attempt: not_entered.map(|cause| Attempt {
+                        outcome: cause.unit_outcome(),
+                        cause: cause.clone(),
+                    }),
+                });
             }
         }
         for lane in lanes.iter().filter(|l| context.wants(*dataset, l)) {
@@ -275,6 +291,17 @@ async fn of_account(
         .short
         .sort_by(|a, b| (a.dataset, &a.date, &a.region).cmp(&(b.dataset, &b.date, &b.region)));
     Ok((status, totals))
+}
+
+/// The regions that an account is read in: those that are listed, or that a run has found.
+fn regions_of(account: &AccountConfig, known: &BTreeSet<Lane>) -> Vec<Region> {
+    match &account.regions {
+        RegionChoice::Named(named) => named.clone(),
+        RegionChoice::Auto => {
+            let ours = known.iter().filter(|l| l.account == account.id);
+            ours.map(|l| l.region.clone()).collect()
+        }
+    }
 }
 
 /// The accounts of the configuration, and those the lake has through a monitoring account.

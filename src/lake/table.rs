@@ -243,7 +243,7 @@ pub static METRICS: Table = Table {
             "period",
             ColumnKind::Integer,
             false,
-            "seconds; the period used, see below",
+            "seconds; the period used",
         ),
         maybe("unit", "the unit asked for; null when none was"),
         column(

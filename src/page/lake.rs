@@ -546,11 +546,11 @@ fn spend_row(report: &SpendReport, account: &AccountSpend) -> SpendRow {
         limit: report.limit_of(account),
         month: optional(account.month_to_date),
         projected: optional(account.projected),
-        recent: format!(
-            "from {} to {} a day",
-            amount(known.fold(f64::INFINITY, f64::min).min(most)),
-            amount(most)
-        ),
+        recent: known
+            .reduce(f64::min)
+            .map_or("nothing is known".to_owned(), |least| {
+                format!("from {} to {} a day", amount(least), amount(most))
+            }),
         path: account.recent.iter().enumerate().filter_map(bar).collect(),
         by_day: account.recent.iter().map(|v| optional(*v)).collect(),
     }

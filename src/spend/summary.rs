@@ -152,6 +152,15 @@ impl SpendReport {
 /// As for `AWS/Billing` in `config/publication.rs`.
 const PUBLISHED_SECONDS: i64 = 86_400;
 
+/// Whether nothing more of a day can come: all of it is published, and was so when it was read last, as the row of the next day tells. The first day
+/// of the next month lies in another unit.
+fn is_final(rows: &AccountRows, day: Day, now: i64) -> bool {
+    let next = day.plus(1);
+    let was_read_since = rows.days.get(&next).is_some_and(|row| !row.provisional);
+    let ends_its_month = next == next.month_start();
+    now >= day.end() + PUBLISHED_SECONDS && (was_read_since || ends_its_month)
+}
+
 /// The report of a day. `wanted` are the accounts that charges are expected of, with their aliases.
 pub fn spend_report(
     day: Day,
@@ -166,7 +175,7 @@ pub fn spend_report(
         .iter()
         .map(|(id, name)| account_spend(id, name.clone(), day, rows.get(id).unwrap_or(&nothing)))
         .map(|account| AccountSpend {
-            provisional: account.spend.is_some() && now < day.end() + PUBLISHED_SECONDS,
+            provisional: account.spend.is_some() && !is_final(&account.rows, day, now),
             ..account
         })
         .collect();

@@ -48,11 +48,27 @@ pub fn write_metrics(
     let staged = folder.join(format!(".{name}.{}.new", std::process::id()));
     let written = std::fs::File::create(&staged)
         .and_then(|mut new| new.write_all(text.as_bytes()))
+        .and_then(|()| for_all_to_read(&staged))
         .and_then(|()| std::fs::rename(&staged, file));
     if written.is_err() {
         let _ = std::fs::remove_file(&staged);
     }
     written
+}
+
+/// The collector is another user, whatever the umask of this one.
+#[cfg_attr(
+    not(unix),
+    expect(
+        unused_variables,
+        clippy::unnecessary_wraps,
+        reason = "there are no modes"
+    )
+)]
+fn for_all_to_read(file: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    Ok(())
 }
 
 /// What a file has, as far as it is one of ours.
@@ -156,7 +172,13 @@ impl Figures {
         let mut calls = totals.get_metric_data.calls;
         calls.add(totals.discovery);
         calls.add(totals.log_events);
+        let not_entered = report.fleet.accounts.iter().filter(|a| a.cause.is_some());
         for (name, help, value) in [
+            (
+                "unread_accounts",
+                "Accounts that the last run could not enter",
+                not_entered.count() as f64,
+            ),
             (
                 "duration_seconds",
                 "How long the last run took",

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::commit::Scratch;
 use crate::given::context::RunContext;
 use crate::given::place::Place;
 use crate::iam::Grants;
@@ -24,6 +25,7 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
             return;
         }
     };
+    report.checks.extend(spool(&place.scratch));
     let store = &*place.store;
     let writer = writer_name(&context.config);
     let statements = Grants::of(&context.config).writer_statements();
@@ -64,6 +66,15 @@ pub(crate) async fn destination(context: &RunContext, report: &mut DoctorReport)
             report.checks.push(missing(check, &error, "CwlakeWrite"));
         }
     }
+}
+
+/// The folder for files on their way to a bucket, made as an export makes it. A local lake has it inside.
+fn spool(scratch: &Scratch) -> Option<Check> {
+    let folder = scratch.private_folder()?;
+    Some(match scratch.secure() {
+        Ok(()) => Check::ok("destination", "spool", folder.display().to_string()),
+        Err(error) => Check::of_store("spool", &error, CheckState::Failed),
+    })
 }
 
 /// Writes, reads, lists and deletes an object, and begins to publish a file of every table.
