@@ -3,6 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::past::report_keys;
 use super::status::{StatusReport, status};
 use crate::given::context::RunContext;
 use crate::given::error::RunError;
@@ -94,10 +95,9 @@ async fn runs(
     store: &dyn Store,
     status: &StatusReport,
 ) -> Result<(Vec<Option<RunFigures>>, usize), RunError> {
-    let all = store.list(layout::REPORTS).await.map_err(RunError::Store)?;
     let first = status.from.get(..10).and_then(Day::parse);
-    let in_time = |key: &String| layout::parse_report(key).is_some_and(|day| Some(day) >= first);
-    let mut keys: Vec<String> = all.into_iter().map(|e| e.key).filter(in_time).collect();
+    let mut keys = report_keys(store).await.map_err(RunError::Store)?;
+    keys.retain(|key| layout::parse_report(key) >= first);
     keys.sort();
     let left_out = keys.len().saturating_sub(MOST_RUNS);
     let read = stream::iter(keys.split_off(left_out)).map(|key| async move {

@@ -43,7 +43,11 @@ pub async fn past_report(context: &RunContext, which: &str) -> Result<Option<Str
     Ok(Some(text))
 }
 
-async fn report_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+/// Every report that is kept, by its address.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn report_keys(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     let all = store.list(layout::REPORTS).await?.into_iter();
     let keys = all.map(|e| e.key);
     Ok(keys.filter(|k| layout::parse_report(k).is_some()).collect())

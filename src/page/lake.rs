@@ -368,9 +368,7 @@ fn runs(overview: &Overview) -> (Vec<RunRow>, Option<String>) {
             None if missed + totals.incomplete > 0 => ("m", "short".to_owned()),
             None => ("c", "whole".to_owned()),
         };
-        let mut calls = totals.get_metric_data.calls;
-        calls.add(totals.discovery);
-        calls.add(totals.log_events);
+        let calls = totals.calls();
         RunRow {
             id: printable(&run.run_id),
             class,

@@ -114,6 +114,16 @@ pub struct Totals {
     pub dollars: f64,
 }
 
+impl Totals {
+    /// Every call of the run.
+    pub fn calls(&self) -> CallStats {
+        let mut calls = self.get_metric_data.calls;
+        calls.add(self.discovery);
+        calls.add(self.log_events);
+        calls
+    }
+}
+
 /// What became of one unit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnitReport {

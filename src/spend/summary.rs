@@ -356,6 +356,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_day_is_final_when_it_was_read_after_it_was_published() {
+        let final_of = |spends: &str, of: &str, now: &str, reads_half: bool| {
+            let mut rows = rows(None, "2026-11-19", spends);
+            if let Some(last) = rows.last_mut() {
+                last.provisional = reads_half;
+            }
+            let all = account_rows(vec![(lane(A), rows)]);
+            is_final(&all[&id(A)], day(of), day(now).start())
+        };
+        // Read in the night after, and not since: whatever the clock says.
+        assert!(!final_of("1 2 3", "2026-11-20", "2026-11-25", true));
+        assert!(!final_of("1 2", "2026-11-20", "2026-11-25", false));
+        assert!(final_of("1 2 3", "2026-11-20", "2026-11-22", false));
+        assert!(!final_of("1 2 3", "2026-11-20", "2026-11-21", false));
+        // The next day is in the next month's unit.
+        let last = "1 1 1 1 1 1 1 1 1 1 1 1";
+        assert!(final_of(last, "2026-11-30", "2026-12-02", false));
+    }
+
+    #[test]
     fn a_day_is_told_with_its_month_its_projection_and_what_is_missing() {
         let lanes = vec![
             (

@@ -169,9 +169,7 @@ impl Figures {
         });
         let help = "Units of the last run by how they ended: table, day, account and region";
         self.set_each("cwlake_last_run_units", help, "outcome", units.into_iter())?;
-        let mut calls = totals.get_metric_data.calls;
-        calls.add(totals.discovery);
-        calls.add(totals.log_events);
+        let calls = totals.calls();
         let not_entered = report.fleet.accounts.iter().filter(|a| a.cause.is_some());
         for (name, help, value) in [
             (

@@ -192,6 +192,23 @@ async fn an_organization_is_exported_with_its_names_and_the_suspended_are_named(
     assert_eq!((status.accounts.len(), status.exit_code()), (4, 0));
 }
 
+/// Of an account that no run has entered not even the regions are known: the last run's report says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_why_an_account_was_never_entered() {
+    let wrong = format!("[[account]]\nid = \"{PLAY}\"\nexternal_id = \"another\"\n");
+    let lab = Lab::new(organization("")).await;
+    let lab = lab.with_config(&format!("{CONFIG}{wrong}"));
+    assert_eq!(lab.export().await.exit_code(), 3);
+    let seen = status(&context(&lab), false).await.expect("a status");
+    assert_eq!(seen.exit_code(), 3);
+    let text = seen.text();
+    assert!(text.contains("last forbidden: assuming role"), "{text}");
+    assert!(
+        text.contains(PLAY) && text.contains("holes are filled by"),
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_file_lists_goes_over_the_organization() {
     let other = format!(
