@@ -3,6 +3,7 @@ and a lake that somebody has tampered with."""
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import time
@@ -330,11 +331,14 @@ def test_files_on_their_way_are_nobody_elses(emulator, s3_server, tmp_path):
     process = subprocess.Popen(words, env=clean_env(**aws.env()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen = {}
     while process.poll() is None:
-        for path in spool.rglob("*"):
-            try:
-                seen[path] = path.stat().st_mode & 0o777
-            except FileNotFoundError:
-                pass
+        # Folders go away while they are walked through, and files while they are looked at.
+        for folder, folders, files in os.walk(spool):
+            for name in folders + files:
+                path = pathlib.Path(folder, name)
+                try:
+                    seen[path] = path.stat().st_mode & 0o777
+                except FileNotFoundError:
+                    pass
         time.sleep(0.002)
     assert process.returncode == 0 and len(seen) > 3
     assert {mode for mode in seen.values()} <= {0o700, 0o600}, seen

@@ -96,9 +96,9 @@ def test_one_run_over_twenty_accounts_answers_the_questions_to_start_from(emulat
     # Yesterday against the budget: as cwlake itself says.
     told = json.loads(cwlake(tmp_path, running.env(), "spend", "--json"))
     mine = {a["account_name"]: a["spend"] for a in told["accounts"]}
-    assert {row[0]: row[1] for row in spend} == pytest.approx(mine)
+    assert {row[1]: row[2] for row in spend} == pytest.approx(mine)
     breached = {c["account_name"] for c in told["budgets"] if c["state"] == "breach"}
-    assert {row[0] for row in spend if row[2]} == breached != set()
+    assert {row[1] for row in spend if row[3]} == breached != set()
     assert db.execute("SELECT count(*) FROM cwlake.instances_latest").fetchone()[0] == 20 * 2 * 6
     # The days' charges add up to the month's.
     assert db.execute(
