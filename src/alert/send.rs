@@ -208,6 +208,7 @@ fn trust(
 
 /// This build has no way of AWS's: a configuration that asks for one was refused.
 #[cfg(not(feature = "alerts"))]
+#[expect(clippy::unused_async, reason = "with AWS's ways it calls")]
 async fn by_aws(
     _: &Message,
     _: &Channel,
@@ -219,6 +220,7 @@ async fn by_aws(
 }
 
 #[cfg(not(feature = "alerts"))]
+#[expect(clippy::unused_async, reason = "with AWS's ways it calls")]
 async fn try_aws(
     _: &Channel,
     _: Option<&MailConfig>,

@@ -148,9 +148,10 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
     // Where not even an account's regions are known, there is no record that could say why.
     let is_unknown = |a: &AccountConfig| regions_of(a, &known).is_empty();
-    let not_entered = &match accounts.iter().any(is_unknown) {
-        true => not_entered(store).await?,
-        false => BTreeMap::new(),
+    let not_entered = &if accounts.iter().any(is_unknown) {
+        not_entered(store).await?
+    } else {
+        BTreeMap::new()
     };
     let known = &known;
     let looked = stream::iter(accounts).map(|account| async move {
