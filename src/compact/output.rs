@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::lake::table::{METRICS, SCHEMA_VERSION, Table};
-use crate::normalize::{MetricRows, RecordBatch, schema_of};
+use crate::normalize::{MetricRows, RecordBatch, schema_of, with_added};
 use crate::sources::metrics::old::OldError;
 use crate::write::{FooterKeys, ROW_GROUP_ROWS, RunFile, Staged, UnitFile, WriteError};
 
@@ -143,7 +143,11 @@ impl RowsOutput {
                 none.insert(UnitFile::create(&path, schema, &target.sort, FOOTER)?)
             }
         };
-        file.write(batch)?;
+        let whole = with_added(self.table, batch).map_err(|e| WriteError::Parquet {
+            path: path.clone(),
+            source: e.into(),
+        })?;
+        file.write(&whole)?;
         self.waiting += batch.num_rows();
         if self.waiting < ROW_GROUP_ROWS && file.waiting_bytes() < GROUP_BYTES {
             return Ok(());

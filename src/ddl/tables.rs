@@ -252,6 +252,12 @@ fn duckdb(over: &Over, names: &Names, root: &str) -> String {
             ", hive_partitioning = true, hive_types = {'month': VARCHAR}"
         }
     };
+    // It opens every file: only where some may lack a column.
+    let by_name = if table.has_added_columns() {
+        ", union_by_name = true"
+    } else {
+        ""
+    };
     let root = quoted(&no_glob(root));
     let files = match &over.files {
         Some(files) => {
@@ -268,7 +274,7 @@ fn duckdb(over: &Over, names: &Names, root: &str) -> String {
         }
     };
     format!(
-        "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet({files}{partitions})",
+        "CREATE OR REPLACE VIEW {} AS\nSELECT\n{}\nFROM read_parquet({files}{partitions}{by_name})",
         Engine::Duckdb.qualified(names, &over.name),
         columns.join(",\n")
     )

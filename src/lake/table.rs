@@ -14,6 +14,9 @@ use crate::model::{Dataset, Day, TimeWindow};
 /// Version of all tables; raised when files of before cannot be read beside new ones. It is part of what every unit was asked for.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Columns that files of earlier versions do not have. Each is its table's last.
+pub const ADDED_COLUMNS: [&str; 1] = ["provisional"];
+
 /// A table. Compared by its name.
 #[derive(Debug)]
 pub struct Table {
@@ -100,6 +103,11 @@ impl Table {
     /// A column by its name.
     pub fn column(&self, name: &str) -> Option<&'static Column> {
         self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Whether a column was added since files were first written, which older ones lack.
+    pub fn has_added_columns(&self) -> bool {
+        self.columns.iter().any(|c| ADDED_COLUMNS.contains(&c.name))
     }
 
     /// The column that says when a row was, of a table whose rows belong to their unit's time.

@@ -25,7 +25,7 @@ pub use instances::{decode_instances, instances_batch};
 pub use logs::{decode_logs, logs_batch};
 pub use metrics::{MetricRows, RunIdentity, RunOwner, plain_rows};
 pub use overlay::overlay;
-pub use rows::{Cell, Owner, Rows, batch_of, rows_by_lane};
+pub use rows::{Cell, Owner, Rows, batch_of, rows_by_lane, with_added};
 pub use schema::schema_of;
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};
 pub use spend::{

@@ -8,13 +8,13 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow_schema::ArrowError;
 
 use super::decode::{DecodeError, dimensions_of};
 use super::metrics::map_array;
 use super::schema::schema_of;
-use crate::lake::table::{Column, ColumnKind, Table};
+use crate::lake::table::{ADDED_COLUMNS, Column, ColumnKind, Table};
 use crate::model::{AccountId, Dimension, Lane, Region};
 
 /// A value of a row.
@@ -162,8 +162,29 @@ pub fn rows_by_lane(
     Ok(lanes)
 }
 
-/// Columns that files of earlier versions do not have.
-const ADDED: [&str; 1] = ["provisional"];
+/// A batch of a file of an earlier version, with the columns that were added since: false, or null where that may be.
+///
+/// # Errors
+/// A column that was there from the start is missing.
+pub fn with_added(table: &Table, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = schema_of(table);
+    let rows = batch.num_rows();
+    let mut columns = batch.columns().to_vec();
+    for field in schema.fields().iter().skip(columns.len()) {
+        if !ADDED_COLUMNS.contains(&field.name().as_str()) {
+            return Err(ArrowError::SchemaError(format!(
+                "{} is missing",
+                field.name()
+            )));
+        }
+        columns.push(if field.is_nullable() {
+            new_null_array(field.data_type(), rows)
+        } else {
+            Arc::new(BooleanArray::from(vec![false; rows]))
+        });
+    }
+    RecordBatch::try_new(schema, columns)
+}
 
 /// The rows of a batch of a table, read by the names of its columns.
 #[derive(Debug)]
@@ -182,7 +203,7 @@ impl<'a> Rows<'a> {
         let missing = all.fields().iter().skip(there.fields().len());
         let only_added = missing
             .into_iter()
-            .all(|f| ADDED.contains(&f.name().as_str()));
+            .all(|f| ADDED_COLUMNS.contains(&f.name().as_str()));
         if same && only_added && there.fields().len() <= all.fields().len() {
             Ok(Self { batch })
         } else {
@@ -255,5 +276,30 @@ impl<'a> Rows<'a> {
     pub fn must(&self, name: &str, row: usize) -> Result<&'a str, DecodeError> {
         let text = self.text(name, row);
         text.ok_or_else(|| DecodeError::missing(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::table::{METRICS, SPEND};
+
+    /// A batch of no rows with as many columns as there were.
+    fn first_columns(table: &Table, count: usize) -> RecordBatch {
+        let all: Vec<usize> = (0..count).collect();
+        let whole = RecordBatch::new_empty(schema_of(table));
+        whole.project(&all).expect("columns")
+    }
+
+    #[test]
+    fn a_column_that_was_added_later_is_filled_in_and_no_other() {
+        let all = SPEND.columns.len();
+        let old = first_columns(&SPEND, all - 1);
+        assert_eq!(with_added(&SPEND, &old).expect("whole").num_columns(), all);
+        assert!(with_added(&SPEND, &first_columns(&SPEND, all - 2)).is_err());
+        let points = METRICS.columns.len();
+        assert!(with_added(&METRICS, &first_columns(&METRICS, points - 1)).is_err());
+        let whole = first_columns(&METRICS, points);
+        assert_eq!(with_added(&METRICS, &whole).expect("whole"), whole);
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of `docs/reference` that are made from the program: `CWLAKE_WRITE_DOCS=1 cargo test generated` writes them anew.
+//! The parts of `docs/reference` that are made from the program: `CWLAKE_WRITE_DOCS=1 cargo test --test it generated` writes them anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ fn holds(page: &str, made: &str) {
     } else {
         assert!(
             text == made,
-            "{page} is old: CWLAKE_WRITE_DOCS=1 cargo test generated"
+            "docs/reference/{page} is old: CWLAKE_WRITE_DOCS=1 cargo test --test it generated"
         );
     }
 }
