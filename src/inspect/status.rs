@@ -146,14 +146,14 @@ pub async fn status(context: &RunContext, from_first: bool) -> Result<StatusRepo
         compacted: compacted(context, store).await?,
     };
     let accounts = with_linked(&context.config.accounts, &known, &context.config);
+    let known = &by_account(&known);
     // Where not even an account's regions are known, there is no record that could say why.
-    let is_unknown = |a: &AccountConfig| regions_of(a, &known).is_empty();
+    let is_unknown = |a: &AccountConfig| regions_of(a, known).is_empty();
     let not_entered = &if accounts.iter().any(is_unknown) {
         not_entered(store).await?
     } else {
         BTreeMap::new()
     };
-    let known = &known;
     let looked = stream::iter(accounts).map(|account| async move {
         let cause = not_entered.get(account.id.as_str());
         of_account(context, store, account, known, cause).await
@@ -246,7 +246,7 @@ async fn of_account(
     context: &RunContext,
     store: &dyn Store,
     account: AccountConfig,
-    known: &BTreeSet<Lane>,
+    known: &KnownRegions<'_>,
     not_entered: Option<&Cause>,
 ) -> Result<(AccountStatus, Totals), StoreError> {
     let range = context.range.window();
@@ -262,7 +262,7 @@ async fn of_account(
     let is_linked = !context.config.accounts.iter().any(|a| a.id == account.id);
     let datasets = context.config.datasets.iter();
     for dataset in datasets.filter(|d| !is_linked || **d == Dataset::Metrics) {
-        let lanes = lanes_read(*dataset, &account.id, &regions);
+        let lanes = lanes_read(*dataset, &account.id, regions);
         if lanes.is_empty() {
             // Not even its regions are known: all of it is missing.
             let days = status.tables.entry(*dataset).or_default();
@@ -294,14 +294,23 @@ async fn of_account(
     Ok((status, totals))
 }
 
+/// Regions that runs have found, by account.
+type KnownRegions<'a> = BTreeMap<&'a AccountId, Vec<Region>>;
+
+fn by_account(known: &BTreeSet<Lane>) -> KnownRegions<'_> {
+    let mut regions = KnownRegions::new();
+    for lane in known {
+        let own = regions.entry(&lane.account).or_default();
+        own.push(lane.region.clone());
+    }
+    regions
+}
+
 /// The regions that an account is read in: those that are listed, or that a run has found.
-fn regions_of(account: &AccountConfig, known: &BTreeSet<Lane>) -> Vec<Region> {
+fn regions_of<'a>(account: &'a AccountConfig, known: &'a KnownRegions<'_>) -> &'a [Region] {
     match &account.regions {
-        RegionChoice::Named(named) => named.clone(),
-        RegionChoice::Auto => {
-            let ours = known.iter().filter(|l| l.account == account.id);
-            ours.map(|l| l.region.clone()).collect()
-        }
+        RegionChoice::Named(named) => named,
+        RegionChoice::Auto => known.get(&account.id).map_or(&[], Vec::as_slice),
     }
 }
 
