@@ -54,6 +54,9 @@ impl<T: Toll> Tries for LaneTries<'_, T> {
         if attempt > 1 || !self.paced {
             self.client.pace(self.api, self.points).await;
         }
+        if let Some(turn) = self.client.turn() {
+            turn.resume().await;
+        }
         self.toll.before_try()?;
         self.stats.calls += 1;
         self.stats.retries += u64::from(attempt > 1);
@@ -79,6 +82,9 @@ impl<T: Toll> Tries for LaneTries<'_, T> {
     fn pausing(&mut self, cause: &Cause, pause: Duration) {
         if cause.kind == CauseKind::Throttled {
             self.client.hold(self.api, pause);
+        }
+        if let Some(turn) = self.client.turn() {
+            turn.rest();
         }
     }
 }

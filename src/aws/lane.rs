@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use super::api::Api;
 use super::credentials::AccountCredentials;
 use super::limiter::Pacer;
+use super::turns::Turn;
 #[cfg(feature = "ec2")]
 use super::whole::WholeXml;
 use crate::config::{
@@ -18,7 +19,7 @@ use crate::model::Lane;
 
 /// Everything needed to call AWS in one account and region. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LaneClient(Arc<Inner>);
+pub struct LaneClient(Arc<Inner>, Option<Turn>);
 
 #[derive(Debug)]
 struct Inner {
@@ -58,7 +59,7 @@ impl LaneClient {
         credentials: Arc<AccountCredentials>,
         limits: &Limits,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             made: Mutex::default(),
             sdk: sdk.clone(),
             credentials,
@@ -87,7 +88,19 @@ impl LaneClient {
             describe_alarms: Pacer::new(limits.alarm_calls_per_second),
             describe_alarm_history: Pacer::new(limits.alarm_calls_per_second),
             lane,
-        }))
+        };
+        Self(Arc::new(inner), None)
+    }
+
+    /// The same, for a request that has a turn: while a call waits to be tried again, others may go.
+    #[must_use]
+    pub fn under(&self, turn: &Turn) -> Self {
+        Self(Arc::clone(&self.0), Some(turn.clone()))
+    }
+
+    /// The turn of the request that the client is for.
+    pub(super) fn turn(&self) -> Option<&Turn> {
+        self.1.as_ref()
     }
 
     /// Which lane this is.

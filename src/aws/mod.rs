@@ -34,6 +34,7 @@ mod retry;
 mod signin;
 mod storage;
 mod tap;
+mod turns;
 mod whole;
 
 #[cfg(feature = "alerts")]
@@ -60,4 +61,5 @@ pub use probes::Probe;
 #[cfg(feature = "ec2")]
 pub use regions::{AccountRegions, enabled_regions};
 pub use storage::StorageClient;
+pub use turns::{Turn, Turns};
 pub use whole::listed;

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
 use serde::de::{Deserializer, Visitor};
 
-use crate::aws::{Api, CallStats, LaneClient, Pages, filter_log_events, get_log_events, listed};
+use crate::aws::{
+    Api, CallStats, LaneClient, Pages, Turns, filter_log_events, get_log_events, listed,
+};
 use crate::model::{Cause, CauseKind, LogEvent, TimeWindow};
 
 /// A log group.
@@ -104,22 +105,19 @@ pub async fn log_groups(
     }
 }
 
-/// Reads all events of a group in a window and hands them to `take`, a page at a time, under one permit of `bound` a page.
+/// Reads all events of a group in a window and hands them to `take`, a page at a time, in one turn a page.
 ///
 /// # Shape
 /// In the order they arrive, which is not promised; an event may arrive twice. All lie in the window.
 ///
 /// # Errors
 /// The cause of the page that failed, a token that repeats, or whatever `take` refuses.
-///
-/// # Panics
-/// When `bound` is closed.
 pub async fn read_events<T>(
     client: &LaneClient,
     group: &Arc<str>,
     query: &LogQuery,
     window: TimeWindow,
-    bound: &Semaphore,
+    turns: &Turns,
     stats: &mut CallStats,
     take: impl Fn(Vec<LogEvent>) -> T,
 ) -> Result<(), Cause>
@@ -130,11 +128,17 @@ where
     let mut turn = Turn::default();
     loop {
         client.pace(api_of(query), 0.0).await;
-        let permit = bound
-            .acquire()
-            .await
-            .expect("the run's bound is never closed");
-        let page = match page(client, group, query, window, pages.token(), stats).await {
+        let of_page = turns.turn().await;
+        let page = match page(
+            &client.under(&of_page),
+            group,
+            query,
+            window,
+            pages.token(),
+            stats,
+        )
+        .await
+        {
             Ok(page) => page,
             Err(cause) if pages.restarts_after(&of_token(&cause)) => {
                 turn.begin_anew(query);
@@ -154,7 +158,7 @@ where
         if !events.is_empty() {
             take(events).await?;
         }
-        drop(permit);
+        drop(of_page);
         let repeats = next.is_some() && next == pages.token();
         // The end of a stream is told by the token that was given.
         if repeats && matches!(query, LogQuery::Stream(_)) {

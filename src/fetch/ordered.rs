@@ -8,22 +8,24 @@ use tokio::task::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// A result with the permit it was fetched under: another request may start once the permit is dropped.
+use crate::aws::{Turn, Turns};
+
+/// A result with the turn it was fetched in: another request may start once the turn is dropped.
 ///
-/// A caller must not wait for the next result while it holds the permit of an earlier one.
+/// A caller must not wait for the next result while it holds the turn of an earlier one.
 #[derive(Debug)]
 pub struct InFlight<T> {
     /// The result.
     pub value: T,
     /// Its share of the run's bound.
-    pub permit: OwnedSemaphorePermit,
+    pub turn: Turn,
 }
 
-/// Work numbered 0 to `count - 1`, started in order, at most `read_ahead` of it unconsumed, each under one permit of the run's bound.
+/// Work numbered 0 to `count - 1`, started in order, at most `read_ahead` of it unconsumed, each in a turn of the run's.
 ///
-/// A feeder of its own admits and starts the work, so that waiting for a permit or a quota never keeps the consumer from a result
-/// that is there. `admit(n)` is awaited before the permit is taken: waiting for a quota blocks no other lane. Permits are taken in
-/// order, so a lane's oldest request always has one, and lanes cannot block each other.
+/// A feeder of its own admits and starts the work, so that waiting for a turn or a quota never keeps the consumer from a result
+/// that is there. `admit(n)` is awaited before the turn is taken: waiting for a quota blocks no other lane. Turns are taken in
+/// order, so a lane's oldest request always has one or, when it gave it up to wait, can have one: lanes cannot block each other.
 #[derive(Debug)]
 pub struct InOrder<T> {
     feeder: AbortOnDrop<()>,
@@ -35,6 +37,7 @@ pub struct InOrder<T> {
 #[derive(Debug)]
 struct Started<T> {
     task: AbortOnDrop<InFlight<T>>,
+    turn: Turn,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -46,15 +49,15 @@ impl<T: Send + 'static> InOrder<T> {
     pub fn start<A, S>(
         count: usize,
         read_ahead: usize,
-        bound: &Arc<Semaphore>,
+        turns: &Turns,
         admit: impl Fn(usize) -> A + Send + 'static,
-        start: impl Fn(usize) -> S + Send + 'static,
+        start: impl Fn(usize, Turn) -> S + Send + 'static,
     ) -> Self
     where
         A: Future<Output = ()> + Send,
         S: Future<Output = T> + Send + 'static,
     {
-        let bound = Arc::clone(bound);
+        let turns = turns.clone();
         let slots = Arc::new(Semaphore::new(read_ahead.max(1)));
         // Unbounded in type only: the slots bound it.
         let (sender, started) = mpsc::unbounded_channel();
@@ -65,20 +68,18 @@ impl<T: Send + 'static> InOrder<T> {
                     .await
                     .expect("the slots are never closed");
                 admit(n).await;
-                let permit = Arc::clone(&bound)
-                    .acquire_owned()
-                    .await
-                    .expect("the run's bound is never closed");
-                let work = start(n);
+                let turn = turns.turn().await;
+                let (work, of_result) = (start(n, turn.clone()), turn.clone());
                 let task = tokio::spawn(async move {
                     InFlight {
                         value: work.await,
-                        permit,
+                        turn: of_result,
                     }
                 });
                 if sender
                     .send(Started {
                         task: AbortOnDrop(task),
+                        turn,
                         _slot: slot,
                     })
                     .is_err()
@@ -113,6 +114,7 @@ impl<T: Send + 'static> InOrder<T> {
                 |()| None,
             );
         };
+        oldest.turn.want();
         let ended = (&mut oldest.task.0).await;
         self.oldest = None;
         match ended {
@@ -155,12 +157,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn results_arrive_in_order_whatever_the_speed() {
-        let bound = Arc::new(Semaphore::new(8));
-        let start = |n: usize| async move {
+        let turns = Turns::new(8);
+        let start = |n: usize, _| async move {
             tokio::time::sleep(Duration::from_millis(100 - (n as u64 * 37) % 100)).await;
             n
         };
-        let mut work = InOrder::start(20, 4, &bound, |_| async {}, start);
+        let mut work = InOrder::start(20, 4, &turns, |_| async {}, start);
         let mut got = Vec::new();
         while let Some(result) = work.next().await {
             got.push(result.value);
@@ -170,21 +172,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_held_than_read_ahead_and_the_bound_allow() {
-        let bound = Arc::new(Semaphore::new(3));
+        let turns = Turns::new(3);
         let held = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let lanes = (0..5).map(|_| {
-            let (bound, held, most) = (Arc::clone(&bound), Arc::clone(&held), Arc::clone(&most));
+            let (turns, held, most) = (turns.clone(), Arc::clone(&held), Arc::clone(&most));
             async move {
                 let counted = (Arc::clone(&held), Arc::clone(&most));
-                let start = move |_| {
+                let start = move |_, _| {
                     let (held, most) = (Arc::clone(&counted.0), Arc::clone(&counted.1));
                     async move {
                         most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 };
-                let mut work = InOrder::start(10, 2, &bound, |_| async {}, start);
+                let mut work = InOrder::start(10, 2, &turns, |_| async {}, start);
                 while let Some(result) = work.next().await {
                     held.fetch_sub(1, Ordering::SeqCst);
                     drop(result);
@@ -196,14 +198,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lanes_that_share_too_few_permits_all_come_to_an_end() {
-        let bound = Arc::new(Semaphore::new(1));
+    async fn lanes_that_share_too_few_turns_all_come_to_an_end() {
+        let turns = Turns::new(1);
         let lanes = (0..4).map(|_| {
-            let bound = Arc::clone(&bound);
+            let turns = turns.clone();
             async move {
-                let mut work = InOrder::start(9, 4, &bound, |_| async {}, |n| async move { n });
+                let mut work = InOrder::start(9, 4, &turns, |_| async {}, |n, _| async move { n });
                 let mut seen = 0;
-                // A slow consumer that keeps the last permit while it works.
+                // A slow consumer that keeps the last turn while it works.
                 while let Some(result) = work.next().await {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     seen += 1;
@@ -217,9 +219,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dropping_it_stops_what_is_under_way() {
-        let bound = Arc::new(Semaphore::new(8));
-        let slow = |_| tokio::time::sleep(Duration::from_hours(1));
-        let mut work = InOrder::start(100, 4, &bound, |_| async {}, slow);
+        let turns = Turns::new(8);
+        let slow = |_, _| tokio::time::sleep(Duration::from_hours(1));
+        let mut work = InOrder::start(100, 4, &turns, |_| async {}, slow);
         assert!(
             tokio::time::timeout(Duration::from_secs(1), work.next())
                 .await
@@ -227,6 +229,6 @@ mod tests {
         );
         drop(work);
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(bound.available_permits(), 8, "every permit is back");
+        assert_eq!(turns.free(), 8, "every turn is back");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::aws::Turns;
 use crate::commit::Lake;
 use crate::config::ExportConfig;
 use crate::fetch::Budget;
@@ -15,7 +16,7 @@ use crate::model::{Cause, CauseKind};
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     /// Requests in flight.
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) requests: Turns,
     /// Files that are encoded at once: one a core.
     pub(crate) encoders: Arc<Semaphore>,
     /// Dollars.
@@ -27,7 +28,7 @@ impl Bounds {
     pub(crate) fn of(config: &ExportConfig) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            requests: Arc::new(Semaphore::new(config.run.concurrency as usize)),
+            requests: Turns::new(config.run.concurrency as usize),
             encoders: Arc::new(Semaphore::new(cores)),
             budget: Arc::new(Budget::of_dollars(config.run.max_spend_usd)),
         }

@@ -319,15 +319,12 @@ impl HistoryJob {
         window: TimeWindow,
     ) -> Result<(BTreeSet<AlarmChange>, Unseen), Cause> {
         let (mut found, mut unseen) = (Vec::new(), Unseen::new());
-        let requests = &reading.bounds.requests;
-        let _permit = requests
-            .acquire()
-            .await
-            .expect("the run's bound is never closed");
+        let turn = reading.bounds.requests.turn().await;
+        let client = self.client.under(&turn);
         for kind in ALARM_KINDS {
             let mut stats = CallStats::default();
             let answer = tokio::select! {
-                answer = alarm_history(&self.client, kind, window, &mut stats) => answer,
+                answer = alarm_history(&client, kind, window, &mut stats) => answer,
                 cause = stopped(&reading.context, &reading.lake) => Err(cause),
             };
             reading.note(|taken| taken.calls.add(stats));

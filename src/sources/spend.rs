@@ -191,12 +191,12 @@ impl SpendJob {
                 return Err(Cause::stopped());
             }
             asker.admit(n, now).await;
-            let requests = &reading.bounds.requests;
-            let _permit = requests
-                .acquire()
-                .await
-                .expect("the run's bound is never closed");
-            let fetched = asker.clone().fetch(n, reading.now()).await;
+            let turn = reading.bounds.requests.turn().await;
+            let asker = Asker {
+                client: self.client.under(&turn),
+                ..asker.clone()
+            };
+            let fetched = asker.fetch(n, reading.now()).await;
             reading.note(|taken| taken.get_metric_data.add(fetched.stats));
             read.take(&self.plan, n, fetched)?;
         }

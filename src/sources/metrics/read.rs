@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use crate::aws::Turn;
 use crate::fetch::{Asker, Fetched, InFlight, InOrder};
 use crate::given::bounds::{blocking, stopped};
 use crate::lake::table::METRICS;
@@ -95,11 +94,11 @@ fn locked(sink: &Mutex<LaneSink>) -> MutexGuard<'_, LaneSink> {
     sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A group whose batches are all in, with the permit of its last one.
+/// A group whose batches are all in, with the turn of its last one.
 struct FetchedGroup {
     group: Group,
     fetched: Vec<Fetched>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _turn: Option<Turn>,
 }
 
 /// Requests run ahead of the writer by `read_ahead`; a group is written when its last batch is in. The last group is left to the
@@ -130,7 +129,13 @@ async fn fetch_and_write(
     };
     let start = {
         let reading = reading.clone();
-        move |n: usize| asker.clone().fetch(n, reading.now())
+        move |n: usize, turn: Turn| {
+            let asker = Asker {
+                client: asker.client.under(&turn),
+                ..asker.clone()
+            };
+            asker.fetch(n, reading.now())
+        }
     };
     let read_ahead = context.config.run.read_ahead as usize;
     let mut batches = InOrder::start(
@@ -141,12 +146,12 @@ async fn fetch_and_write(
         start,
     );
     for (index, group) in plan.groups.iter().enumerate() {
-        // The last one's permit is held until the group is written: its page counts against the run's bound. The others give
+        // The last one's turn is held until the group is written: its page counts against the run's bound. The others give
         // theirs back at once, or lanes with several windows a group would wait for each other for ever.
         let mut fetched: Vec<Fetched> = Vec::with_capacity(group.batches.len());
-        let mut last_permit = None;
+        let mut last_turn = None;
         for _ in group.batches.clone() {
-            drop(last_permit.take());
+            drop(last_turn.take());
             let next = tokio::select! {
                 next = batches.next() => next,
                 cause = stopped(context, &reading.lake) => {
@@ -154,18 +159,18 @@ async fn fetch_and_write(
                     return Err(cause);
                 }
             };
-            if let Some(InFlight { value, permit }) = next {
+            if let Some(InFlight { value, turn }) = next {
                 context
                     .progress
                     .answered(value.stats.pages.max(1), value.stats.points_received);
                 fetched.push(value);
-                last_permit = Some(permit);
+                last_turn = Some(turn);
             }
         }
         let whole = FetchedGroup {
             group: group.clone(),
             fetched,
-            _permit: last_permit,
+            _turn: last_turn,
         };
         if index + 1 == plan.groups.len() {
             return Ok(Some(whole));
