@@ -9,9 +9,12 @@ use clap::Parser;
 use cwlake::cli::{Cli, LogFormatArg};
 use cwlake::exit;
 use cwlake::telemetry::{Level, LogFormat, say, start_logs};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 fn main() -> ExitCode {
+    keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && asks_for_json() => {
@@ -33,6 +36,15 @@ fn main() -> ExitCode {
             tell(&format!("{error:#}"), exit::hint(&error).as_deref(), code);
             ExitCode::from(code)
         }
+    }
+}
+
+/// Sessions and passwords are in memory: no core file is written, and no other process of this user may look.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        // A sandbox may refuse it, and the run is no worse than any other program's.
+        eprintln!("warning: a crash could leave a core file with credentials: {error}");
     }
 }
 
