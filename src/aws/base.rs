@@ -135,6 +135,7 @@ impl BaseSession {
         Arc::new(AccountCredentials::new(Source::Role {
             account,
             sts,
+            base: Arc::clone(&self.credentials),
             role,
             attempts: self.attempts,
         }))

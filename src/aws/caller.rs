@@ -2,7 +2,7 @@
 
 use super::base::BaseSession;
 use super::clock::ServiceTime;
-use super::retry::retried;
+use super::retry::retry;
 use crate::model::{Cause, CauseKind, Region};
 
 /// Who the base credentials belong to.
@@ -31,10 +31,10 @@ pub async fn caller(
 ) -> CallerAnswer {
     let region = sts_region.unwrap_or(base.home_region()).clone();
     let sts = base.sts(&region);
-    let answer = retried("GetCallerIdentity", attempts, || {
-        sts.get_caller_identity().send()
-    })
-    .await;
+    let send = || sts.get_caller_identity().send();
+    let mut tries = base.credentials().tries();
+    let answer = retry("GetCallerIdentity", attempts, &mut tries, send).await;
+    let answer = answer.map_err(|(cause, _)| cause);
     let caller = answer.and_then(|answer| match answer.arn() {
         Some(arn) => Ok(Caller {
             arn: arn.to_owned(),

@@ -46,7 +46,7 @@ pub async fn enter(
         }
         None => (
             Arc::clone(base.credentials()),
-            check_identity(&sts, &config.id, base.attempts()).await,
+            check_identity((&sts, base.credentials()), &config.id, base.attempts()).await,
         ),
     };
     let reader = entered.map(|()| Reader {

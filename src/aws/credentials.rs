@@ -1,5 +1,6 @@
 //! One account's session: assumed once, shared by all its clients, refreshed before it expires or when AWS says it has.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use secrecy::ExposeSecret;
 
 use super::classify::of_credentials;
-use super::retry::{pause, retried};
+use super::retry::{Tries, pause, retry};
 use crate::config::RoleConfig;
 use crate::model::{AccountId, Cause, CauseKind};
 
@@ -28,6 +29,8 @@ pub(super) enum Source {
         account: AccountId,
         /// Regional STS client.
         sts: aws_sdk_sts::Client,
+        /// What it calls with.
+        base: Arc<AccountCredentials>,
         /// The role.
         role: RoleConfig,
         /// Tries; a denial is never tried again.
@@ -81,6 +84,14 @@ impl AccountCredentials {
         );
     }
 
+    /// The tries of a call that is signed with the session.
+    pub(super) fn tries(&self) -> SessionTries<'_> {
+        SessionTries {
+            credentials: self,
+            generation: 0,
+        }
+    }
+
     /// The session, assumed or refreshed as needed.
     ///
     /// # Errors
@@ -102,15 +113,35 @@ impl AccountCredentials {
             Source::Role {
                 account,
                 sts,
+                base,
                 role,
                 attempts,
-            } => assume(account, sts, role, *attempts).await?,
+            } => assume(account, (sts, base), role, *attempts).await?,
         };
         *current = Some(Current {
             credentials: credentials.clone(),
             generation,
         });
         Ok(credentials)
+    }
+}
+
+/// The tries of a call that is signed with a session: refused as ended, it is got anew.
+pub(super) struct SessionTries<'a> {
+    credentials: &'a AccountCredentials,
+    /// Of the session that the try is signed with.
+    generation: u64,
+}
+
+impl Tries for SessionTries<'_> {
+    async fn before(&mut self, _attempt: u32) -> Result<(), Cause> {
+        self.generation = self.credentials.generation();
+        Ok(())
+    }
+
+    fn refresh(&mut self) -> bool {
+        self.credentials.invalidate(self.generation);
+        true
     }
 }
 
@@ -152,13 +183,13 @@ async fn of_base(
 
 async fn assume(
     account: &AccountId,
-    sts: &aws_sdk_sts::Client,
+    (sts, base): (&aws_sdk_sts::Client, &AccountCredentials),
     role: &RoleConfig,
     attempts: u32,
 ) -> Result<Credentials, Cause> {
     let doing = format!("assuming role {}", role.arn);
     let seconds = i32::try_from(role.session_duration.as_secs()).unwrap_or(i32::MAX);
-    let answer = retried(&doing, attempts, || {
+    let answer = retry(&doing, attempts, &mut base.tries(), || {
         sts.assume_role()
             .role_arn(&role.arn)
             .role_session_name(&role.session_name)
@@ -171,7 +202,7 @@ async fn assume(
             .send()
     })
     .await
-    .map_err(|cause| hint_for_role(cause, role))?;
+    .map_err(|(cause, _)| hint_for_role(cause, role))?;
     let arn = answer.assumed_role_user().map_or("", |user| user.arn());
     check_account(account, account_of(arn), &doing)?;
     let session = answer.credentials().ok_or_else(|| {
@@ -200,14 +231,15 @@ async fn assume(
 /// # Errors
 /// [`CauseKind::WrongAccount`], or the cause why STS did not answer.
 pub(super) async fn check_identity(
-    sts: &aws_sdk_sts::Client,
+    (sts, base): (&aws_sdk_sts::Client, &AccountCredentials),
     account: &AccountId,
     attempts: u32,
 ) -> Result<(), Cause> {
     let doing = "asking who the base credentials are";
-    let answer = retried(doing, attempts, || sts.get_caller_identity().send())
+    let send = || sts.get_caller_identity().send();
+    let answer = retry(doing, attempts, &mut base.tries(), send)
         .await
-        .map_err(|cause| match cause.kind {
+        .map_err(|(cause, _)| match cause.kind {
             CauseKind::AccessDenied
             | CauseKind::RegionDisabled
             | CauseKind::NoCredentials

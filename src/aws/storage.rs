@@ -12,7 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::base::BaseSession;
 use super::clock::{ServiceClock, ServiceTime};
 use super::credentials::AccountCredentials;
-use super::retry::{Tries, retry};
+use super::retry::retry;
 use super::whole::WholeXml;
 use crate::config::{Limits, S3Destination};
 use crate::model::Cause;
@@ -24,25 +24,6 @@ pub struct StorageClient {
     credentials: Arc<AccountCredentials>,
     attempts: u32,
     clock: ServiceClock,
-}
-
-/// The tries of a call with a session of its own.
-struct SessionTries<'a> {
-    credentials: &'a AccountCredentials,
-    /// Of the session that the try is signed with.
-    generation: u64,
-}
-
-impl Tries for SessionTries<'_> {
-    async fn before(&mut self, _attempt: u32) -> Result<(), Cause> {
-        self.generation = self.credentials.generation();
-        Ok(())
-    }
-
-    fn refresh(&mut self) -> bool {
-        self.credentials.invalidate(self.generation);
-        true
-    }
 }
 
 impl StorageClient {
@@ -103,10 +84,6 @@ impl StorageClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let mut tries = SessionTries {
-            credentials: &self.credentials,
-            generation: 0,
-        };
-        retry(doing, self.attempts, &mut tries, send).await
+        retry(doing, self.attempts, &mut self.credentials.tries(), send).await
     }
 }
