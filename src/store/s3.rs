@@ -45,12 +45,18 @@ pub struct S3Store {
     pub(super) seen: Arc<SeenObjects>,
 }
 
-/// Passes on a PUT that made an object: something between us and S3 may say yes by itself.
+/// Passes on a PUT that made an object. Something between us and S3 may say yes by itself, and something may leave the tag out: then `there`
+/// looks, and gives the tag of what it is to be.
 ///
 /// # Errors
 /// An error that is tried again.
-#[expect(clippy::result_large_err, reason = "the SDK's own error")]
-pub(super) fn stored(answer: PutObjectOutput) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+pub(super) async fn stored(
+    mut answer: PutObjectOutput,
+    there: impl Future<Output = Option<String>>,
+) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+    if answer.e_tag.is_none() {
+        answer.e_tag = there.await;
+    }
     let has_tag = answer.e_tag.is_some();
     tagged(answer, has_tag)
 }
@@ -172,6 +178,7 @@ impl S3Store {
             Ok(answer) => {
                 self.seen.saw(key, Some(answer.e_tag().unwrap_or_default()));
                 Ok(Some(Head {
+                    etag: answer.e_tag.unwrap_or_default(),
                     sha256: answer.metadata.and_then(|m| m.get(SHA256).cloned()),
                 }))
             }
@@ -344,7 +351,12 @@ impl Store for S3Store {
             .client
             .call(&doing, async || {
                 let put = self.put_request(key, body.clone());
-                stored(self.as_seen(key, put).send().await?)
+                let answer = self.as_seen(key, put).send().await?;
+                let there = async {
+                    let (there, version) = self.read(key, None).await.ok()??;
+                    (there == body).then_some(version.etag)
+                };
+                stored(answer, there).await
             })
             .await;
         match answer {
@@ -538,6 +550,7 @@ pub(super) const SHA256: &str = "cwlake-sha256";
 
 #[derive(Debug)]
 pub(super) struct Head {
+    pub(super) etag: String,
     pub(super) sha256: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use crate::lake::layout;
 use crate::model::Claim;
 
 use super::lease::{Certain, Finding, Lease, boot_seconds, judge};
-use super::s3::{S3Store, Version};
+use super::s3::{S3Store, Version, stored};
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
 
 /// How often a run looks again: others may come and go meanwhile.
@@ -75,13 +75,17 @@ impl S3Store {
         let body: Bytes = serde_json::to_vec_pretty(lease).unwrap_or_default().into();
         let answer = self
             .client
-            .call(&doing, || {
+            .call(&doing, async || {
                 let put = self.put_request(key, body.clone());
-                match seen {
+                let put = match seen {
                     None => put.if_none_match("*"),
                     Some(etag) => put.if_match(etag),
-                }
-                .send()
+                };
+                let there = async {
+                    let (there, version) = self.read_lease(key).await.ok()??;
+                    (there == *lease).then_some(version.etag)
+                };
+                stored(put.send().await?, there).await
             })
             .await;
         match answer {

@@ -44,7 +44,11 @@ impl S3Store {
                     .set_storage_class(self.storage_class())
                     .set_checksum_sha256(checksum.clone())
                     .metadata(SHA256, &staged.sha256);
-                stored(request.send().await?)
+                let there = async {
+                    let head = self.head(key).await.ok()??;
+                    (head.sha256.as_ref() == Some(&staged.sha256)).then_some(head.etag)
+                };
+                stored(request.send().await?, there).await
             })
             .await;
         match answer {
