@@ -14,7 +14,6 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 fn main() -> ExitCode {
-    keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && asks_for_json() => {
@@ -29,6 +28,7 @@ fn main() -> ExitCode {
         LogFormatArg::Text => LogFormat::Text,
         LogFormatArg::Json => LogFormat::Json,
     });
+    keep_memory_private();
     match runtime().and_then(|runtime| runtime.block_on(commands::run(cli))) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -44,7 +44,7 @@ fn keep_memory_private() {
     #[cfg(target_os = "linux")]
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         // A sandbox may refuse it, and the run is no worse than any other program's.
-        eprintln!("warning: a crash could leave a core file with credentials: {error}");
+        tracing::warn!(%error, "a crash could leave a core file with credentials");
     }
 }
 

@@ -170,13 +170,16 @@ const CORPUS: &[Bad] = &[
 
 #[test]
 fn every_wrong_configuration_is_refused_at_its_place_with_a_remedy() {
+    let mut slowest = std::time::Duration::ZERO;
     for bad in CORPUS {
         assert!(CONFIG.contains(bad.from), "{}: nothing to spoil", bad.name);
         // A dead endpoint: a call would end with another exit code, and late.
         let program = Program::new(&CONFIG.replacen(bad.from, bad.to, 1))
             .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
         for command in ["check", "export"] {
+            let started = std::time::Instant::now();
             let output = program.run(command);
+            slowest = slowest.max(started.elapsed());
             let told = stderr(&output);
             assert_eq!(output.status.code(), Some(2), "{}: {told}", bad.name);
             assert!(
@@ -195,6 +198,12 @@ fn every_wrong_configuration_is_refused_at_its_place_with_a_remedy() {
             bad.name
         );
     }
+    // For the scorecard.
+    println!(
+        "score {{\"runs\": {}, \"seconds\": {}}}",
+        2 * CORPUS.len(),
+        slowest.as_secs_f64()
+    );
 }
 
 #[test]

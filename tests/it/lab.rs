@@ -32,11 +32,18 @@ pub(crate) fn world(extra: &str) -> World {
         )
     };
     let text = format!(
-        "seed = 11\nnow = \"{NOW_TEXT}\"\n[[account]]\nid = \"{CALLER}\"\n{}{}{extra}",
+        "seed = {}\nnow = \"{NOW_TEXT}\"\n[[account]]\nid = \"{CALLER}\"\n{}{}{extra}",
+        seed(),
         account("111122223333", 12),
         account("222233334444", 5)
     );
     World::from_toml(&text).expect("a world")
+}
+
+/// What is left to chance is drawn from it.
+fn seed() -> u64 {
+    let given = std::env::var("CWLAKE_TEST_SEED").ok();
+    given.map_or(11, |seed| seed.parse().expect("CWLAKE_TEST_SEED is a number"))
 }
 
 /// Reads both accounts of [`world`] in both regions: CPU and network of every instance.

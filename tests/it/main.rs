@@ -15,6 +15,7 @@ mod generated;
 mod imports;
 mod lab;
 mod lake;
+mod panics;
 mod pipeline;
 mod recorded;
 mod resume;
