@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cbor2
 from s3_proxy import pass_on
+from wire_faults import Wire
 
 
 @dataclass
@@ -43,7 +44,8 @@ def error(request, status, code, message="on purpose"):
 
 
 class AwsProxy:
-    """`hook(operation, request)` gives None to pass a request on, an answer (status, headers, body), or "hang"."""
+    """`hook(operation, request)` gives None to pass a request on, an answer (status, headers, body), "hang", a function from the true answer to
+    another, or a `Wire` of `wire_faults`, which has the connection to itself."""
 
     def __init__(self, upstream_url, hook=lambda operation, request: None):
         self.upstream = urllib.parse.urlsplit(upstream_url).netloc
@@ -63,6 +65,12 @@ class AwsProxy:
                     proxy.over.wait()
                     self.close_connection = True
                     return
+                if isinstance(answer, Wire):
+                    self.close_connection = True
+                    answer.fault(self.connection, lambda: self.forward(request, body), answer.patience)
+                    return
+                if callable(answer):
+                    answer = answer(*self.forward(request, body))
                 self.reply(*(answer or self.forward(request, body)))
 
             do_GET = do_POST = do_PUT = handle_any

@@ -13,6 +13,7 @@ import time
 
 import boto3
 import pytest
+import scorecard
 from s3_proxy import Proxy
 from s3_server import S3Server
 
@@ -21,6 +22,58 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAM = pathlib.Path(os.environ.get("CWLAKE_BIN", TARGET / "debug" / "cwlake"))
 NOW = "2026-11-21T02:00:00Z"
 CALLER = "999900001111"
+
+
+# What is left to chance is drawn from these; more by the variable, separated by commas.
+SEEDS = [int(seed) for seed in os.environ.get("CWLAKE_TEST_SEEDS", "1,2,3").split(",")]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "row(*names): the rows of the scorecard (scorecard.py) that a test proves")
+    config.addinivalue_line("markers", "timed: a row whose time is compared: it runs alone")
+    config.addinivalue_line("markers", "kills: a row that takes its time by killing")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Each test says which rows of the scorecard it proves; of some rows alone, the others are left out."""
+    wanted = os.environ.get("CWLAKE_ROWS")
+    for item in items:
+        rows = [name for mark in item.iter_markers("row") for name in mark.args]
+        assert set(rows) <= scorecard.NAMES, f"{item.nodeid}: no such row"
+        item.user_properties.append(("rows", rows))
+    if wanted is not None:
+        proves = lambda item: set(dict(item.user_properties)["rows"]) & set(wanted.split(","))
+        items[:] = [item for item in items if proves(item)]
+
+
+def pytest_generate_tests(metafunc):
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", SEEDS, ids=lambda seed: f"seed{seed}")
+
+
+@pytest.fixture
+def score(record_property):
+    """Notes what a test of the scorecard has measured: `runs` and what was `lost` or `doubled` add up, `peak` (MiB) and `ratio` (time against an
+    undisturbed run) are the worst."""
+    noted = {}
+
+    def note(**measures):
+        for name, value in measures.items():
+            worst = name in ("peak", "ratio", "seconds")
+            noted[name] = max(noted.get(name, 0), value) if worst else noted.get(name, 0) + value
+
+    yield note
+    for name, value in noted.items():
+        record_property(name, value)
+
+
+def pytest_runtest_logreport(report):
+    """A line for each part of a test, for the scorecard."""
+    if path := os.environ.get("CWLAKE_SCORECARD"):
+        line = {"test": report.nodeid, "when": report.when, "outcome": report.outcome, "seconds": report.duration}
+        line |= {"measures": dict(report.user_properties), "why": str(report.longrepr)[-2000:] if report.failed else ""}
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def client(url, service, key=CALLER, secret="secret", token=None):

@@ -9,6 +9,8 @@ import re
 import threading
 import urllib.parse
 
+from wire_faults import Wire
+
 
 def error(status, code, message="on purpose"):
     """An S3 error answer."""
@@ -34,7 +36,7 @@ class Rule:
     """Requests whose "METHOD path?query" matches `pattern`: at most `times` of them, after `after`, each with chance `rate`.
 
     kind: "answer" (with `answer`, nothing is passed on), "lose" (passed on, the connection ends without an answer), "late error"
-    (passed on, `answer` comes back all the same).
+    (passed on, `answer` comes back all the same), or a `Wire` of `wire_faults`.
     """
 
     def __init__(self, pattern, kind, answer=None, rate=1.0, times=None, after=0, seed=1):
@@ -73,6 +75,9 @@ class Proxy:
                 line = f"{self.command} {self.path}"
                 proxy.requests.append((line, {k.lower(): v for k, v in self.headers.items()}))
                 rule = next((r for r in proxy.rules if r.strikes(line)), None)
+                if rule and isinstance(rule.kind, Wire):
+                    self.close_connection = True
+                    return rule.kind.fault(self.connection, lambda: pass_on(self, proxy.upstream, body), rule.kind.patience)
                 if rule and rule.kind == "answer":
                     return self.reply(*rule.answer)
                 answer = pass_on(self, proxy.upstream, body)
@@ -102,6 +107,7 @@ class Proxy:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # Who asked did not wait for the answer.
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -10,7 +10,7 @@ import duckdb
 import fleet
 import pytest
 from conftest import PROGRAM, clean_env, client
-from test_scale import peak_of
+from trials import peak_of
 
 ACCOUNTS = 300
 CONFIG = """destination = { url = "lake" }
@@ -48,6 +48,7 @@ def run(running, folder, *words):
     return process.returncode, json.loads(text), told, peak
 
 
+@pytest.mark.row("F35")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
 def test_three_lines_read_three_hundred_accounts(emulator, tmp_path):
     running = emulator(world())

@@ -1,7 +1,6 @@
 """Two hundred accounts in one run: complete, counted alike on both sides, and within its memory."""
 
 import json
-import pathlib
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ import time
 import duckdb
 import pytest
 from conftest import PROGRAM, clean_env
+from trials import peak_of
 
 ACCOUNTS, INSTANCES = 200, 23  # 21 of 23 instances run: 105 series a lane
 SERIES = 105
@@ -34,16 +34,7 @@ def config():
     return head + accounts + '[[metrics]]\nnamespace = "AWS/EC2"\nmetrics = ["*"]\nstatistics = ["Average"]\nperiod = 300\n'
 
 
-def peak_of(pid):
-    """The process's own high-water mark in MiB. What wait4 reports also counts the parent's memory between fork and exec."""
-    try:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(lines[0].split()[1]) / 1024 if lines else 0
-
-
+@pytest.mark.row("F35")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
 def test_two_hundred_accounts_fit_in_300_mib(emulator, tmp_path):
     running = emulator(world())
