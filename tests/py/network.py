@@ -11,7 +11,11 @@ import threading
 import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler
 
+import h2.config
+import h2.connection
+import h2.events
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -181,12 +185,80 @@ class ProxyHandler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = plain
 
 
+class GoingAway(Silent):
+    """Answers TLS in HTTP/2 for any name, hands each request to `to`, and tells a connection GOAWAY by `goes_away(nth request)`: "refused" where the
+    request is not done, "done" where it is the last one, None where the connection stays."""
+
+    def __init__(self, authority, to, goes_away):
+        self.authority, self.to, self.goes_away = authority, urllib.parse.urlsplit(to).netloc, goes_away
+        self.asked, self.away, self.lock = 0, [], threading.Lock()
+        super().__init__(("127.0.0.1", 0), GoingAwayHandler)
+
+    def get_request(self):
+        raw, address = super().get_request()
+        context = self.authority.context("localhost")
+        context.set_alpn_protocols(["h2"])
+        return context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False), address
+
+
+class GoingAwayHandler(BaseRequestHandler):
+    def handle(self):
+        self.request.do_handshake()
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        self.h2.initiate_connection()
+        self.request.sendall(self.h2.data_to_send())
+        streams = {}
+        while data := self.request.recv(1 << 16):
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    streams[event.stream_id] = (dict(event.headers), b"")
+                elif isinstance(event, h2.events.DataReceived):
+                    headers, body = streams[event.stream_id]
+                    streams[event.stream_id] = headers, body + event.data
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded) and not self.answer(event.stream_id, *streams.pop(event.stream_id)):
+                    return
+                elif isinstance(event, h2.events.ConnectionTerminated):
+                    return
+            self.request.sendall(self.h2.data_to_send())
+
+    def answer(self, stream, headers, body):
+        """Whether the connection stays."""
+        with self.server.lock:
+            self.server.asked += 1
+            how = self.server.goes_away(self.server.asked)
+            self.server.away += [how] if how else []
+        if how == "refused":
+            self.h2.close_connection(last_stream_id=max(0, stream - 2))
+            self.request.sendall(self.h2.data_to_send())
+            return False
+        there = http.client.HTTPConnection(self.server.to, timeout=60)
+        passed = {k: v for k, v in headers.items() if not k.startswith(":")} | {"host": headers[":authority"]}
+        there.request(headers[":method"], headers[":path"], body, passed)
+        reply = there.getresponse()
+        content = reply.read()
+        kept = [(k.lower(), v) for k, v in reply.getheaders() if k.lower() not in ("connection", "transfer-encoding", "content-length")]
+        there.close()
+        self.h2.send_headers(stream, [(":status", str(reply.status)), *kept, ("content-length", str(len(content)))])
+        for start in range(0, len(content), 1 << 14):
+            part = content[start : start + (1 << 14)]
+            while self.h2.local_flow_control_window(stream) < len(part):
+                self.request.sendall(self.h2.data_to_send())
+                self.h2.receive_data(self.request.recv(1 << 16))
+            self.h2.send_data(stream, part)
+        self.h2.end_stream(stream)
+        if how:
+            self.h2.close_connection(last_stream_id=stream)
+        self.request.sendall(self.h2.data_to_send())
+        return not how
+
+
 class Plain(Silent):
     """A plain server that answers a path with what `answers` has for the longest start of it, and keeps what was asked."""
 
-    def __init__(self, answers, slow=0):
-        # The first `slow` answers take longer than the second that is waited for.
-        self.answers, self.asked, self.slow = answers, [], slow
+    def __init__(self, answers, slow=0, seconds=1.5, fails=lambda nth: False):
+        # The first `slow` answers take longer than the second that is waited for; others are 500, by their number.
+        self.answers, self.asked, self.slow, self.seconds, self.fails = answers, [], slow, seconds, fails
         super().__init__(("127.0.0.1", 0), PlainHandler)
 
 
@@ -198,12 +270,16 @@ class PlainHandler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         if self.server.slow:
             self.server.slow -= 1
-            time.sleep(1.5)
+            time.sleep(self.server.seconds)
+        if self.server.fails(len(self.server.asked)):
+            self.send_error(500)
+            return
         starts = [start for start in self.server.answers if self.path.startswith(start)]
         if not starts:
             self.send_error(404)
             return
-        content = self.server.answers[max(starts, key=len)].encode()
+        content = self.server.answers[max(starts, key=len)]
+        content = (content() if callable(content) else content).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("x-aws-ec2-metadata-token-ttl-seconds", "21600")

@@ -107,6 +107,7 @@ class Tags(html.parser.HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.row("F42")
 def test_a_mail_server_that_falls_silent_holds_nobody_up(lake, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -117,6 +118,7 @@ def test_a_mail_server_that_falls_silent_holds_nobody_up(lake, tmp_path):
     assert json.loads(gzip.decompress(kept.read_bytes()))["alerts"] == report["alerts"]
 
 
+@pytest.mark.row("F42")
 def test_report_and_lock_do_not_wait_for_an_alert(lake, tmp_path):
     """While a mail server is silent the report is there, and the lake is free."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -141,6 +143,7 @@ def test_report_and_lock_do_not_wait_for_an_alert(lake, tmp_path):
         held.close()
 
 
+@pytest.mark.row("F42")
 def test_a_breach_is_mailed_once_a_day_and_a_failing_server_fails_nothing(lake, smtp, tmp_path):
     smtp.refuse = True
     alert = f'{MAIL}smtp = {{ host = "127.0.0.1", port = {smtp.port}, security = "none" }}\n'

@@ -168,6 +168,7 @@ def test_an_independent_parser_reads_the_statements(tmp_path, engine):
         assert "'storage.location.template' = 's3://acme-lake/cloud_watch/metrics/dt=${dt}/'" in text
 
 
+@pytest.mark.row("F44")
 def test_unsafe_names_and_folders_are_refused(tmp_path):
     for words, told in [
         (["--engine", "athena"], "folder"),

@@ -84,6 +84,7 @@ def puts(run, pattern=r"PUT .*(metrics|series|manifest)/"):
     return [(line, headers) for line, headers in run.through.requests if re.search(pattern, line)]
 
 
+@pytest.mark.row("F32")
 def test_a_suspended_run_wakes_to_find_that_it_may_not_write(runs):
     older = runs(CONFIG, Slow("PUT .*/metrics/"))
     older.wait_until(lambda run: len(puts(run, "PUT .*/metrics/")) >= 2)
@@ -108,6 +109,7 @@ def test_a_suspended_run_wakes_to_find_that_it_may_not_write(runs):
     assert not [line for line in woken if re.search("(PUT|DELETE) .*(manifest|series)/", line)], woken
 
 
+@pytest.mark.row("F32")
 def test_requests_that_are_held_up_do_not_replace_what_is_newer(runs):
     hold = Wait(r"PUT .*/metrics/")
     older = runs(CONFIG, hold)
@@ -125,6 +127,7 @@ def test_requests_that_are_held_up_do_not_replace_what_is_newer(runs):
     assert runs.tree() == before
 
 
+@pytest.mark.row("F23", "F32")
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_clocks_that_differ_neither_take_a_lock_that_lives_nor_leave_one_that_died(runs, minutes):
     """A host whose clock is ten minutes off sees the bucket's clock ten minutes off."""
@@ -139,6 +142,7 @@ def test_clocks_that_differ_neither_take_a_lock_that_lives_nor_leave_one_that_di
     assert code == 0, err
 
 
+@pytest.mark.row("F32")
 def test_a_lock_that_somebody_else_wrote_ends_the_run(runs):
     older = runs(CONFIG, Slow("PUT .*/metrics/"))
     older.wait_until(lambda run: puts(run, "PUT .*/metrics/"))
@@ -153,6 +157,7 @@ def test_a_lock_that_somebody_else_wrote_ends_the_run(runs):
     assert after["run_id"] == "another"
 
 
+@pytest.mark.row("F32")
 def test_the_end_of_a_run_leaves_what_another_has_on_its_way(runs, tmp_path):
     spool = tmp_path / "shared"
     older = runs(CONFIG, Slow("PUT .*/metrics/"), spool=spool)

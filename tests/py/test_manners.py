@@ -101,6 +101,7 @@ def test_an_organization_gets_an_id_for_every_account_and_keeps_them(emulator, t
     assert all(a["external_id"] for a in listed["accounts"]) and len(listed["accounts"]) == 32
 
 
+@pytest.mark.row("F34")
 def test_every_command_speaks_json_and_none_paints_where_it_may_not(emulator, tmp_path):
     running = emulator(fleet.world([fleet.account(CALLER, role="CWLakeReader", regions=["us-east-1"])]))
     (tmp_path / "cwlake.toml").write_text('destination = { url = "lake" }\norganization = {}\nmetrics = [{ preset = "ec2" }]\n')
@@ -161,6 +162,7 @@ def test_after_the_run_it_says_what_would_have_helped(emulator, tmp_path):
         assert [a["account_id"] for a in again["accounts"] if a.get("cause")] == ["222233334444"]
 
 
+@pytest.mark.row("F45")
 @pytest.mark.parametrize("command", ["doctor", "export", "plan", "accounts", "discover"])
 def test_external_ids_show_nowhere(emulator, tmp_path, command):
     canary = "canary-5f3a9"

@@ -214,6 +214,7 @@ def test_a_part_that_answers_the_next_try_is_whole(proxy, clean, tmp_path, part,
     assert not left and files(tmp_path) == clean[1]
 
 
+@pytest.mark.row("F13")
 @every_state
 def test_an_account_whose_role_is_refused_fails_or_hangs_leaves_the_others(proxy, clean, tmp_path, state):
     proxy.hook = striking(state, lambda op, r: op == "AssumeRole" and f":{TWO}:" in r.input["RoleArn"])
@@ -237,6 +238,7 @@ def test_an_account_whose_regions_are_not_told_fails_and_leaves_the_others(proxy
     heals(tmp_path, proxy, clean, AUTO)
 
 
+@pytest.mark.row("F10")
 @every_state
 @pytest.mark.parametrize("config", [CONFIG + TABLES, AUTO], ids=["named", "auto"])
 def test_a_region_that_is_refused_fails_or_hangs_leaves_the_others(proxy, clean, tmp_path, config, state):
@@ -248,6 +250,7 @@ def test_a_region_that_is_refused_fails_or_hangs_leaves_the_others(proxy, clean,
     heals(tmp_path, proxy, clean, config)
 
 
+@pytest.mark.row("F10")
 def test_regions_that_hang_and_take_every_turn_keep_the_others_waiting_but_not_out(proxy, clean, tmp_path):
     """One request at a time, and most of them never answered."""
     silent = lambda op, r: op == "GetMetricData" or op == "FilterLogEvents" and r.input["logGroupName"] == "/app/web"
@@ -332,6 +335,7 @@ daily_usd = 60.0
 """
 
 
+@pytest.mark.row("F42")
 @every_state
 def test_a_budget_whose_charges_are_refused_fail_or_hang_is_unknown_and_the_others_are_held(proxy, mail, tmp_path, state):
     proxy.hook = striking(state, lambda op, r: r.account == TWO and op in ("ListMetrics", "GetMetricData"))
@@ -363,6 +367,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.row("F42")
 @every_state
 @pytest.mark.parametrize("channel", [*OPERATIONS, "smtp"])
 def test_a_channel_that_refuses_fails_or_hangs_keeps_no_other_from_telling(proxy, mail, tmp_path, channel, state):
@@ -396,6 +401,7 @@ def test_a_channel_that_refuses_fails_or_hangs_keeps_no_other_from_telling(proxy
     assert healed["alerts"] == {"breaches": 4, "sent": {channel: 4}} and len(mail.got) == 1
 
 
+@pytest.mark.row("F42")
 def test_a_channel_whose_credentials_never_come_keeps_no_other_from_telling(proxy, mail, tmp_path):
     """A mail server needs none of AWS's credentials."""
     config = SPEND + BUDGETS + ALERT + 'ses = { region = "us-east-1" }\n'

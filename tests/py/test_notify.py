@@ -135,6 +135,7 @@ def test_far_less_than_the_day_before_is_told_though_the_run_is_whole(at, smtp, 
     assert "metrics of 2026-11-21" in text and "less than half of what the day before had" in text and "with 1 after 6" in text
 
 
+@pytest.mark.row("F42")
 def test_whoever_is_to_be_told_and_is_silent_holds_nobody_up(at, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -70,6 +70,7 @@ def lake(emulator, tmp_path):
     return tmp_path, env
 
 
+@pytest.mark.row("F44")
 def test_the_page_is_whole_closed_and_escaped(lake):
     folder, env = lake
     told = run_program(folder, env, "report", "-o", folder / "lake.html").stdout

@@ -107,6 +107,7 @@ def test_events_are_read_to_the_last_millisecond_whether_the_end_is_meant_or_not
     assert messages(tmp_path)[-1] == (f"at {last}",)
 
 
+@pytest.mark.row("F17")
 def test_a_token_that_comes_back_once_and_one_that_is_refused_lose_nothing(through, tmp_path):
     seen = {}
 
@@ -132,6 +133,7 @@ def test_a_token_that_comes_back_once_and_one_that_is_refused_lose_nothing(throu
     assert messages(tmp_path) == [(f"at {DAY + 1_000}",), (f"at {DAY + 2_000}",)]
 
 
+@pytest.mark.row("F17")
 def test_tokens_of_a_stream_that_never_end_are_bounded_and_named(through, tmp_path):
     asked = []
 
@@ -147,6 +149,7 @@ def test_tokens_of_a_stream_that_never_end_are_bounded_and_named(through, tmp_pa
     assert "stream-1" in done.stdout and 300 <= len(asked) < 320, done.stdout
 
 
+@pytest.mark.row("F17")
 @pytest.mark.parametrize("operation, start", [("ListMetrics", b"\xbf"), ("GetMetricData", b"\xbf"), ("DescribeInstances", b"<x>"), ("FilterLogEvents", b'{"events": ["')])
 def test_an_answer_without_an_end_is_given_up(through, tmp_path, operation, start):
     kinds = {"ListMetrics": "application/cbor", "GetMetricData": "application/cbor", "FilterLogEvents": "application/x-amz-json-1.1"}
@@ -158,6 +161,7 @@ def test_an_answer_without_an_end_is_given_up(through, tmp_path, operation, star
     assert {u["outcome"] for u in done["units"] if u["region"] == "eu-west-1"} == {"written"}
 
 
+@pytest.mark.row("F35")
 def test_more_series_than_a_lane_may_have_are_refused_by_name(emulator, tmp_path):
     text = config(1, EVERYTHING).replace("[limits]\n", "[limits]\nseries_per_lane = 3\n")
     done = run(tmp_path, text, emulator(world(1)).env(), "export", code=3)
@@ -210,6 +214,7 @@ def test_the_doctor_tries_streams_and_channels(emulator, through, tmp_path):
     assert len(failed) == 2 and "logs:GetLogEvents" in failed[0] and "smtp" in failed[1], told
 
 
+@pytest.mark.row("F10")
 def test_nothing_that_answers_is_an_exit_code_of_its_own(tmp_path):
     port = free_port()
     env = {"AWS_ACCESS_KEY_ID": CALLER, "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1", "CWLAKE_NOW": NOW}
@@ -234,6 +239,7 @@ def manifest(folder, table="metrics"):
     return sorted((folder / f"lake/_cwlake/manifest/{table}").rglob("*.json"))[0]
 
 
+@pytest.mark.row("F44")
 @pytest.mark.parametrize("words", [("status",), ("verify",), ("export", "--force")])
 def test_a_pipe_or_a_link_in_place_of_a_record_is_named_and_keeps_nobody(lake, words):
     folder, env = lake
@@ -245,6 +251,7 @@ def test_a_pipe_or_a_link_in_place_of_a_record_is_named_and_keeps_nobody(lake, w
         assert "no ordinary file" in done.stdout + done.stderr
 
 
+@pytest.mark.row("F44")
 def test_a_link_at_the_lock_is_not_followed(lake):
     folder, env = lake
     victim = folder / "victim"
@@ -255,6 +262,7 @@ def test_a_link_at_the_lock_is_not_followed(lake):
     assert victim.read_text() == "precious" and "no ordinary file" in done.stderr
 
 
+@pytest.mark.row("F44")
 def test_a_broken_record_blinds_nobody_for_the_others_and_drives_no_terminal(lake):
     folder, env = lake
     path = manifest(folder)
@@ -282,6 +290,7 @@ def test_verify_looks_at_series(lake):
     run(folder, config(1, EVERYTHING), env, "verify")
 
 
+@pytest.mark.row("F30")
 def test_a_report_that_cannot_be_kept_is_told(lake):
     folder, env = lake
     runs = folder / "lake/_cwlake/runs"
@@ -300,6 +309,7 @@ def in_bucket(url, name, spool):
     return text.replace("[run]\n", f'[run]\nspool_dir = "{spool}"\n' if spool else "[run]\n")
 
 
+@pytest.mark.row("F26")
 @pytest.mark.parametrize("table", ["metrics", "series", "instances", "logs", "spend"])
 def test_every_table_is_proved_writable_before_anything_is_asked(emulator, proxy, s3_server, tmp_path, table):
     aws = emulator(world(1))
@@ -310,6 +320,7 @@ def test_every_table_is_proved_writable_before_anything_is_asked(emulator, proxy
     assert sum(sum(lane["calls"].values()) for lane in aws.bill().values()) == 0
 
 
+@pytest.mark.row("F45")
 def test_files_on_their_way_are_nobody_elses(emulator, s3_server, tmp_path):
     aws = emulator(world(1))
     name = s3_server.bucket("private-folders")

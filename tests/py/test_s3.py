@@ -119,6 +119,7 @@ def test_duckdb_reads_the_bucket(lake, proxy, s3_server, bucket):
     assert (rows, days) == (report["totals"]["rows"], 3)
 
 
+@pytest.mark.row("F24", "F27")
 @pytest.mark.parametrize(
     "name, rules",
     [
@@ -142,6 +143,7 @@ def test_transient_trouble_changes_no_byte(lake, proxy, clean, s3_server, bucket
     assert open_uploads(s3_server.client(), bucket, lake.prefix) == []
 
 
+@pytest.mark.row("F24")
 def test_a_data_write_that_keeps_failing_fails_its_unit_alone(lake, proxy, clean):
     broken = f"dt=2026-11-20/{CALLER}_eu-west-1_0000"
     in_url = broken.replace("=", "(=|%3D)")
@@ -157,6 +159,7 @@ def test_a_data_write_that_keeps_failing_fails_its_unit_alone(lake, proxy, clean
     assert tree == clean
 
 
+@pytest.mark.row("F26")
 @pytest.mark.parametrize(
     "rules, code, told",
     [
@@ -232,6 +235,7 @@ period = 60
 BIG_WORLD = WORLD.replace("load_balancers = 1", "load_balancers = 900").replace('"us-east-1", "eu-west-1"', '"us-east-1"')
 
 
+@pytest.mark.row("F25")
 @pytest.mark.parametrize(
     "rule, aborted",
     [
@@ -260,6 +264,7 @@ def test_large_units_go_in_parts_and_leave_no_upload_open(emulator, export, prox
     assert open_uploads(s3_server.client(), bucket, prefix) == []
 
 
+@pytest.mark.row("F27")
 def test_a_second_run_is_told_who_holds_the_bucket(lake, proxy, bucket):
     """The first run hangs in its first request; the second ends with exit 7; then the first is killed and the third takes over."""
     through = proxy()
@@ -288,6 +293,7 @@ def test_a_second_run_is_told_who_holds_the_bucket(lake, proxy, bucket):
     assert third.returncode == 0, third.stderr
 
 
+@pytest.mark.row("F27")
 def test_a_run_that_loses_its_lock_publishes_nothing_more(lake, proxy, s3_server, bucket):
     """Somebody writes the lock while a run is under way: it stops before the next unit is published."""
     client = s3_server.client()

@@ -129,6 +129,7 @@ def test_a_group_that_is_not_complete_is_not_brought_together(aws, tmp_path):
     assert "shard 2/3 speaks of" in runs.gather(*named, code=5)
 
 
+@pytest.mark.row("F28")
 def test_shards_that_are_killed_repeated_and_started_twice_leave_one_tree(emulator, whole, tmp_path):
     tree, paid, _ = whole
     slow = emulator(world(SLOW.replace("150", "700")))
@@ -270,6 +271,7 @@ def test_linked_accounts_stay_with_those_who_see_them(emulator, tmp_path):
     assert len(together["detours"]) == len(report["detours"])
 
 
+@pytest.mark.row("F38")
 def test_a_backfill_that_died_is_resumed_on_another_machine(emulator, s3_server, tmp_path):
     running = emulator(world(SLOW))
     bucket, days = s3_server.bucket("resumed"), ("--from", "2026-11-07", "--to", "2026-11-19")
@@ -327,6 +329,7 @@ def test_a_backfill_that_died_is_resumed_on_another_machine(emulator, s3_server,
     assert data(s3_tree(client, bucket, "lake")) == data(s3_tree(client, bucket, "one"))
 
 
+@pytest.mark.row("F28")
 def test_shards_share_a_bucket(aws, whole, s3_server, tmp_path):
     bucket = s3_server.bucket("shards")
     config = s3_config(CONFIG, s3_server.url, bucket, "lake", "lease_secs = 5")

@@ -1,10 +1,8 @@
-"""What a lake survives: kills at any instant, interrupted backfills, full disks, readers that never stop, two runs at once."""
+"""What a lake survives: interrupted backfills, full disks, readers that never stop, two runs at once."""
 
 import json
-import os
 import pathlib
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,11 +13,8 @@ import time
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROGRAM, Emulator, clean_env, local_tree, open_uploads, s3_config, s3_tree
-from test_scale import peak_of
-
-KILLS_LOCAL = int(os.environ.get("CWLAKE_TEST_KILLS", 200))
-KILLS_S3 = int(os.environ.get("CWLAKE_TEST_KILLS_S3", 50))
+from conftest import PROGRAM, Emulator, clean_env, local_tree
+from trials import peak_of
 
 WORLD = """seed = 21
 now = "2026-11-21T02:00:00Z"
@@ -114,58 +109,6 @@ def whole(lake):
         pq.read_table(path)
 
 
-class Instants:
-    """Kills runs at random instants between their start and their end, as long as they take just now."""
-
-    def __init__(self, seed, seconds):
-        self.lottery, self.seconds = random.Random(seed), seconds
-        self.killed = self.tries = 0
-
-    def kill(self, one):
-        self.tries += 1
-        assert self.tries < 1_000, "runs end before they can be killed"
-        started = time.monotonic()
-        if one.killed_after(self.lottery.random() * self.seconds):
-            self.killed += 1
-            self.seconds *= 1.02
-        else:
-            self.seconds = max(0.05, min(self.seconds, time.monotonic() - started))
-            self.seconds *= 0.95
-
-
-def test_killed_at_any_instant_the_next_run_ends_as_if_undisturbed(aws, undisturbed, tmp_path):
-    tree, seconds = undisturbed
-    instants = Instants(28, seconds)
-    while instants.killed < KILLS_LOCAL:
-        n = instants.tries
-        folder = tmp_path / f"{n}"
-        one = Export(folder, aws.env())
-        # Every third on top of a lake that is there, so that files are replaced as well as made.
-        if n % 3 == 0:
-            one.run("--namespace", "AWS/EC2")
-        instants.kill(one)
-        whole(folder / "lake")
-        one.run()
-        assert local_tree(folder / "lake") == tree, f"kill {n}"
-        shutil.rmtree(folder)
-    print(f"{instants.killed} runs killed at random instants; every tree is the undisturbed one")
-
-
-def test_killed_at_any_instant_a_bucket_ends_as_if_undisturbed(aws, undisturbed, s3_server, tmp_path):
-    tree, seconds = undisturbed
-    bucket, client = s3_server.bucket("survival"), s3_server.client()
-    instants = Instants(50, seconds)
-    while instants.killed < KILLS_S3:
-        n = instants.tries
-        one = Export(tmp_path / f"{n}", aws.env(), s3_config(CONFIG, s3_server.url, bucket, f"lake-{n}"))
-        instants.kill(one)
-        one.run()
-        assert s3_tree(client, bucket, f"lake-{n}") == tree, f"kill {n}"
-        assert open_uploads(client, bucket, f"lake-{n}") == []
-        assert not list((tmp_path / f"{n}" / "spool").rglob("*.*")), "nothing is left on its way"
-    print(f"{instants.killed} runs killed at random instants; every bucket is the undisturbed lake")
-
-
 def sparse_series(folder, count, days):
     """Series with a point a day: full requests by CloudWatch's estimate, and little to move."""
     folder.mkdir()
@@ -179,6 +122,7 @@ def sparse_series(folder, count, days):
     (folder / "index.toml").write_text(index)
 
 
+@pytest.mark.row("F38")
 def test_a_backfill_interrupted_twenty_times_asks_for_every_page_once(tmp_path):
     """90 days, killed or stopped twenty times: at most 1.05 times the calls of a run that nothing happens to."""
     sparse_series(tmp_path / "series", 20_000, 88)
@@ -255,6 +199,7 @@ def in_pyarrow(glob):
     return [(*unit, n) for unit, n in counts.items()]
 
 
+@pytest.mark.row("F46")
 def test_readers_of_a_growing_table_never_see_an_error_or_a_half_unit(aws, tmp_path):
     """Days are added and come out as they were, as in every night; the table is read in a loop meanwhile."""
     one = Export(tmp_path, aws.env())
@@ -270,6 +215,7 @@ def test_readers_of_a_growing_table_never_see_an_error_or_a_half_unit(aws, tmp_p
         assert all(len(counts) == 1 for counts in reader.seen.values()), "whole from the first look on"
 
 
+@pytest.mark.row("F46")
 def test_readers_of_units_that_are_replaced_see_the_old_or_the_new(aws, tmp_path):
     """Every unit is replaced by a larger one and, forced, by a smaller one, over and over.
 
@@ -301,37 +247,7 @@ def needs_mounts():
         pytest.skip("this machine allows no mounts of one's own")
 
 
-def test_a_full_disk_fails_units_and_harms_nothing(aws, undisturbed, tmp_path):
-    needs_mounts()
-    tree, _ = undisturbed
-    one = Export(tmp_path / "x", aws.env())
-    lake = tmp_path / "x/lake"
-    lake.mkdir()
-    keep = tmp_path / "kept"
-    export = " ".join(str(w) for w in one.words)
-    # 400 KiB: enough to begin, too little for all units; then room is made and the next run ends as it should.
-    script = f"""
-        mount -t tmpfs -o size=400k none {lake} || exit 99
-        {export} > {tmp_path}/first 2>{tmp_path}/log; echo $? > {tmp_path}/code
-        find {lake}/metrics -name '*.part' | wc -l > {tmp_path}/halves
-        cp -r {lake} {tmp_path}/full
-        mount -o remount,size=64m {lake}
-        {export} > {tmp_path}/second 2>>{tmp_path}/log; echo $? >> {tmp_path}/code
-        cp -r {lake} {keep}
-    """
-    done = in_namespace(script, env=one.env)
-    assert done.returncode == 0, done.stderr
-    codes = (tmp_path / "code").read_text().split()
-    assert codes[0] in ("3", "5") and codes[1] == "0", codes + [(tmp_path / "log").read_text()]
-    assert (tmp_path / "halves").read_text().strip() == "0"
-    whole(tmp_path / "full")
-    if codes[0] == "3":
-        report = json.loads((tmp_path / "first").read_text())
-        failed = [u for u in report["units"] if u["outcome"] == "failed"]
-        assert failed and all("No space left" in u["cause"]["message"] for u in failed)
-    assert local_tree(keep) == tree
-
-
+@pytest.mark.row("F31")
 def test_a_read_only_destination_is_refused_before_any_call(tmp_path):
     needs_mounts()
     running = Emulator(WORLD, tmp_path)
@@ -346,20 +262,7 @@ def test_a_read_only_destination_is_refused_before_any_call(tmp_path):
     assert bill == {}
 
 
-def test_few_file_descriptors_are_enough(aws, undisturbed, tmp_path):
-    tree, _ = undisturbed
-    one = Export(tmp_path, aws.env())
-    process = subprocess.run(
-        one.words,
-        env=one.env,
-        capture_output=True,
-        timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
-    )
-    assert process.returncode == 0, process.stderr
-    assert local_tree(tmp_path / "lake") == tree
-
-
+@pytest.mark.row("F32")
 def test_two_runs_at_once_one_is_told(aws, undisturbed, tmp_path):
     tree, _ = undisturbed
     one = Export(tmp_path, aws.env())
@@ -374,6 +277,7 @@ def test_two_runs_at_once_one_is_told(aws, undisturbed, tmp_path):
     assert local_tree(tmp_path / "lake") == tree
 
 
+@pytest.mark.row("F33")
 @pytest.mark.parametrize("by, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, tmp_path, by, code):
     tree, seconds = undisturbed
@@ -406,6 +310,7 @@ def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, 
     assert ended > 10
 
 
+@pytest.mark.row("F33")
 def test_a_second_signal_ends_a_run_at_once(tmp_path):
     world = WORLD + '[[fault]]\noperation = "GetMetricData"\nkind = "hang"\n'
     running = Emulator(world, tmp_path)
@@ -422,6 +327,7 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.row("F35")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
 def test_fifteen_days_of_minutes_for_two_thousand_series_fit_in_400_mib(tmp_path):
     world = 'seed = 4\nnow = "2026-11-21T02:00:00Z"\n[[account]]\nid = "999900001111"\ninstances = 445\n'

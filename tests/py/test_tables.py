@@ -12,7 +12,7 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROGRAM, ROOT, clean_env, client, free_port, run_program
-from test_scale import peak_of
+from trials import peak_of
 
 CALLER = "999900001111"
 
@@ -210,6 +210,7 @@ def test_events_and_instances_of_another_emulator_arrive(moto, tmp_path):
     assert len(made) == 7 and set(rows) == wanted
 
 
+@pytest.mark.row("F28")
 def test_a_killed_run_leaves_what_an_undisturbed_one_leaves(emulator, tmp_path):
     """Every byte of the four tables and their manifests, after a kill at any instant and another run."""
     running = emulator(world(3))
@@ -243,6 +244,8 @@ def test_a_killed_run_leaves_what_an_undisturbed_one_leaves(emulator, tmp_path):
     assert early > 8, "most kills came before the end"
 
 
+@pytest.mark.row("F35")
+@pytest.mark.row("F35")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from the kernel's accounting")
 def test_a_gibibyte_of_log_text_fits_in_400_mib(emulator, tmp_path):
     """Three sizes of message, a GiB in all, as fast as the emulator gives it."""
