@@ -97,6 +97,7 @@ pub async fn demo(setting: &Setting<'_>, progress: Progress) -> Result<Demo, Dem
         .map_err(|e| DemoError::Settings(e.to_string()))?;
     let context = RunContext {
         config: Arc::new(config),
+        store: None,
         origin: Origin::Emulator {
             url: emulator.url(),
             access_key_id: CALLER.to_owned(),

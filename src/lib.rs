@@ -41,6 +41,8 @@ pub mod exit;
 pub mod fetch;
 mod files;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod given;
 pub mod iam;
 pub mod init;

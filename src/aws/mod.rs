@@ -62,4 +62,6 @@ pub use probes::Probe;
 pub use regions::{AccountRegions, enabled_regions};
 pub use storage::StorageClient;
 pub use turns::{Turn, Turns};
+#[cfg(any(test, fuzzing))]
+pub(crate) use whole::is_cut;
 pub use whole::listed;

@@ -34,7 +34,7 @@ impl Intercept for WholeXml {
 }
 
 /// Whether a body begins as XML and does not end with the closing tag of its root.
-fn is_cut(body: &[u8]) -> bool {
+pub(crate) fn is_cut(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     if !body.starts_with(b"<") {
         return false;
@@ -47,7 +47,7 @@ fn is_cut(body: &[u8]) -> bool {
     let closing = [b"</", name, b">"].concat();
     let opening_ends = rest.iter().position(|b| *b == b'>');
     let is_empty_element =
-        opening_ends.is_some_and(|at| at + 1 == rest.len() && rest[at - 1] == b'/');
+        opening_ends.is_some_and(|at| at + 1 == rest.len() && rest[..at].ends_with(b"/"));
     !(body.ends_with(&closing) || is_empty_element)
 }
 
@@ -97,7 +97,7 @@ mod tests {
         ] {
             assert!(!is_cut(whole.as_bytes()), "{whole}");
         }
-        for cut in ["<R", "<R>", "<R/", "<A/><R>", "<R><B></B>"] {
+        for cut in ["<", "<>", "<R", "<R>", "<R/", "<A/><R>", "<R><B></B>"] {
             assert!(is_cut(cut.as_bytes()), "{cut}");
         }
     }

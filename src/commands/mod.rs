@@ -362,6 +362,7 @@ fn context_of(mut config: ExportConfig, progress: Progress) -> RunContext {
     config.limits.attempts = config.limits.attempts.min(ATTEMPTS_BESIDE_RUNS);
     RunContext {
         config: Arc::new(config),
+        store: None,
         origin: Origin::Standard,
         range: Range::Window(TimeWindow::days(Day::containing(now), Day::containing(now))),
         is_backfill: false,
@@ -439,6 +440,7 @@ async fn context(
     let mut context = RunContext {
         range: resolve_range(&request, config.run.lookback_days, now)?,
         config: Arc::new(config),
+        store: None,
         origin: Origin::Standard,
         is_backfill: request.to.is_some() || only_failed.is_some(),
         lanes: None,

@@ -180,6 +180,11 @@ impl LaneRecords {
         self.set(day, record);
     }
 
+    /// What is in the store of a day is not what is known here: it is written even if nothing changes.
+    pub fn write_again(&mut self, day: Day) {
+        self.changed.insert(day);
+    }
+
     fn set(&mut self, day: Day, record: UnitRecord) {
         if self.get(day) == Some(&record) {
             return;

@@ -395,6 +395,12 @@ struct Event<'a> {
     message: Text<'a>,
 }
 
+/// Events of either answer, in the order they stand there.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_events(body: &[u8]) -> Option<Vec<LogEvent>> {
+    Page::decode(body).ok().map(|page| page.events)
+}
+
 impl Page {
     fn decode(body: &[u8]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let body: Body<'_> = serde_json::from_slice(body)?;

@@ -20,9 +20,13 @@ pub use budget::{Budget, LaneBudget};
 pub use get_metric_data::{Asker, BatchStats, Fetched};
 #[cfg(feature = "ec2")]
 pub use instances::inventory;
+#[cfg(any(test, fuzzing))]
+pub(crate) use logs::decode_events;
 pub use logs::{LogGroup, LogQuery, log_groups, read_events, try_pattern, try_stream};
 pub use merge::{Merge, Merged, PointsError};
 pub use ordered::{InFlight, InOrder};
 pub use page::{Page, PageError, PageResult};
 pub use spool::{KEPT_SECONDS, KeptAnswer, KeptFile, Spool, SpoolCopies, sweep as sweep_spool};
+#[cfg(any(test, fuzzing))]
+pub(crate) use spool_file::decode as decode_kept;
 pub use spool_file::is_whole;

@@ -90,7 +90,7 @@ pub fn is_whole(path: &Path) -> bool {
     bytes.is_ok_and(|bytes| decode(&bytes).is_some())
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(i64, Vec<QueryOutcome>)> {
     let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
     if XxHash3_128::oneshot(body) != u128::from_le_bytes(*checksum) {
         return None;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::given::choice::LaneChoice;
 use crate::given::pruned::PrunedUnits;
 use crate::given::shard::Sharing;
+use crate::store::Store;
 use crate::telemetry::Progress;
 
 use crate::aws::{Origin, ServiceTime};
@@ -21,6 +22,8 @@ pub struct RunContext {
     pub config: Arc<ExportConfig>,
     /// With whose credentials.
     pub origin: Origin,
+    /// A lake that is open already, in place of the folder that the configuration names: files on their way lie in that one all the same.
+    pub store: Option<Arc<dyn Store>>,
     /// For which time.
     pub range: Range,
     /// Its end was given: run again, it asks for the same time, and answers are kept until they are in the lake.

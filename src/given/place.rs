@@ -42,7 +42,10 @@ impl Place {
         let config = &context.config;
         match &config.destination {
             Destination::Local(root) => Ok(Self {
-                store: Arc::new(LocalStore::new(root)),
+                store: match &context.store {
+                    Some(store) => Arc::clone(store),
+                    None => Arc::new(LocalStore::new(root)),
+                },
                 // Staged files must lie on the lake's own file system.
                 scratch: Scratch::new(&layout::local_scratch(root)),
                 session: None,

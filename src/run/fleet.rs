@@ -417,6 +417,7 @@ mod tests {
             let config = load(&file, &Overrides::default(), &environment).expect("a configuration");
             let context = RunContext {
                 config: Arc::new(config),
+                store: None,
                 origin: Origin::Standard,
                 range: resolve_range(&RangeRequest::default(), 0, NOW).expect("a range"),
                 is_backfill: false,

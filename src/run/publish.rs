@@ -43,6 +43,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Publishes units, then records them: until then a unit may be there that no record speaks of, which is adopted or asked again.
     pub(crate) async fn publish(&mut self, units: Vec<NewUnit>) {
+        self.unsettle(&units).await;
         let ended: Vec<(Day, UnitReport, Change)> = stream::iter(units)
             .map(|unit| self.publish_one(unit))
             .buffered(UNITS_AT_ONCE)
@@ -63,6 +64,26 @@ impl Publisher {
             if self.lake.lost().is_cancelled() {
                 return;
             }
+            self.cause = self.cause.take().or(written.err());
+        }
+    }
+
+    /// Settled units are not looked at again, so a record that speaks of the file before would stand for ever if the run died between the file
+    /// and the new record. Until that is there the old one says that the unit is to be asked.
+    async fn unsettle(&mut self, units: &[NewUnit]) {
+        for scope in &mut self.scopes {
+            let mut unsettled = scope.records.clone();
+            let of_table = units.iter().filter(|u| *u.report.table == *scope.table);
+            for unit in of_table.filter(|u| u.may_replace()) {
+                let committed = scope.records.committed(unit.day);
+                let settled = committed.filter(|c| !c.answers.settled.is_empty());
+                if let Some(mut committed) = settled.cloned() {
+                    committed.answers.settled.clear();
+                    unsettled.commit(unit.day, committed);
+                    scope.records.write_again(unit.day);
+                }
+            }
+            let written = self.lake.record(&mut unsettled).await;
             self.cause = self.cause.take().or(written.err());
         }
     }
@@ -185,7 +206,7 @@ async fn publish_unit(
         DayMode::Replace | DayMode::Merge | DayMode::Join => {}
     }
     // What is there stays, whatever was forced, when the run was refused or failed: only a file or a true nothing may take its place.
-    if sealed.staged.is_none() && unit.outcome != UnitOutcome::Empty {
+    if !sealed.may_replace() {
         let change = attempt(&unit);
         return (unit, change);
     }
@@ -266,7 +287,12 @@ async fn put(
     let key = layout::unit(&UnitId::new(scope.table, sealed.day, lane));
     let before = scope.records.committed(sealed.day);
     let old = old_file(&**store, &key).await?;
-    let same_plan = before.filter(|c| c.plan_hash == scope.plan_hash);
+    // Of a file that says otherwise the record does not speak: a run with another configuration died before it could be recorded.
+    let in_file = old.as_ref().and_then(|o| o.facts.plan_hash.as_deref());
+    let is_meant = |c: &&Committed| {
+        c.plan_hash == scope.plan_hash && in_file.is_none_or(|hash| hash == c.plan_hash)
+    };
+    let same_plan = before.filter(is_meant);
     let record = same_plan.and_then(|c| {
         Some(OldRecord {
             sha256: &c.files.iter().find(|f| f.name == key)?.sha256,

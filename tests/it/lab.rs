@@ -43,7 +43,9 @@ pub(crate) fn world(extra: &str) -> World {
 /// What is left to chance is drawn from it.
 fn seed() -> u64 {
     let given = std::env::var("CWLAKE_TEST_SEED").ok();
-    given.map_or(11, |seed| seed.parse().expect("CWLAKE_TEST_SEED is a number"))
+    given.map_or(11, |seed| {
+        seed.parse().expect("CWLAKE_TEST_SEED is a number")
+    })
 }
 
 /// Reads both accounts of [`world`] in both regions: CPU and network of every instance.
@@ -130,6 +132,7 @@ impl Lab {
                 url: self.emulator.url(),
                 access_key_id: CALLER.to_owned(),
             },
+            store: None,
             range,
             is_backfill,
             lanes: None,

@@ -17,6 +17,7 @@ mod lab;
 mod lake;
 mod panics;
 mod pipeline;
+mod protocol;
 mod recorded;
 mod resume;
 mod screens;

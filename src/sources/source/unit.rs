@@ -30,6 +30,11 @@ pub(crate) struct NewUnit {
 }
 
 impl NewUnit {
+    /// Whether it may take the place of what is there: a file or a true nothing.
+    pub(crate) fn may_replace(&self) -> bool {
+        self.mode.is_asked() && (self.staged.is_some() || self.report.outcome == UnitOutcome::Empty)
+    }
+
     /// A unit that could not be read.
     pub(crate) fn failed(
         table: &'static Table,
