@@ -256,6 +256,7 @@ fn whole_pipeline(c: &mut Criterion) {
         let context = RunContext {
             range: resolve_range(&RangeRequest::default(), 0, NOW).expect("yesterday"),
             config: Arc::new(config),
+            store: None,
             origin: Origin::Emulator {
                 url: emulator.url(),
                 access_key_id: "111122223333".to_owned(),

@@ -352,10 +352,10 @@ impl Store for S3Store {
             .call(&doing, async || {
                 let put = self.put_request(key, body.clone());
                 let answer = self.as_seen(key, put).send().await?;
-                let there = async {
+                let there = Box::pin(async {
                     let (there, version) = self.read(key, None).await.ok()??;
                     (there == body).then_some(version.etag)
-                };
+                });
                 stored(answer, there).await
             })
             .await;

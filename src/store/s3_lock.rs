@@ -81,10 +81,10 @@ impl S3Store {
                     None => put.if_none_match("*"),
                     Some(etag) => put.if_match(etag),
                 };
-                let there = async {
+                let there = Box::pin(async {
                     let (there, version) = self.read_lease(key).await.ok()??;
                     (there == *lease).then_some(version.etag)
-                };
+                });
                 stored(put.send().await?, there).await
             })
             .await;

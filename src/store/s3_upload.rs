@@ -44,10 +44,10 @@ impl S3Store {
                     .set_storage_class(self.storage_class())
                     .set_checksum_sha256(checksum.clone())
                     .metadata(SHA256, &staged.sha256);
-                let there = async {
+                let there = Box::pin(async {
                     let head = self.head(key).await.ok()??;
                     (head.sha256.as_ref() == Some(&staged.sha256)).then_some(head.etag)
-                };
+                });
                 stored(request.send().await?, there).await
             })
             .await;

@@ -1,7 +1,7 @@
 //! Wrong configurations: each is refused with exit 2, its place, its remedy, and without a network call.
 
 use crate::cli::{Program, stderr};
-use crate::lab::CONFIG;
+use crate::lab::{CONFIG, score};
 
 /// What is wrong, how the good file is spoiled, where the error points, and words of the error or its remedy.
 struct Bad {
@@ -198,12 +198,9 @@ fn every_wrong_configuration_is_refused_at_its_place_with_a_remedy() {
             bad.name
         );
     }
-    // For the scorecard.
-    println!(
-        "score {{\"runs\": {}, \"seconds\": {}}}",
-        2 * CORPUS.len(),
-        slowest.as_secs_f64()
-    );
+    let measures =
+        serde_json::json!({ "runs": 2 * CORPUS.len(), "seconds": slowest.as_secs_f64() });
+    score(&measures);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::{CALLER, Lab, NOW};
+use crate::lab::{CALLER, Lab, NOW, score};
 
 /// An object, and a number that is another whenever it is written.
 type Objects = BTreeMap<String, (u64, Bytes)>;
@@ -652,5 +652,5 @@ fn whatever_happens_in_whichever_order_no_row_is_lost_or_doubled() {
         Ok(())
     });
     tried.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    println!("score {{\"runs\": {cases}}}");
+    score(&serde_json::json!({ "runs": cases }));
 }

@@ -64,7 +64,7 @@ ROWS = [
     Row("F25", "S3: parts that fail, completion that answers 200 with an error", SAME),
     Row("F26", "S3: 403, KMS denied, no bucket, wrong region, one table only", "told before anything is asked"),
     Row("F27", "S3: 412 and 409 on lock and data", f"{SAME}, or exit 7"),
-    Row("F28", "SIGKILL at random instants: exports, shards, compaction, prune", SAME),
+    Row("F28", "SIGKILL at random instants: exports, shards, compaction, prune", SAME, ("protocol::whatever_happens_in_whichever_order_no_row_is_lost_or_doubled",)),
     Row("F29", "power cut: whatever was not fsynced is gone", "no torn file, and the next run ends as ever"),
     Row("F30", "disk full", "exit 3, the report on stdout, nothing half; goes on when there is room"),
     Row("F31", "destination read-only, a file, not ours, too long a path", "exit 2 before anything is asked", ("cli::an_unusable_destination_is_exit_2_without_a_call", "pipeline::an_unusable_destination_is_refused_before_any_call")),
@@ -145,7 +145,9 @@ def start_python(marks, seeds, folder, files=()):
     # Each its own folder: the one pytest keeps by itself is for three runs alone.
     own = tempfile.mkdtemp(dir=folder)
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", f"{own}/t", "-m", marks, *(files or ["tests/py"])]
-    env = os.environ | {"CWLAKE_SCORECARD": str(path), "CWLAKE_TEST_SEEDS": seeds}
+    # The kills that the table is to have, and what is opt-in elsewhere.
+    much = {"CWLAKE_TEST_KILLS": "300", "CWLAKE_TEST_KILLS_S3": "60", "CWLAKE_TEST_LIMITS": "1"}
+    env = much | os.environ | {"CWLAKE_SCORECARD": str(path), "CWLAKE_TEST_SEEDS": seeds}
     return subprocess.Popen(words, cwd=ROOT, env=env, stdout=sys.stderr), path
 
 

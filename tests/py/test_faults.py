@@ -2,9 +2,12 @@
 
 import dataclasses
 import datetime
+import gzip
 import json
 import random
+import re
 import struct
+import subprocess
 import time
 
 import cbor2
@@ -12,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from aws_proxy import AwsProxy, error
-from conftest import CALLER, NOW, Emulator, local_tree
+from conftest import CALLER, NOW, PROGRAM, Emulator, clean_env, local_tree
 from test_neighbours import ACCOUNTS, ONE, TABLES, WORLD
 from test_neighbours import CONFIG as IMPATIENT
 from trials import differences, run_trial, same, tables
@@ -488,3 +491,56 @@ def test_a_clock_that_is_off_is_told_before_anything_is_asked(through, tmp_path,
 
 def shifted(seconds):
     return (datetime.datetime.fromisoformat(NOW) + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+CANARIES = {name: f"canary-{name}-0147" for name in ("secret-key", "base-token", "external-id", "password", "webhook")}
+
+
+@pytest.mark.row("F45")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_secrets_show_in_nothing_whatever_fails(aws, through, tmp_path, score, seed, form):
+    """Planted wherever a secret can stand; looked for in all that a run says at level trace and in all that it leaves, while everything fails."""
+    given = set()
+
+    def look(status, headers, content):
+        # What STS gives out is secret as well.
+        given.update(re.findall(r"<(?:SecretAccessKey|SessionToken)>([^<]+)<", content.decode()))
+        return status, headers, content
+
+    spelled = {code: lambda request, code=code: error(request, 403, code, f"not for {code}") for code in ("AccessDenied", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId")}
+    broken, refused = Chance(seed, 0.15, LOST | MISTAKEN), Chance(seed, 0.1, spelled)
+
+    def hook(operation, request):
+        if operation == "AssumeRole":
+            return look
+        kind = f"{operation} {request.account} {request.region}"
+        denied = refused.draw(kind)
+        return denied(request) if denied else broken.wire(kind)
+
+    proxy = through(hook)
+    alert = (
+        '[[budget]]\nname = "low"\ndaily_usd = 0.01\n[alert]\nfrom = "cwlake@example.com"\nto = ["finops@example.com"]\n'
+        'smtp = { host = "127.0.0.1", port = 9, security = "none", user = "u", password = "env:SMTP_PASSWORD" }\n'
+        '[notify]\nheartbeat_url = "env:HEARTBEAT"\n'
+    )
+    config = IMPATIENT.replace('role_name = "Reader"', 'role_name = "Reader"\nexternal_id = "env:EXTERNAL_ID"') + TABLES + alert
+    env = {
+        "AWS_SECRET_ACCESS_KEY": CANARIES["secret-key"], "AWS_SESSION_TOKEN": CANARIES["base-token"], "EXTERNAL_ID": CANARIES["external-id"],
+        "SMTP_PASSWORD": CANARIES["password"], "HEARTBEAT": f"http://127.0.0.1:9/{CANARIES['webhook']}", "CWLAKE_LOG": "trace",
+    }
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/cwlake.toml").write_text(config)
+    for words in (("export", "--json"), ("doctor",), ("status",), ("plan",), ("spend", "--alert")):
+        command = [PROGRAM, *words, "--log-format", form, "--config", tmp_path / "x/cwlake.toml"]
+        full = clean_env(**AWS | {"AWS_ENDPOINT_URL": proxy.url} | env)
+        done = subprocess.run(command, env=full, capture_output=True, text=True, timeout=120)
+        assert done.returncode != 2 and (words[0] == "status" or "trying again" in done.stderr or words[0] != "export"), done.stderr[-2000:]
+        for secret in [*CANARIES.values(), *given]:
+            assert secret not in done.stdout + done.stderr, f"{secret} in what {words[0]} says"
+        score(runs=1)
+    assert given
+    for path in (tmp_path / "x").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            assert not [secret for secret in [*CANARIES.values(), *given] if secret.encode() in content], path

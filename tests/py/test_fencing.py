@@ -170,3 +170,33 @@ def test_the_end_of_a_run_leaves_what_another_has_on_its_way(runs, tmp_path):
     assert older.end()[0] == 3
     code, _, err = newer.end()
     assert code == 0, err
+
+
+# Requests that were on their way when a run was suspended: units are published so many at once.
+ON_THE_WAY = 4
+
+
+@pytest.mark.row("F32")
+def test_of_three_hosts_the_last_one_alone_writes(runs):
+    """Two are suspended past their leases, one after the other; what they wake up with changes nothing."""
+    sleepers = []
+    for config in (CONFIG, MORE):
+        run = runs(config, Slow("PUT .*/metrics/"))
+        run.wait_until(lambda run: puts(run, "PUT .*/metrics/"))
+        run.process.send_signal(signal.SIGSTOP)
+        sleepers.append(run)
+        time.sleep(LEASE + 1)
+    code, _, err = runs(MORE).end()
+    assert code == 0, err
+    before, asked = runs.tree(), [len(run.through.requests) for run in sleepers]
+    for run in sleepers:
+        run.process.send_signal(signal.SIGCONT)
+    for run, known in zip(sleepers, asked, strict=True):
+        code, report, err = run.end()
+        assert code == 3, err
+        assert any(u["outcome"] == "failed" and "lock" in u["cause"]["message"] for u in report["units"])
+        woken = run.through.requests[known:]
+        assert not [line for line, _ in woken if re.search("(PUT|DELETE) .*(manifest|series)/", line)]
+        late = [headers for line, headers in woken if re.search("(PUT|DELETE) .*/metrics/", line)]
+        assert len(late) <= ON_THE_WAY and all(CONDITIONS & set(headers) for headers in late), "no write after the lock changed hands"
+    assert runs.tree() == before

@@ -109,10 +109,11 @@ def whole(lake):
         pq.read_table(path)
 
 
-def sparse_series(folder, count, days):
+def sparse_series(folder, count, days, first=None):
     """Series with a point a day: full requests by CloudWatch's estimate, and little to move."""
     folder.mkdir()
-    lines = "".join(f"2026-{8 + (d + 22) // 30:02d}-{1 + (d + 22) % 30:02d} 12:00:00,{d}.5\n" for d in range(days))
+    at = lambda d: first if first else f"2026-{8 + (d + 22) // 30:02d}-{1 + (d + 22) % 30:02d}"
+    lines = "".join(f"{at(d)} 12:00:00,{d}.5\n" for d in range(days))
     (folder / "one.csv").write_text("timestamp,value\n" + lines)
     index = "".join(
         f'[[series]]\nfile = "one.csv"\naccount = "999900001111"\nregion = "us-east-1"\nnamespace = "App"\n'
