@@ -116,12 +116,8 @@ pub const TARGETS: &[Target] = &[
         marker,
         &[r#"{"layout": 1, "written_by": "cwlake"}"#],
     ),
-    (
-        "get_metric_data",
-        get_metric_data,
-        &["\u{1}MetricDataResults"],
-    ),
-    ("list_metrics", list_metrics, &["\u{1}Metrics"]),
+    ("get_metric_data", get_metric_data, &[]),
+    ("list_metrics", list_metrics, &[]),
     (
         "log_events",
         log_events,
@@ -138,7 +134,7 @@ pub const TARGETS: &[Target] = &[
             "<>",
         ],
     ),
-    ("spool_file", spool_file, &["\u{1}"]),
+    ("spool_file", spool_file, &[]),
 ];
 
 /// Hands bytes to a target.
@@ -354,12 +350,61 @@ mod tests {
 
     use super::*;
 
+    /// Texts, and answers in CBOR.
+    fn examples((name, _, texts): &Target) -> Vec<Vec<u8>> {
+        let mut all: Vec<Vec<u8>> = texts.iter().map(|t| t.as_bytes().to_vec()).collect();
+        let mut body = Vec::new();
+        let mut cbor = minicbor::Encoder::new(&mut body);
+        let written = match *name {
+            "get_metric_data" => page(&mut cbor),
+            "list_metrics" => listing(&mut cbor),
+            _ => return all,
+        };
+        written.expect("memory takes it");
+        all.push(body);
+        all
+    }
+
+    type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
+
+    /// Two points of a query, and a token.
+    fn page(cbor: &mut minicbor::Encoder<&mut Vec<u8>>) -> Written {
+        let second = minicbor::data::Tag::new(1);
+        cbor.begin_map()?.str("MetricDataResults")?.array(1)?;
+        cbor.map(4)?.str("Id")?.str("q0")?;
+        cbor.str("StatusCode")?.str("Complete")?;
+        cbor.str("Timestamps")?.array(2)?;
+        cbor.tag(second)?
+            .f64(1.7e9)?
+            .tag(second)?
+            .i64(1_700_000_300)?;
+        cbor.str("Values")?
+            .begin_array()?
+            .f64(0.5)?
+            .f32(2.0)?
+            .end()?;
+        cbor.str("NextToken")?.str("t")?.end()?;
+        Ok(())
+    }
+
+    /// A metric with a dimension.
+    fn listing(cbor: &mut minicbor::Encoder<&mut Vec<u8>>) -> Written {
+        cbor.map(2)?.str("Metrics")?.array(1)?;
+        cbor.map(3)?.str("Namespace")?.str("AWS/EC2")?;
+        cbor.str("MetricName")?.str("CPUUtilization")?;
+        cbor.str("Dimensions")?.array(1)?.map(2)?;
+        cbor.str("Name")?.str("InstanceId")?;
+        cbor.str("Value")?.str("i-1")?;
+        cbor.str("OwningAccounts")?.array(0)?;
+        Ok(())
+    }
+
     /// An example with some bytes changed, taken out or put in.
-    fn damaged(example: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    fn damaged(example: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
         let changes =
             prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..6);
         changes.prop_map(move |changes| {
-            let mut bytes = example.as_bytes().to_vec();
+            let mut bytes = example.clone();
             for (at, byte, how) in changes {
                 let at = at.index(bytes.len() + 1);
                 match how {
@@ -372,14 +417,51 @@ mod tests {
         })
     }
 
+    /// What cargo-fuzz and the workflow run is what there is.
+    #[test]
+    fn every_target_is_run() {
+        for (name, ..) in TARGETS {
+            let program = format!("name = \"{name}\"\npath = \"target.rs\"");
+            assert!(include_str!("../tests/fuzz/Cargo.toml").contains(&program));
+            let weekly = include_str!("../.github/workflows/weekly.yml");
+            assert!(weekly.contains(&format!("- {name}\n")), "{name}");
+        }
+    }
+
+    /// `CWLAKE_WRITE_CORPUS=1`: the examples as the first inputs of cargo-fuzz.
+    #[test]
+    fn examples_are_read() {
+        for name in ["get_metric_data", "list_metrics"] {
+            let target = TARGETS.iter().find(|t| t.0 == name).expect("a target");
+            let body = examples(target).pop().expect("an answer");
+            let (page, listing) = (Page::decode(&body), ListPage::decode(&body));
+            assert!(
+                page.is_ok_and(|p| p.results.len() == 1)
+                    || listing.is_ok_and(|l| l.metrics.is_some())
+            );
+        }
+        for target in TARGETS {
+            let (name, read, _) = target;
+            for (n, example) in examples(target).iter().enumerate() {
+                read(example);
+                if std::env::var_os("CWLAKE_WRITE_CORPUS").is_some() {
+                    let folder = Path::new("tests/fuzz/corpus").join(name);
+                    std::fs::create_dir_all(&folder).expect("a folder");
+                    std::fs::write(folder.join(n.to_string()), example).expect("written");
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_target_breaks_down() {
-        for (name, read, examples) in TARGETS {
+        for target in TARGETS {
+            let (name, read, _) = target;
             let mut runner = proptest::test_runner::TestRunner::default();
             let random = prop::collection::vec(any::<u8>(), 0..200);
             let text = "\\PC{0,60}".prop_map(String::into_bytes);
             let mut inputs = vec![random.boxed(), text.boxed()];
-            inputs.extend(examples.iter().map(|e| damaged(e).boxed()));
+            inputs.extend(examples(target).into_iter().map(|e| damaged(e).boxed()));
             for input in inputs {
                 let tried = runner.run(&input, |data| {
                     read(&data);

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow
 import pytest
 from conftest import PROGRAM, Emulator, clean_env, local_tree
 from powercut import Watch, after_cut, cuts, make, names_of, steps_of
@@ -70,6 +71,20 @@ def test_a_power_cut_at_any_step_leaves_no_torn_file_and_the_next_run_ends_as_ev
         same(again / "lake", root, score, f"seed {seed}, a cut behind step {at} of {len(steps)}")
         score(runs=1)
         shutil.rmtree(again)
+
+
+@pytest.mark.row("F29")
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("cc"), reason="the run is watched by a library that is compiled")
+def test_a_run_that_synced_nothing_would_be_found(aws, tmp_path):
+    """The same run, as if its files had never been synced: a cut after its end leaves torn ones."""
+    root, kept = tmp_path / "x/lake", tmp_path / "kept"
+    root.mkdir(parents=True)
+    run_trial(tmp_path / "x", aws.env() | Watch(tmp_path).env(kept, root), ALL, *EXPORT)
+    steps = [step for step in steps_of(kept) if step[1] != "sync"]
+    (tmp_path / "cut").mkdir()
+    make(after_cut({str(root): None}, steps, kept, len(steps) - 1, random.Random(1)), root, tmp_path / "cut")
+    with pytest.raises(pyarrow.ArrowInvalid):
+        whole(tmp_path / "cut")
 
 
 SIZES = [64, 160, 260, 360, 480]
