@@ -72,16 +72,19 @@ impl Publisher {
     /// and the new record. Until that is there the old one says that the unit is to be asked.
     async fn unsettle(&mut self, units: &[NewUnit]) {
         for scope in &mut self.scopes {
-            let mut unsettled = scope.records.clone();
             let of_table = units.iter().filter(|u| *u.report.table == *scope.table);
-            for unit in of_table.filter(|u| u.may_replace()) {
-                let committed = scope.records.committed(unit.day);
-                let settled = committed.filter(|c| !c.answers.settled.is_empty());
-                if let Some(mut committed) = settled.cloned() {
-                    committed.answers.settled.clear();
-                    unsettled.commit(unit.day, committed);
-                    scope.records.write_again(unit.day);
-                }
+            let replaced = of_table.filter(|u| u.may_replace()).map(|u| u.day);
+            let committed = replaced.filter_map(|day| Some((day, scope.records.committed(day)?)));
+            let settled = committed.filter(|(_, c)| !c.answers.settled.is_empty());
+            let settled: Vec<(Day, Committed)> = settled.map(|(d, c)| (d, c.clone())).collect();
+            if settled.is_empty() {
+                continue;
+            }
+            let mut unsettled = scope.records.clone();
+            for (day, mut committed) in settled {
+                committed.answers.settled.clear();
+                unsettled.commit(day, committed);
+                scope.records.write_again(day);
             }
             let written = self.lake.record(&mut unsettled).await;
             self.cause = self.cause.take().or(written.err());

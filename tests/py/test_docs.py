@@ -6,6 +6,7 @@ import subprocess
 
 import duckdb
 import pytest
+import scorecard
 import sqlglot
 from conftest import PROGRAM, ROOT, clean_env
 
@@ -79,3 +80,10 @@ def test_the_dashboard_asks_what_the_views_answer(db):
         assert "$" not in query, query
         (statement,) = sqlglot.transpile(query, read="athena", write="duckdb")
         assert len(db.execute(statement).to_arrow_table()), statement
+
+
+def test_the_scorecard_that_is_shown_has_every_row_and_all_of_them_pass():
+    text = scorecard.PAGE.read_text()
+    shown = re.findall(r"^\| (F\d\d) \|", text, re.MULTILINE)
+    assert shown == [row.name for row in scorecard.ROWS]
+    assert f"{len(shown)} of {len(shown)} rows pass" in text
