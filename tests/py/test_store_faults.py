@@ -3,14 +3,14 @@
 import re
 import threading
 
-
 import pytest
 from conftest import open_uploads, s3_config, s3_tree
 from s3_proxy import Rule, error
-from test_s3 import BIG, BIG_WORLD, CONFIG, DATA, WORLD, bucket, clean  # noqa: F401
+from test_s3 import BIG, BIG_WORLD, CONFIG, WORLD, clean  # noqa: F401
 from trials import run_trial
 from wire_faults import LOST, SLOW, Chance, closing, instead
 
+DATA = r"PUT /store-faults/[a-z0-9-]+/metrics/"
 PATIENCE = 2.0
 LIMITS = f"[limits]\nconnect_timeout_secs = {PATIENCE}\nread_timeout_secs = {PATIENCE}\nattempt_timeout_secs = {PATIENCE}\n"
 
@@ -79,6 +79,11 @@ ROWS = {
     "late": ("F24", ".", 0.08, LATE),
     "contended": ("F27", f"{DATA}|PUT .*manifest", 0.6, CONTENDED),
 }
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server):
+    return s3_server.bucket("store-faults")
 
 
 @pytest.fixture
