@@ -154,11 +154,15 @@ def start_python(marks, seeds, folder, files=()):
 
 
 def lines_of(path):
+    """What became of each test: how its worst part ended, with what it had measured at its end."""
+    tests = {}
     for line in path.read_text().splitlines():
         told = json.loads(line)
-        # Of a test that went through its parts, the last part tells of all; of one that did not, the part that failed.
-        if told["when"] == "call" or told["outcome"] == "failed":
-            yield told
+        before = tests.setdefault(told["test"], told)
+        before["measures"] |= told["measures"]
+        if told["outcome"] != "passed":
+            before |= {"outcome": told["outcome"], "why": told["why"]}
+    return tests.values()
 
 
 def measured(rows, seeds):
