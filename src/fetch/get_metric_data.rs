@@ -15,7 +15,7 @@ use super::merge::{Merge, PointsError};
 use super::page::{Page, PageResult};
 use super::queries::{position_of, queries};
 use super::spool::{KeptAnswer, Spool};
-use crate::aws::{Api, CallStats, LaneClient, Pages, Toll, get_metric_data};
+use crate::aws::{Api, CallStats, LaneClient, Pages, Toll, Turn, get_metric_data};
 use crate::model::{
     Cause, CauseKind, MAX_STATISTICS_PER_BILLED_METRIC, QueryOutcome, ServiceMessage,
 };
@@ -96,6 +96,15 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// The same, for a request that has a turn.
+    #[must_use]
+    pub fn under(&self, turn: &Turn) -> Self {
+        Self {
+            client: self.client.under(turn),
+            ..self.clone()
+        }
+    }
+
     /// Waits until the quota allows the first request of a batch; what is at hand needs none.
     pub async fn admit(&self, index: usize, now: i64) {
         let batch = &self.plan.batches[index];

@@ -192,11 +192,7 @@ impl SpendJob {
             }
             asker.admit(n, now).await;
             let turn = reading.bounds.requests.turn().await;
-            let asker = Asker {
-                client: self.client.under(&turn),
-                ..asker.clone()
-            };
-            let fetched = asker.fetch(n, reading.now()).await;
+            let fetched = asker.under(&turn).fetch(n, reading.now()).await;
             reading.note(|taken| taken.get_metric_data.add(fetched.stats));
             read.take(&self.plan, n, fetched)?;
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use crate::model::Claim;
 
 use super::lease::{Certain, Finding, Lease, boot_seconds, judge};
 use super::s3::{S3Store, Version, stored};
+use super::s3_seen::is_changed;
 use super::{AcquireError, Held, Holder, LeaseTimes, Store, StoreError, StoreErrorKind};
 
 /// How often a run looks again: others may come and go meanwhile.
@@ -91,12 +91,8 @@ impl S3Store {
         match answer {
             Ok(answer) => Ok(answer.e_tag),
             Err((cause, error)) => {
-                let status = error.raw_response().map_or(0, |r| r.status().as_u16());
-                // 412: it changed. 409: it is being changed. 404: it vanished. The answer to an earlier try may have been lost, so
-                // what stands there decides.
-                if !matches!(status, 404 | 409 | 412)
-                    || error.as_service_error().and_then(|e| e.code()) == Some("NoSuchBucket")
-                {
+                // The answer to an earlier try may have been lost, so what stands there decides.
+                if !is_changed(&error) {
                     return Err(self.error(&doing, cause));
                 }
                 let Some((there, version)) = self.read_lease(key).await? else {

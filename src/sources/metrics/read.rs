@@ -129,13 +129,7 @@ async fn fetch_and_write(
     };
     let start = {
         let reading = reading.clone();
-        move |n: usize, turn: Turn| {
-            let asker = Asker {
-                client: asker.client.under(&turn),
-                ..asker.clone()
-            };
-            asker.fetch(n, reading.now())
-        }
+        move |n: usize, turn: Turn| asker.under(&turn).fetch(n, reading.now())
     };
     let read_ahead = context.config.run.read_ahead as usize;
     let mut batches = InOrder::start(
