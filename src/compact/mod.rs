@@ -63,7 +63,9 @@ pub(crate) async fn compact_after(
     if !context.config.compact.is_configured || !is_of_days {
         return None;
     }
-    let failure = match Box::pin(compact_in(context, place, run_id)).await {
+    // A folder of its own: a task of the run that is still about to end may hold the run's.
+    let own = format!("{run_id}-compact");
+    let failure = match Box::pin(compact_in(context, place, &own)).await {
         Ok(report) => return Some(report),
         Err(RunError::Lake(LakeError::Locked(taken))) => {
             tracing::info!(%taken, "nothing is compacted");

