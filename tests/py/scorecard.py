@@ -73,7 +73,7 @@ ROWS = [
     Row("F32", "two and three runs at once, hosts suspended past their lease", "one has it; no write after the lock changed hands", ("store::a_lease_that_is_not_renewed_is_taken_over_and_its_holder_is_told",)),
     Row("F33", "SIGINT and SIGTERM at random instants, twice", "ends within 10 s with a report; 130 or 143", ("faults::a_stop_while_accounts_are_entered_ends_the_run",)),
     Row("F34", "closed stdout and stderr, no terminal, NO_COLOR", "no panic"),
-    Row("F35", "200,000 series in a lane; 5,000 accounts of three regions; a lake of a million objects", "within the stated memory"),
+    Row("F35", "200,000 series in a lane; 5,000 accounts of three regions; a lake of 100,000 objects", "within the stated memory"),
     Row("F36", "256 and 64 file descriptors", SAME),
     Row("F37", "a panic in one worker", "its units fail, the others finish", ("panics::a_panic_in_one_lane_fails_its_units_and_no_others",)),
     Row("F38", "a backfill of 90 days interrupted twenty times", f"{SAME}, at most 1.05 × the calls", ("resume::another_run_in_between_forgets_nothing_of_a_backfill",)),

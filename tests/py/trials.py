@@ -53,10 +53,10 @@ def tables(tree):
     return {key: sha for key, sha in tree.items() if not key.startswith("_cwlake/")}
 
 
-def differences(lake, undisturbed):
-    """Rows of all tables that are lost and rows that are there too often, against the lake of an undisturbed run."""
+def differences(lake, undisturbed, but=()):
+    """Rows of all tables, but of some, that are lost and rows that are there too often, against the lake of an undisturbed run."""
     lost = doubled = 0
-    names = {path.name for root in (lake, undisturbed) for path in root.iterdir() if path.is_dir() and path.name != "_cwlake"}
+    names = {path.name for root in (lake, undisturbed) for path in root.iterdir() if path.is_dir() and path.name not in ("_cwlake", *but)}
     for name in sorted(names):
         here, there = (list(map(str, (root / name).rglob("*.parquet"))) for root in (lake, undisturbed))
         if not here or not there:
