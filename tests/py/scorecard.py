@@ -26,13 +26,12 @@ PAGE = ROOT / "docs/reference/scorecard.md"
 
 @dataclasses.dataclass
 class Row:
-    """What goes wrong, and what is to come of it. `it` and `unit` are Rust tests; `ratio` (against an undisturbed run) and `seconds` are limits."""
+    """What goes wrong, and what is to come of it. `it` are Rust tests; `ratio` (against an undisturbed run) and `seconds` are limits."""
 
     name: str
     fault: str
     expected: str
     it: tuple = ()
-    unit: tuple = ()
     ratio: float = None
     seconds: float = None
 
@@ -125,10 +124,9 @@ class Outcome:
                 self.failures.append(f"{name} {worst:.2f}, {limit} at most")
 
 
-def run_rust(kind, names, seed):
-    """{name: (passed, measures, output)} of the named tests of `--lib` or `--test it`."""
-    target = ["--lib"] if kind == "unit" else ["--test", "it"]
-    words = ["cargo", "test", "--locked", *target, "--", "--exact", "--include-ignored", "--show-output", *names]
+def run_rust(names, seed):
+    """{name: (passed, measures, output)} of the named integration tests."""
+    words = ["cargo", "test", "--locked", "--test", "it", "--", "--exact", "--include-ignored", "--show-output", *names]
     words = [sys.executable, str(ROOT / "tests/py/s3_server.py"), "--", *words]
     env = os.environ | {"CWLAKE_TEST_SEED": str(seed), "INSTA_UPDATE": "no"}
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -141,12 +139,12 @@ def run_rust(kind, names, seed):
     return {name: (ended.get(name) == "ok", measures.get(name, {}), missing if name not in ended else done.stdout[-3000:]) for name in names}
 
 
-def start_python(marks, seeds, folder, files=()):
+def start_python(marks, seeds, folder):
     path = pathlib.Path(folder) / f"{len(list(pathlib.Path(folder).iterdir()))}.json"
     path.touch()
     # Each its own folder: the one pytest keeps by itself is for three runs alone.
     own = tempfile.mkdtemp(dir=folder)
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", f"{own}/t", "-m", marks, *(files or ["tests/py"])]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", f"{own}/t", "-m", marks, "tests/py"]
     # The kills that the table is to have, and what is opt-in elsewhere.
     much = {"CWLAKE_TEST_KILLS": "300", "CWLAKE_TEST_KILLS_S3": "60", "CWLAKE_TEST_LIMITS": "1"}
     env = much | os.environ | {"CWLAKE_SCORECARD": str(path), "CWLAKE_TEST_SEEDS": seeds}
@@ -167,14 +165,13 @@ def lines_of(path):
 
 def measured(rows, seeds):
     outcomes = {row.name: Outcome() for row in rows}
-    for kind in ("it", "unit"):
-        names = sorted({name for row in rows for name in getattr(row, kind)})
-        for seed in seeds.split(",") if names else ():
-            ended = run_rust(kind, names, seed)
-            for row in rows:
-                for name in getattr(row, kind):
-                    passed, measures, output = ended[name]
-                    outcomes[row.name].take(name, passed, measures, output)
+    names = sorted({name for row in rows for name in row.it})
+    for seed in seeds.split(",") if names else ():
+        ended = run_rust(names, seed)
+        for row in rows:
+            for name in row.it:
+                passed, measures, output = ended[name]
+                outcomes[row.name].take(name, passed, measures, output)
     with tempfile.TemporaryDirectory(prefix="cwlake-scorecard-") as folder:
         # What is timed runs alone; of the rest, what kills runs beside what does not.
         timed = start_python("row and timed", seeds, folder)

@@ -120,18 +120,14 @@ def instead(status, kind, body):
     """Something else than the reply, whole."""
 
     def fault(wire, answer, patience):
-        content = body(answer) if callable(body) else body
-        wire.sendall(head(status, {"Content-Type": kind}, len(content)) + content)
+        wire.sendall(head(status, {"Content-Type": kind}, len(body)) + body)
         finish(wire)
 
     return fault
 
 
-def foreign(answer):
-    """Well-formed, and what another service would answer."""
-    return b'<?xml version="1.0"?><ListBucketResult><Name>x</Name><KeyCount>0</KeyCount></ListBucketResult>'
-
-
+# Well-formed, and what another service would answer.
+FOREIGN = b'<?xml version="1.0"?><ListBucketResult><Name>x</Name><KeyCount>0</KeyCount></ListBucketResult>'
 HTML = b"<html><head><title>Sign in</title></head><body>You are offline.</body></html>"
 LOST = {
     "RST before the reply": before(reset),
@@ -149,7 +145,7 @@ MISTAKEN = {
     "garbage": instead(200, "application/octet-stream", bytes(range(256)) * 4),
     "HTML with 200": instead(200, "text/html", HTML),
     "HTML with 502": instead(502, "text/html", HTML),
-    "another service's answer": instead(200, "text/xml", foreign),
+    "another service's answer": instead(200, "text/xml", FOREIGN),
 }
 SLOW = {
     "silence": silent,
