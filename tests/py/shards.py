@@ -8,7 +8,8 @@ import sys
 
 import fleet
 import pytest
-from conftest import PROGRAM, ROOT, Emulator, clean_env, local_tree, run_program
+from conftest import PROGRAM, ROOT, Emulator, clean_env, run_program
+from trials import tables
 
 DEPLOY = ROOT / "deploy"
 BIN = pathlib.Path(sys.executable).parent
@@ -33,10 +34,6 @@ def aws(tmp_path_factory):
     running = Emulator(fleet.world(accounts, slow), tmp_path_factory.mktemp("aws"))
     yield running
     running.stop()
-
-
-def tables(lake):
-    return {key: sha for key, sha in local_tree(lake).items() if not key.startswith("_cwlake/")}
 
 
 @pytest.fixture(scope="module")

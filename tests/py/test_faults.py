@@ -15,8 +15,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from aws_proxy import AwsProxy, error
-from conftest import CALLER, NOW, PROGRAM, Emulator, clean_env, local_tree
-from test_neighbours import ACCOUNTS, ONE, TABLES, WORLD
+from conftest import CALLER, NOW, PROGRAM, Emulator, clean_env
+from test_neighbours import ACCOUNTS, ONE, TABLES, aws  # noqa: F401
 from test_neighbours import CONFIG as IMPATIENT
 from trials import differences, run_trial, same, tables
 from wire_faults import LOST, MISTAKEN, SLOW, Chance, closing
@@ -25,13 +25,6 @@ from wire_faults import LOST, MISTAKEN, SLOW, Chance, closing
 CONFIG = IMPATIENT.replace("attempts = 2\n", "") + TABLES
 UNITS = 6
 AWS = {"AWS_ACCESS_KEY_ID": CALLER, "AWS_SECRET_ACCESS_KEY": "emulated", "AWS_REGION": "us-east-1", "CWLAKE_NOW": NOW}
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory):
-    running = Emulator(WORLD, tmp_path_factory.mktemp("aws"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture
@@ -464,7 +457,7 @@ def test_what_vanishes_after_it_was_listed_is_no_empty_file(through, clean, tmp_
 def test_a_clock_that_is_a_minute_off_changes_no_byte_of_a_day_that_is_over(through, clean, tmp_path, score, off):
     trial = export(through(), tmp_path, CWLAKE_NOW=shifted(off))
     score(runs=1, peak=trial.peak)
-    here, there = (tables(local_tree(lake)) for lake in (tmp_path / "lake", clean.lake))
+    here, there = tables(tmp_path / "lake"), tables(clean.lake)
     is_over = lambda key: key.startswith(("metrics/", "logs/", "series/"))
     assert {k: v for k, v in here.items() if is_over(k)} == {k: v for k, v in there.items() if is_over(k)} != {}
 

@@ -8,8 +8,8 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROGRAM, SEEDS, Emulator, clean_env, local_tree, open_uploads, run_program, s3_config, s3_tree
-from test_compact import CONFIG, DAYS, LISTED, world
+from conftest import PROGRAM, SEEDS, clean_env, local_tree, open_uploads, run_program, s3_config, s3_tree
+from test_compact import CONFIG, DAYS, LISTED, aws  # noqa: F401
 from trials import same
 
 KILLS_LOCAL = int(os.environ.get("CWLAKE_TEST_KILLS", 108))
@@ -33,13 +33,6 @@ SCENES = {
     "compaction": ([ALL_DAYS], [COMPACT], LATER),
     "compaction that prunes": ([ALL_DAYS, COMPACT], [("compact", "--older-than", "1", "--prune")], PRUNED),
 }
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory):
-    running = Emulator(world(), tmp_path_factory.mktemp("aws"))
-    yield running
-    running.stop()
 
 
 def config_of(scene, is_before=False):

@@ -11,22 +11,15 @@ import sys
 
 import pyarrow
 import pytest
-from conftest import PROGRAM, Emulator, clean_env, local_tree
+from conftest import PROGRAM, Emulator, clean_env
 from powercut import Watch, after_cut, cuts, make, names_of, steps_of
-from test_compact import CONFIG, DAYS, LISTED, world
+from test_compact import CONFIG, DAYS, LISTED, aws, world  # noqa: F401
 from test_kills import whole
 from test_survival import in_namespace, needs_mounts
 from trials import run_trial, same, tables
 
 ALL = CONFIG + LISTED
 EXPORT = ("export", "--date", DAYS[0])
-
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory):
-    running = Emulator(world(), tmp_path_factory.mktemp("aws"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +58,7 @@ def test_a_power_cut_at_any_step_leaves_no_torn_file_and_the_next_run_ends_as_ev
         if at == len(steps) - 1:
             # The run had ended: nothing of a table is missing, whatever was not synced.
             # The file that proves that a table can be written may be there again: no reader takes it for one of the table.
-            here, there = ({k: v for k, v in tables(local_tree(lake)).items() if not k.endswith(".probe")} for lake in (again / "lake", clean))
+            here, there = ({k: v for k, v in tables(lake).items() if not k.endswith(".probe")} for lake in (again / "lake", clean))
             assert here == there, f"seed {seed}: {sorted(here.keys() ^ there.keys())[:5]}"
         run_trial(again, env, ALL, *EXPORT, "--force")
         same(again / "lake", root, score, f"seed {seed}, a cut behind step {at} of {len(steps)}")

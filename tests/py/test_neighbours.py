@@ -9,7 +9,8 @@ import duckdb
 import pytest
 from aiosmtpd.controller import Controller
 from aws_proxy import AwsProxy, error
-from conftest import PROGRAM, Emulator, clean_env, free_port, local_tree, run_program
+from conftest import PROGRAM, Emulator, clean_env, free_port, run_program
+from trials import tables
 
 CALLER = "999900001111"
 ONE, TWO, THREE = "100000000001", "100000000002", "100000000003"
@@ -90,8 +91,7 @@ def cwlake(folder, proxy, config, *words, code=0):
 
 
 def files(folder):
-    """The tables' files with their content's hash."""
-    return {k: v for k, v in local_tree(folder / "lake").items() if not k.startswith("_cwlake/")}
+    return tables(folder / "lake")
 
 
 @pytest.fixture(scope="module")

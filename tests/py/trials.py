@@ -49,8 +49,9 @@ def run_trial(folder, env, config, *words, code=0, timeout=300, **kwargs):
     return Trial(process.returncode, json.loads(out) if out.startswith("{") else {}, err, seconds, peak)
 
 
-def tables(tree):
-    return {key: sha for key, sha in tree.items() if not key.startswith("_cwlake/")}
+def tables(lake):
+    """The tables' files of a local lake with their content's hash."""
+    return {key: sha for key, sha in local_tree(lake).items() if not key.startswith("_cwlake/")}
 
 
 def differences(lake, undisturbed, but=()):
