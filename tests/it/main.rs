@@ -23,4 +23,5 @@ mod resume;
 mod screens;
 mod store;
 mod tables;
+mod troubled_store;
 mod writer;
