@@ -3,7 +3,7 @@
 //! # Source
 //! botocore `data/cloudwatch/2010-08-01/service-2.json`; `ListMetrics` shows metrics with data in the past two weeks, 500 a page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use super::answer::Refusal;
@@ -109,23 +109,6 @@ impl Metrics {
             region,
             empty: LaneMetrics::default(),
         })
-    }
-
-    /// Reads one lane.
-    pub(super) fn read<T>(
-        &self,
-        account: &str,
-        region: &str,
-        read: impl FnOnce(&LaneMetrics) -> T,
-    ) -> T {
-        let lanes = self
-            .lanes
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match lanes.get(&(account.to_owned(), region.to_owned())) {
-            Some(lane) => read(lane),
-            None => read(&LaneMetrics::default()),
-        }
     }
 }
 
@@ -279,32 +262,35 @@ pub(super) fn list_metrics(
     let include_linked = input.get("IncludeLinkedAccounts") == Some(&Value::Bool(true));
     let owners = std::iter::once(account).chain(linked.iter().map(String::as_str));
     let owners = owners.take(if include_linked { usize::MAX } else { 1 });
-    let mut all: Vec<(MetricKey, &str)> = Vec::new();
-    for owner in owners {
-        let of_lane: BTreeSet<MetricKey> = metrics.read(owner, region, |lane| {
-            let mut all = lane.stored.active(since);
-            all.extend(lane.generated.keys().filter(|k| wanted(k)).cloned());
-            all
-        });
-        all.extend(of_lane.into_iter().map(|key| (key, owner)));
-    }
-    all.sort();
     let from = place_of(input.str("NextToken"))?;
-    let matched: Vec<&(MetricKey, &str)> = all.iter().filter(|(key, _)| wanted(&key)).collect();
+    // By reference: a lane may have 200,000 metrics, and is asked for each of its pages.
+    Ok(metrics.read_region(account, region, |lanes| {
+        let mut matched: Vec<(&MetricKey, &str)> = Vec::new();
+        for owner in owners {
+            let lane = lanes.of(Some(owner));
+            let of_lane = lane.stored.active(since).chain(lane.generated.keys());
+            matched.extend(of_lane.filter(wanted).map(|key| (key, owner)));
+        }
+        matched.sort();
+        matched.dedup();
+        page_of(&matched, from, include_linked)
+    }))
+}
+
+/// The metrics of a page, with their accounts where linked ones are asked for.
+fn page_of(matched: &[(&MetricKey, &str)], from: usize, with_owners: bool) -> Value {
     let page = || matched.iter().skip(from).take(PAGE_SIZE);
     let metrics = page().map(|(key, _)| metric(key)).collect();
     let mut answer = vec![("Metrics".to_owned(), Value::List(metrics))];
-    if include_linked {
+    if with_owners {
         let owners = page().map(|(_, owner)| Value::text(*owner)).collect();
         answer.push(("OwningAccounts".to_owned(), Value::List(owners)));
     }
     if from + PAGE_SIZE < matched.len() {
-        answer.push((
-            "NextToken".to_owned(),
-            Value::text(format!("list-{}", from + PAGE_SIZE)),
-        ));
+        let next = format!("list-{}", from + PAGE_SIZE);
+        answer.push(("NextToken".to_owned(), Value::text(next)));
     }
-    Ok(Value::Map(answer))
+    Value::Map(answer)
 }
 
 /// Where a page begins.

@@ -1,6 +1,6 @@
 //! Raw points that were put or loaded, and how they are found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Identity inside one lane: namespace, name, sorted dimensions.
 pub(super) type MetricKey = (String, String, Vec<(String, String)>);
@@ -50,13 +50,12 @@ impl LaneStore {
     }
 
     /// Metrics with a point after `since`.
-    pub(super) fn active(&self, since: i64) -> BTreeSet<MetricKey> {
-        let recent = |points: &Vec<Raw>| points.last().is_some_and(|p| p.second >= since);
-        self.metrics
-            .iter()
-            .filter(|(_, points)| recent(points))
-            .map(|(key, _)| key.clone())
-            .collect()
+    pub(super) fn active(&self, since: i64) -> impl Iterator<Item = &MetricKey> {
+        let recent = move |points: &Vec<Raw>| points.last().is_some_and(|p| p.second >= since);
+        let metrics = self.metrics.iter();
+        metrics
+            .filter(move |(_, points)| recent(points))
+            .map(|(key, _)| key)
     }
 }
 
