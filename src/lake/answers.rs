@@ -50,8 +50,8 @@ pub struct Heard<'a> {
     pub questions: &'a BTreeMap<String, String>,
     /// When the oldest answer was read.
     pub read_at: i64,
-    /// Something was remarked about a request as a whole, or is known to be gone: what was answered may leave something out.
-    pub remarked: bool,
+    /// What was answered may leave something out, or was not all kept: no part of it is final.
+    pub ask_again: bool,
     /// What is there stays beside what is new.
     pub keeps: bool,
 }
@@ -139,7 +139,7 @@ impl Answers {
         let day = heard.day.window();
         let asked = heard.asked.get(part);
         asked.is_some_and(|(window, _)| window.intersection(day) == day)
-            && !heard.remarked
+            && !heard.ask_again
             && heard.read_at >= heard.day.end() + SETTLED_SECONDS
             && !self.refused.contains_key(part)
             && heard.covered.get(part).is_some_and(|s| s.covers(day))
@@ -328,7 +328,7 @@ mod tests {
                 refused: &refused,
                 questions: &questions,
                 read_at: at,
-                remarked: false,
+                ask_again: false,
                 keeps: before.is_some(),
             };
             Answers::after(before, &heard, parts())
@@ -382,7 +382,7 @@ mod tests {
                 refused: &BTreeMap::new(),
                 questions: &BTreeMap::new(),
                 read_at: day().end(),
-                remarked: false,
+                ask_again: false,
                 keeps: true,
             };
             let parts = ["logs".to_owned()];

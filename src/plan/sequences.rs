@@ -194,7 +194,7 @@ impl World {
                 refused: &refused,
                 questions: &questions,
                 read_at: now,
-                remarked: false,
+                ask_again: false,
                 keeps: mode.adds(),
             };
             let answers = Answers::after(before.map(|k| &k.answers), &heard, asked.keys());

@@ -378,7 +378,7 @@ mod tests {
                     mode,
                     staged: None,
                     complete: true,
-                    remarked: false,
+                    ask_again: false,
                     covered: [("logs".to_owned(), Spans::of(day.window()))].into(),
                     refused: [].into(),
                     read_at: NOW,

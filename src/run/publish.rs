@@ -408,7 +408,7 @@ fn new_record(scope: &LaneScope, sealed: &NewUnit, key: &str, unit: &UnitReport)
         refused: &sealed.refused,
         questions: &scope.questions,
         read_at: sealed.read_at,
-        remarked: sealed.remarked,
+        ask_again: sealed.ask_again,
         keeps: adds,
     };
     let answers = Answers::after(before.map(|c| &c.answers), &heard, scope.delays.keys());

@@ -177,7 +177,7 @@ impl Job for InstancesJob {
             day: unit.0,
             mode: DayMode::Merge,
             complete: true,
-            remarked: false,
+            ask_again: false,
             covered: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_at: now,

@@ -398,7 +398,7 @@ async fn make(
         day: first,
         mode: DayMode::Merge,
         complete: true,
-        remarked: false,
+        ask_again: false,
         covered: BTreeMap::new(),
         refused: BTreeMap::new(),
         read_at: now,

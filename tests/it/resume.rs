@@ -347,3 +347,30 @@ async fn a_terminated_instance_found_by_ec2_keeps_its_last_days() {
     );
     assert_eq!(lab.tree(), tree);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_that_could_not_be_noted_are_noted_by_the_next_run_from_the_kept_answers() {
+    let range = dates("2026-11-15", "2026-11-18");
+    let undisturbed = Lab::new(world("")).await.with_config(SMALL_CONFIG);
+    assert_eq!(run_at(&undisturbed, &range, NOW).await.exit_code(), 0);
+    let mut series = std::fs::read_dir(undisturbed.lake().join("series")).expect("the catalogs");
+    let series = series.next().expect("one").expect("a name").path();
+
+    let lab = Lab::new(world("")).await.with_config(SMALL_CONFIG);
+    let name = series.file_name().expect("a name");
+    let in_the_way = lab.lake().join("series").join(name);
+    std::fs::create_dir_all(&in_the_way).expect("a folder of the file's name");
+    let first = run_at(&lab, &range, NOW).await;
+    assert_eq!((first.exit_code(), first.totals.written), (3, 3));
+    std::fs::remove_dir(&in_the_way).expect("the folder");
+
+    let paid = lab.emulator.bill().billed_metrics();
+    let second = run_at(&lab, &range, NOW).await;
+    assert_eq!(second.exit_code(), 0, "{}", second.text());
+    assert_eq!(lab.emulator.bill().billed_metrics(), paid);
+    let read = |path: &std::path::Path| std::fs::read(path).expect("a catalog");
+    assert!(read(&in_the_way) == read(&series), "all its series");
+    assert_eq!(lab.tree(), undisturbed.tree());
+    let third = run_at(&lab, &range, NOW).await;
+    assert_eq!((third.exit_code(), third.totals.skipped), (0, 3));
+}

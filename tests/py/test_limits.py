@@ -55,11 +55,12 @@ def test_five_thousand_accounts_of_three_regions_fit_in_600_mib(tmp_path, score)
 
 
 OBJECTS = int(os.environ.get("CWLAKE_TEST_OBJECTS", 100_000))
-LANES = 2_000
+# So that the days stay within what an hour's period is kept for.
+LANES = max(2_000, OBJECTS // 250)
 
 
 def test_a_lake_of_many_objects_is_looked_through_and_compacted(tmp_path, score):
-    """Two thousand lanes; each object is a link to one of the first lane, with a manifest of its own lane that says so."""
+    """Thousands of lanes; each object is a link to one of the first lane, with a manifest of its own lane that says so."""
     account = fleet.account_id(0)
     running = Emulator(fleet.world([fleet.account(fleet.CALLER, role=None, instances=0), fleet.account(account, regions=["us-east-1"], disabled=[])]), tmp_path)
     days = OBJECTS // LANES

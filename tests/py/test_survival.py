@@ -284,7 +284,10 @@ def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, 
     tree, seconds = undisturbed
     lottery = random.Random(int(by))
     ended = 0
-    for n in range(25):
+    # As many as it takes to meet twelve runs in the middle: how many there are among the instants is the machine's pace.
+    for n in range(100):
+        if ended == 12:
+            break
         folder = tmp_path / f"{n}"
         one = Export(folder, aws.env())
         process = one.start()
@@ -308,7 +311,7 @@ def test_a_signal_ends_a_run_within_ten_seconds_with_a_report(aws, undisturbed, 
         one.run()
         assert local_tree(folder / "lake") == tree
         shutil.rmtree(folder)
-    assert ended > 10
+    assert ended == 12
 
 
 @pytest.mark.row("F33")

@@ -245,7 +245,7 @@ impl LogsJob {
                         mode,
                         staged,
                         complete: report.complete,
-                        remarked: report.cause.is_some(),
+                        ask_again: report.cause.is_some(),
                         covered: covered.clone(),
                         refused: read.refused_time(day),
                         read_at: self.now,

@@ -332,7 +332,7 @@ impl DayBook {
             mode: self.mode,
             staged,
             complete,
-            remarked: self.request_messages,
+            ask_again: self.request_messages,
             covered: answered.covered.iter().map(inside).collect(),
             refused: self.refused_time,
             read_at: answered.read_at,

@@ -34,7 +34,7 @@ pub(super) async fn read(job: MetricsJob, reading: Reading) -> Result<(), Cause>
     let last = fetch_and_write(&job, &reading, &sink).await;
     let whole = last.is_ok();
     // The last group is encoded in one go with closing the files: a lane that waits for its turn has none open if it can help it.
-    let sealed = {
+    let mut sealed = {
         let (sink, reading) = (Arc::clone(&sink), reading.clone());
         let encoders = Arc::clone(&reading.bounds.encoders);
         blocking(&encoders, move || {
@@ -51,11 +51,14 @@ pub(super) async fn read(job: MetricsJob, reading: Reading) -> Result<(), Cause>
         .await
     };
     if whole {
-        // Before the days: one that its manifest calls settled is not read again.
+        // Before the days: one that its manifest calls settled is not read again, and its series would never be noted.
         let widened = widen(&job, &reading, &sink).await;
+        if widened.is_err() {
+            sealed.iter_mut().for_each(|unit| unit.ask_again = true);
+        }
         reading.note(|taken| {
+            taken.kept = widened.is_ok().then_some((job.spool, job.plan));
             taken.cause = widened.err();
-            taken.kept = Some((job.spool, job.plan));
         });
     }
     reading.give(sealed).await;

@@ -17,8 +17,9 @@ pub(crate) struct NewUnit {
     pub(crate) staged: Option<Staged>,
     /// Everything asked for is in the file.
     pub(crate) complete: bool,
-    /// Something was remarked about a request as a whole, or is known to be gone.
-    pub(crate) remarked: bool,
+    /// It was answered and is not final: something was remarked about a request as a whole, or is known to be gone, or its series are not in
+    /// the catalog.
+    pub(crate) ask_again: bool,
     /// What was asked and answered, by part.
     pub(crate) covered: BTreeMap<String, Spans>,
     /// The part of that in which something was refused by itself.
@@ -53,7 +54,7 @@ impl NewUnit {
             mode,
             staged: None,
             complete: false,
-            remarked: false,
+            ask_again: false,
             covered: BTreeMap::new(),
             refused: BTreeMap::new(),
             read_at: now,
