@@ -1,6 +1,7 @@
 //! What a plan costs, before it is spent.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,16 @@ impl LaneCost {
     pub fn seconds_at_quota(&self, limits: &Limits, oldest_start: i64, now: i64) -> f64 {
         let points_per_second = points_per_second(limits, oldest_start, now);
         (self.calls as f64 / limits.calls_per_second).max(self.points as f64 / points_per_second)
+    }
+}
+
+impl AddAssign for LaneCost {
+    fn add_assign(&mut self, other: Self) {
+        self.series += other.series;
+        self.queries += other.queries;
+        self.billed_metrics += other.billed_metrics;
+        self.calls += other.calls;
+        self.points += other.points;
     }
 }
 
@@ -164,11 +175,7 @@ impl Cost {
                 .min()
                 .unwrap_or(now);
             cost.lanes += u64::from(!plan.batches.is_empty());
-            cost.sum.series += lane.series;
-            cost.sum.queries += lane.queries;
-            cost.sum.billed_metrics += lane.billed_metrics;
-            cost.sum.calls += lane.calls;
-            cost.sum.points += lane.points;
+            cost.sum += lane;
             cost.seconds_at_quota = cost
                 .seconds_at_quota
                 .max(lane.seconds_at_quota(limits, oldest, now));
@@ -181,13 +188,134 @@ impl Cost {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.lanes += other.lanes;
-        self.sum.series += other.sum.series;
-        self.sum.queries += other.sum.queries;
-        self.sum.billed_metrics += other.sum.billed_metrics;
-        self.sum.calls += other.sum.calls;
-        self.sum.points += other.sum.points;
+        self.sum += other.sum;
         self.seconds_at_quota = self.seconds_at_quota.max(other.seconds_at_quota);
         self.dollars = self.sum.billed_metrics as f64 * DOLLARS_PER_METRIC;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Asks, PeriodChoice};
+    use crate::model::{
+        AccountId, Day, Dimension, Lane, MetricId, Period, Region, Series, Statistic, TimeWindow,
+    };
+    use crate::plan::batches::{Scope, plan_lane};
+
+    const NOW: i64 = 1_795_226_400; // 2026-11-21T02:00:00Z
+
+    /// Three series of `App` with a statistic each hour, two of `Web` with six each five minutes, over yesterday: one request.
+    fn plan() -> LanePlan {
+        let lane = Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let asks = |period, statistics: &[&str]| {
+            let statistics = statistics.iter().map(|s| Statistic::parse(s).expect("one"));
+            Arc::new(Asks {
+                statistics: statistics.collect(),
+                period: PeriodChoice::AtLeast(Period::new(period).expect("period")),
+                unit: None,
+            })
+        };
+        let all = ["Average", "Maximum", "Minimum", "SampleCount", "Sum", "p90"];
+        let asks = [asks(3_600, &["Sum"]), asks(300, &all)];
+        let series = |namespace: &str, n: usize| {
+            let dimensions = vec![Dimension::new("n", n.to_string())];
+            Series::new(&lane, MetricId::new(namespace, "m", dimensions))
+        };
+        let of_app = (0..3).map(|n| (series("App", n), vec![0]));
+        let found = of_app.chain((0..2).map(|n| (series("Web", n), vec![1])));
+        let yesterday = TimeWindow::days(Day::containing(NOW).plus(-1), Day::containing(NOW));
+        let window = |name: &str| (name.to_owned(), (yesterday, 900));
+        let scope = Scope::from([window("App"), window("Web")]);
+        plan_lane(&lane, found.collect(), &asks, &scope, NOW)
+    }
+
+    fn limits(calls_per_second: f64, points_per_second: f64) -> Limits {
+        Limits {
+            calls_per_second,
+            points_per_second,
+            recent_points_per_second: 7.0,
+            ..Limits::default()
+        }
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-9
+    }
+
+    #[test]
+    fn five_statistics_of_a_series_are_billed_once() {
+        let expected = LaneCost {
+            series: 5,
+            queries: 3 + 2 * 6,
+            billed_metrics: 3 + 2 * 2,
+            calls: 1,
+            points: 3 * 24 + 2 * 6 * 288,
+        };
+        assert_eq!(plan().cost(), expected);
+    }
+
+    #[test]
+    fn a_lane_takes_as_long_as_the_tighter_quota_asks() {
+        let cost = plan().cost();
+        let recent = NOW - RECENT_SECONDS;
+        for (calls, points, start, seconds) in [
+            (0.25, 100_000.0, recent - 1, 4.0),
+            (50.0, 1_764.0, recent - 1, 2.0),
+            (50.0, 1_764.0, recent, 504.0),
+        ] {
+            let took = cost.seconds_at_quota(&limits(calls, points), start, NOW);
+            assert!(near(took, seconds), "{took}, not {seconds}");
+        }
+    }
+
+    #[test]
+    fn the_costs_of_namespaces_are_shares_of_the_lanes() {
+        let costs = plan().cost_by_namespace(&limits(50.0, 100_000.0), NOW);
+        let names: Vec<&String> = costs.keys().collect();
+        assert_eq!(names, ["App", "Web"]);
+        let figures = |c: &NamespaceCost| (c.series, c.billed_metrics, c.calls, c.points);
+        let (app, web) = (costs["App"], costs["Web"]);
+        assert_eq!(figures(&app), (3, 3, 1, 72));
+        assert_eq!(figures(&web), (2, 4, 0, 3_456));
+        // A fifteenth of a request each; what is asked of `Web` takes longer by its points.
+        assert!(near(app.seconds_at_quota, 3.0 / 15.0 / 50.0), "{app:?}");
+        assert!(near(web.seconds_at_quota, 0.034_56), "{web:?}");
+        assert!(near(web.dollars(), 0.000_04));
+        let mut both = app;
+        both.add(&web);
+        assert_eq!(figures(&both), (5, 7, 1, 3_528));
+        assert!(near(both.seconds_at_quota, 0.004 + 0.034_56));
+    }
+
+    #[test]
+    fn a_run_costs_what_its_lanes_do_and_takes_as_long_as_the_slowest() {
+        let idle = LanePlan {
+            batches: Vec::new(),
+            ..plan()
+        };
+        let limits = limits(0.25, 1_764.0);
+        let one = Cost::of([plan(), idle].iter(), &limits, NOW);
+        let sum = LaneCost {
+            series: 10,
+            ..plan().cost()
+        };
+        assert_eq!((one.lanes, one.sum), (1, sum));
+        assert!(near(one.dollars, 0.000_07) && near(one.seconds_at_quota, 4.0));
+        let both = one.and(Cost {
+            seconds_at_quota: 9.0,
+            ..one
+        });
+        let mut twice = sum;
+        twice += sum;
+        assert_eq!(twice.points, 2 * sum.points);
+        assert_eq!((both.lanes, both.sum), (2, twice));
+        assert!(near(both.dollars, 0.000_14) && near(both.seconds_at_quota, 9.0));
     }
 }

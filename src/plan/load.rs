@@ -80,6 +80,25 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_as_long_as_its_names() {
+        let bytes = |names: usize, dimensions: usize| {
+            let dimension = |n: usize| Dimension::new(n.to_string(), "v".repeat(names));
+            let dimensions = (0..dimensions).map(dimension).collect();
+            query_bytes(&MetricId::new(
+                "N".repeat(names),
+                "m".repeat(names),
+                dimensions,
+            ))
+        };
+        let bare = bytes(1, 0);
+        assert!(bare > QUERY_BYTES + 32, "{bare}");
+        assert_eq!(bytes(101, 0), bare + 200);
+        assert_eq!(bytes(1, 1), bare + DIMENSION_BYTES + 2);
+        assert_eq!(bytes(1, 3), bare + 3 * (DIMENSION_BYTES + 2));
+        assert_eq!(bytes(11, 1), bare + 20 + DIMENSION_BYTES + 1 + 11);
+    }
+
+    #[test]
     fn five_hundred_queries_with_long_dimensions_do_not_fit() {
         let dimensions = (0..12).map(|n| Dimension::new(format!("name-{n}"), "v".repeat(90)));
         let metric = MetricId::new("App", "m", dimensions.collect());

@@ -137,6 +137,33 @@ mod tests {
         assert_eq!(bytes_a_day(1_000, now, Some(10), now), 1_000);
     }
 
+    #[test]
+    fn a_group_is_read_in_as_many_windows_as_its_size_asks_for() {
+        let windows = |bytes_a_day, seconds| {
+            let group = PlannedGroup {
+                name: Arc::from("/g"),
+                queries: vec![()],
+                bytes_a_day,
+                kept_since: None,
+            };
+            let start = day(0).start();
+            let end = start + seconds;
+            let tasks = tasks(&[group], TimeWindow { start, end });
+            let ends: Vec<i64> = tasks.iter().map(|t| t.window.end - start).collect();
+            ends
+        };
+        let day = DAY_SECONDS;
+        assert_eq!(windows(WINDOW_BYTES - 1, day), [day]);
+        assert_eq!(windows(WINDOW_BYTES, day), [day / 2, day]);
+        assert_eq!(
+            windows(WINDOW_BYTES, 2 * day),
+            [2 * day / 3, 4 * day / 3, 2 * day]
+        );
+        // None is shorter than it is worth to ask for.
+        assert_eq!(windows(u64::MAX / day as u64, 2 * SHORTEST_WINDOW).len(), 2);
+        assert_eq!(windows(u64::MAX / day as u64, 1), [1]);
+    }
+
     proptest! {
         #[test]
         fn the_windows_of_a_group_hold_every_second_once(bytes in 0_u64..1 << 34, seconds in 1_i64..31 * DAY_SECONDS) {

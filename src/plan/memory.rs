@@ -54,12 +54,14 @@ impl Holding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Lane, Region};
+    use crate::config::PeriodChoice;
+    use crate::model::{AccountId, Lane, MetricId, Region, Series, Statistic, TimeWindow};
+    use crate::plan::batches::{Ask, Batch, PlannedSeries};
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
-    #[test]
-    fn days_that_are_added_to_hold_a_file_and_what_is_read_of_it() {
-        let plan = LanePlan {
+    fn plan() -> LanePlan {
+        LanePlan {
             lane: Lane {
                 account: AccountId::parse("111122223333").expect("id"),
                 region: Region::parse("us-east-1").expect("region"),
@@ -69,7 +71,12 @@ mod tests {
             groups: Vec::new(),
             batches: Vec::new(),
             covered: BTreeMap::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn days_that_are_added_to_hold_a_file_and_what_is_read_of_it() {
+        let plan = plan();
         let day = Day::parse("2026-11-20").expect("a day");
         for (modes, kib, files) in [
             (vec![DayMode::Replace], 16, 0),
@@ -90,5 +97,46 @@ mod tests {
         }
         let many = vec![(day, DayMode::Merge); 1_000];
         assert_eq!(Holding::of(&plan, &many, 131_072).files, OPEN_FILES);
+    }
+
+    #[test]
+    fn rows_wait_until_a_row_group_is_full() {
+        let plan = plan();
+        let metric = |n: usize| MetricId::new("App", format!("m{n}"), Vec::new());
+        let ask = Ask {
+            statistic: Statistic::parse("Sum").expect("a statistic"),
+            period: PeriodChoice::Auto,
+            unit: None,
+        };
+        let asks: Arc<[Ask]> = vec![ask; 3].into();
+        let series = |n| PlannedSeries {
+            series: Series::new(&plan.lane, metric(n)),
+            asks: Arc::clone(&asks),
+        };
+        let batch = |points| Batch {
+            span: TimeWindow { start: 0, end: 0 },
+            queries: Vec::new(),
+            billed_metrics: 0,
+            points,
+        };
+        let plan = LanePlan {
+            series: (0..100).map(series).collect(),
+            batches: vec![batch(1_500_000), batch(2_500_000)],
+            ..plan
+        };
+        let day = Day::parse("2026-11-20").expect("a day");
+        let days = [(day, DayMode::Replace), (day.plus(1), DayMode::Replace)];
+        let holds = |group_rows| {
+            let held = Holding::of(&plan, &days, group_rows);
+            (held.kib, held.files)
+        };
+        // Two million rows a day: half of them wait, and half of the 300 runs, and the files are open meanwhile.
+        let waiting = (1_000_000 * 8 + 150 * 56) / 1_024;
+        assert_eq!(holds(1_000_000), (2 * (waiting + 16), 2));
+        let whole = (2_000_000 * 8 + 300 * 56) / 1_024;
+        assert_eq!(holds(2_000_000), (2 * (whole + 16), 0));
+        assert_eq!(holds(9_000_000), (2 * (whole + 16), 0));
+        let added = [days[0], (day.plus(1), DayMode::Merge)];
+        assert_eq!(Holding::of(&plan, &added, 1_000_000).files, 3);
     }
 }

@@ -39,3 +39,15 @@ impl DayMode {
         Cause::new(CauseKind::Other, text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_can_be_forced_and_what_is_gone_cannot() {
+        let held = DayMode::Held.why_not_asked();
+        assert_eq!(held.hint.as_deref(), Some("--force reads it again"));
+        assert_eq!(DayMode::Gone.why_not_asked().hint, None);
+    }
+}

@@ -222,6 +222,11 @@ mod tests {
             ask(-100, 0, seconds(5400), 1),
             [(-100, -62, 7200), (-62, 0, 5400)]
         );
+        // The next multiple of an hour is five, which is no part of a day.
+        assert_eq!(
+            ask(-100, 0, seconds(17_280), 1),
+            [(-100, -14, 21_600), (-14, 0, 17_280)]
+        );
     }
 
     #[test]
@@ -285,7 +290,9 @@ mod tests {
             (10, 3 * 3_600 + 1, false),
             (60, 15 * DAY_SECONDS, true),
             (60, 15 * DAY_SECONDS + 1, false),
+            (300, 63 * DAY_SECONDS, true),
             (300, 63 * DAY_SECONDS + 1, false),
+            (60, 16 * DAY_SECONDS, false),
             (3_600, 400 * DAY_SECONDS, true),
             (7_200, 400 * DAY_SECONDS, true),
             (3_600, 455 * DAY_SECONDS + 1, false),
@@ -346,5 +353,25 @@ mod tests {
                 prop_assert!(kept.seconds() < DAY_SECONDS || kept.start >= now - DAY_SECONDS, "nothing but the present is left out");
             }
         }
+    }
+
+    #[test]
+    fn times_cut_alike_until_the_last_request_would_find_a_day_older() {
+        let midnight = day(0).start();
+        assert_eq!(edges(midnight), midnight + DAY_SECONDS);
+        let last = midnight + DAY_SECONDS - DAY_EDGE_MARGIN;
+        assert_eq!(edges(last), midnight + DAY_SECONDS);
+        assert_eq!(edges(last + 1), midnight + 2 * DAY_SECONDS);
+    }
+
+    #[test]
+    fn pages_are_as_few_as_they_can_be_and_nearly_equal() {
+        // 100,800 points a page: 70 days of minutes, 14 of them for five statistics.
+        assert_eq!(ask(-14, 0, seconds(60), 10).len(), 2);
+        assert_eq!(ask(-13, 0, seconds(60), 10), [(-13, -6, 60), (-6, 0, 60)]);
+        // A page holds less than a day: it is cut at whole periods.
+        let windows = windows(TimeWindow::days(day(-2), day(-1)), seconds(60), 101, NOW);
+        let lengths: Vec<i64> = windows.iter().map(|w| w.span.seconds() / 60).collect();
+        assert_eq!(lengths, [720, 720]);
     }
 }
