@@ -202,7 +202,7 @@ mod tests {
             account: account.map(str::to_owned),
             statistic: Some("Average".to_owned()),
             period: Some(300),
-            unit: None,
+            unit: Some("Percent".to_owned()),
         };
         let full = Alarm {
             arn: "arn:b".to_owned(),
@@ -215,7 +215,15 @@ mod tests {
             metric: Some(watched(None)),
             threshold: Some(80.5),
             evaluation_periods: Some(3),
-            ..Alarm::default()
+            description: Some("too busy".to_owned()),
+            state_reason: Some("above".to_owned()),
+            configured_at: Some(1_794_000_000_000_000),
+            ok_actions: Some("arn:3".to_owned()),
+            insufficient_data_actions: Some("arn:4".to_owned()),
+            expression: None,
+            comparison: Some("GreaterThanThreshold".to_owned()),
+            datapoints_to_alarm: Some(2),
+            treat_missing_data: Some("ignore".to_owned()),
         };
         let linked = Alarm {
             arn: "arn:a".to_owned(),
@@ -243,6 +251,13 @@ mod tests {
             assert_eq!(known[&alarm.arn], *alarm);
         }
         let rows = Rows::of(&ALARMS, &batch).expect("its schema");
+        let first = known.values().find(|a| a.name == hostile).expect("it");
+        let row = (0..rows.len()).find(|row| rows.text("alarm_name", *row) == Some(hostile));
+        let row = row.expect("its row");
+        assert_eq!(
+            rows.text("dimensions_key", row),
+            first.metric.as_ref().map(|m| m.metric.dimensions_key())
+        );
         let ids: Vec<Option<i64>> = (0..3).map(|row| rows.number("series_id", row)).collect();
         let other = Lane {
             account: AccountId::parse("111122223333").expect("id"),
@@ -261,8 +276,8 @@ mod tests {
             ts,
             old_state: Some("OK".to_owned()),
             new_state: Some("ALARM".to_owned()),
-            reason: None,
-            summary: None,
+            reason: Some("above".to_owned()),
+            summary: Some("from OK to ALARM".to_owned()),
             data: Some("{}".to_owned()),
         };
         let given = [

@@ -101,3 +101,88 @@ fn key(rows: &Rows<'_>, name: &str, row: usize) -> Key {
     let number = || rows.number(name, row).map(Key::Number);
     text().or_else(number).unwrap_or(Key::Nothing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::table::{LOGS, SERIES};
+    use crate::model::{AccountId, LogEvent, Region};
+    use crate::normalize::{Catalog, Owner, logs_batch, series_batch};
+
+    fn lane(account: &str, region: &str) -> Lane {
+        Lane {
+            account: AccountId::parse(account).expect("id"),
+            region: Region::parse(region).expect("region"),
+        }
+    }
+
+    fn batch(lane: &Lane, events: &[(&str, i64)]) -> RecordBatch {
+        let event = |(group, second): &(&str, i64)| LogEvent {
+            ts: second * 1_000,
+            ingested_at: 0,
+            group: (*group).into(),
+            stream: "s".into(),
+            id: None,
+            message: "m".into(),
+        };
+        let events: Vec<LogEvent> = events.iter().map(event).collect();
+        let owner = Owner {
+            lane,
+            account_name: None,
+        };
+        logs_batch(owner, &events).expect("built")
+    }
+
+    #[test]
+    fn rows_that_are_where_they_belong_have_no_fault() {
+        let lane = lane("111122223333", "us-east-1");
+        let day = Day::parse("2026-11-20").expect("a day");
+        let mut check = TableCheck::new(&LOGS, day, &lane);
+        let (first, last) = (day.start(), day.end() - 1);
+        check
+            .take(&batch(&lane, &[("a", first), ("a", last)]))
+            .expect("rows");
+        check
+            .take(&batch(&lane, &[("a", last), ("b", first)]))
+            .expect("rows");
+        assert_eq!((check.rows(), check.faults()), (4, vec![]));
+        let owner = Owner {
+            lane: &lane,
+            account_name: None,
+        };
+        let other = series_batch(owner, &Catalog::new()).expect("built");
+        assert!(check.take(&other).is_err());
+        let mut series = TableCheck::new(&SERIES, day, &lane);
+        series.take(&other).expect("rows");
+        assert_eq!((series.rows(), series.faults()), (0, vec![]));
+    }
+
+    #[test]
+    fn every_fault_is_counted_by_itself() {
+        let own = lane("111122223333", "us-east-1");
+        let day = Day::parse("2026-11-20").expect("a day");
+        let at = day.start();
+        let faults = |batches: &[RecordBatch]| {
+            let mut check = TableCheck::new(&LOGS, day, &own);
+            for batch in batches {
+                check.take(batch).expect("rows");
+            }
+            check.faults()
+        };
+        let unsorted = batch(&own, &[("b", at), ("a", at), ("a", at)]);
+        assert_eq!(
+            faults(&[unsorted, batch(&own, &[("0", at)])]),
+            ["2 rows are not in the order the file declares"]
+        );
+        let strange = [
+            batch(&lane("000122223333", "us-east-1"), &[("a", at), ("a", at)]),
+            batch(&lane("111122223333", "us-west-2"), &[("a", at)]),
+        ];
+        assert_eq!(
+            faults(&strange),
+            ["3 rows are of another account or region"]
+        );
+        let outside = batch(&own, &[("a", at - 1), ("b", at), ("c", day.end())]);
+        assert_eq!(faults(&[outside]), ["2 rows are of another day"]);
+    }
+}

@@ -89,12 +89,20 @@ mod tests {
             id: "i-1".to_owned(),
             instance_type: Some("m7g.large".to_owned()),
             state: Some("running".to_owned()),
+            availability_zone: Some("us-east-1a".to_owned()),
+            vpc_id: Some("vpc-1".to_owned()),
+            subnet_id: Some("subnet-1".to_owned()),
+            image_id: Some("ami-1".to_owned()),
+            platform: Some("windows".to_owned()),
+            architecture: Some("arm64".to_owned()),
             launch_time: Some(1_795_000_000_000_000),
+            private_ip: Some("10.0.0.1".to_owned()),
+            public_ip: Some("198.51.100.1".to_owned()),
+            iam_profile: Some("arn:aws:iam::000122223333:instance-profile/p".to_owned()),
             tags: vec![
                 Dimension::new("Team", "a"),
                 Dimension::new(hostile, hostile),
             ],
-            ..Instance::default()
         };
         let bare = Instance {
             id: "i-2".to_owned(),

@@ -116,6 +116,15 @@ mod tests {
             account_name: None,
         };
         let batch = logs_batch(owner, &events).expect("built");
+        let decoded = decode_logs(&batch).expect("decoded");
+        assert_eq!(decoded, events);
+        assert!(Arc::ptr_eq(&decoded[0].stream, &decoded[1].stream));
+        let other = LogEvent {
+            stream: "another".into(),
+            ..events[1].clone()
+        };
+        let events = [events[0].clone(), other];
+        let batch = logs_batch(owner, &events).expect("built");
         assert_eq!(decode_logs(&batch).expect("decoded"), events);
     }
 }

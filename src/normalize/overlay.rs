@@ -137,6 +137,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_coarse_point_goes_for_a_finer_one_inside_its_period_alone() {
+        let coarse = || vec![run(300, &[(0, 9.0), (300, 8.0), (600, 7.0)])];
+        let at = |second: i64| flat(&overlay(coarse(), vec![run(60, &[(second, 1.0)])]));
+        let starts = |points: Vec<(i64, u32, f64)>| -> Vec<(i64, u32)> {
+            points
+                .iter()
+                .map(|(ts, period, _)| (*ts, *period))
+                .collect()
+        };
+        assert_eq!(starts(at(540)), [(0, 300), (540, 60), (600, 300)]);
+        assert_eq!(starts(at(600)), [(0, 300), (300, 300), (600, 60)]);
+        assert_eq!(starts(at(840)), [(0, 300), (300, 300), (840, 60)]);
+        assert_eq!(
+            starts(at(900)),
+            [(0, 300), (300, 300), (600, 300), (900, 60)]
+        );
+        // Of one period none covers another.
+        let beside = vec![run(60, &[(60, 1.0)]), run(300, &[(900, 1.0), (1_200, 2.0)])];
+        assert_eq!(
+            flat(&overlay(beside, vec![run(300, &[(600, 3.0)])])).len(),
+            4
+        );
+    }
+
     proptest! {
         #[test]
         fn a_day_in_pieces_is_the_day(cuts in prop::collection::vec(0_usize..200, 0..6), overlap in 0_usize..20) {
