@@ -327,4 +327,65 @@ mod tests {
             "{text}"
         );
     }
+
+    #[tokio::test]
+    async fn shards_that_come_at_once_agree_and_a_store_that_fails_is_told() {
+        let name = GroupName::parse("nightly").expect("a name");
+        let shard = Shard::parse("1/4").expect("a shard");
+        let member = Member { group: name, shard };
+        let question = asked(Some(days(0)), false);
+        let join = async |kind, failures| {
+            let store = MemoryStore::new();
+            store.fail_writes(kind, failures);
+            join_group(&store, &member, &question, NOW).await
+        };
+        for failures in [0, 1, 19] {
+            let group = join(StoreErrorKind::Changed, failures).await;
+            assert_eq!(group.expect("joined").shards, 4);
+        }
+        for failures in [20, 40] {
+            assert!(join(StoreErrorKind::Changed, failures).await.is_err());
+        }
+        assert!(join(StoreErrorKind::Temporary, 1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_something_else_is_told_what_the_group_asks() {
+        let store = MemoryStore::new();
+        let name = GroupName::parse("nightly").expect("a name");
+        let shard = Shard::parse("1/4").expect("a shard");
+        let member = Member { group: name, shard };
+        let window = TimeWindow {
+            start: 0,
+            end: 86_400,
+        };
+        let first = asked(Some(window), true);
+        join_group(&store, &member, &first, NOW)
+            .await
+            .expect("made");
+        let refused = join_group(&store, &member, &asked(None, false), NOW).await;
+        let told = refused.expect_err("another question").to_string();
+        for part in [
+            "one of 4 shards that asks 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z",
+            "is one of 4 and asks from where each lane's last run ended",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        let other = Question {
+            asks: "logs".to_owned(),
+            ..first
+        };
+        let refused = join_group(&store, &member, &other, NOW).await;
+        let told = refused.expect_err("another configuration").to_string();
+        assert!(told.contains("of another configuration"), "{told}");
+    }
+
+    #[test]
+    fn a_day_later_a_run_without_dates_is_another() {
+        let group = Group::new(4, &asked(Some(days(0)), false), NOW);
+        let question = asked(Some(days(1)), false);
+        let admitted = |now| group.admits(4, &question, now);
+        assert_eq!(admitted(NOW + DAY_SECONDS - 1), Admission::Joins);
+        assert_eq!(admitted(NOW + DAY_SECONDS), Admission::Refused);
+    }
 }

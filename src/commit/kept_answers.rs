@@ -149,7 +149,7 @@ fn key(lane: &Lane, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{AccountId, Region};
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, StoreErrorKind};
 
     fn lane() -> Lane {
         Lane {
@@ -181,5 +181,48 @@ mod tests {
         assert_eq!(left().await, 2, "the newer one, and what is not ours");
         there.forget(&lane, &names).await;
         assert_eq!(left().await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_exactly_old_enough_stays() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let kept = KeptAnswers::list(Arc::clone(&store)).await.expect("listed");
+        for at in [999, 1_000] {
+            let name = layout::kept_answer(at, 7);
+            kept.keep(&lane(), &name, Bytes::new()).await;
+        }
+        let listed = KeptAnswers::list(Arc::clone(&store)).await.expect("listed");
+        listed.sweep(1_000).await;
+        let left = store.list(layout::SPOOL).await.expect("listed");
+        assert!(
+            left.len() == 1 && left[0].key.contains("/1000-"),
+            "{left:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_store_that_takes_no_answers_is_asked_no_more_in_this_run() {
+        let memory = MemoryStore::new();
+        let store: Arc<dyn Store> = Arc::new(memory.clone());
+        let kept = KeptAnswers::list(Arc::clone(&store)).await.expect("listed");
+        let keep = async |at| {
+            let name = layout::kept_answer(at, 7);
+            kept.keep(&lane(), &name, Bytes::new()).await;
+        };
+        let count = async || store.list(layout::SPOOL).await.expect("listed").len();
+        memory.fail_writes(StoreErrorKind::Temporary, MOST_FAILURES - 1);
+        for at in 0..MOST_FAILURES {
+            keep(i64::from(at)).await;
+        }
+        assert_eq!(
+            count().await,
+            1,
+            "one came through, and the count begins anew"
+        );
+        memory.fail_writes(StoreErrorKind::Temporary, MOST_FAILURES);
+        for at in 0..=MOST_FAILURES {
+            keep(100 + i64::from(at)).await;
+        }
+        assert_eq!(count().await, 1, "it is not even tried");
     }
 }

@@ -364,8 +364,10 @@ impl Lake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::METRICS;
-    use crate::store::LocalStore;
+    use crate::commit::Attempt;
+    use crate::lake::table::{METRICS, SPEND};
+    use crate::model::{AccountId, Lane, Region, UnitOutcome};
+    use crate::store::{LocalStore, MemoryStore};
 
     async fn open(root: &Path, run_id: &str) -> Result<Lake, LakeError> {
         let scratch = Scratch::new(&layout::local_scratch(root));
@@ -412,5 +414,103 @@ mod tests {
         std::fs::write(&path, "not a folder").expect("written");
         let error = open(&path, "run").await.expect_err("refused");
         assert!(matches!(error, LakeError::NotWritable { .. }), "{error}");
+    }
+
+    async fn in_memory(store: &MemoryStore, run_id: &str, claim: Claim) -> Result<Lake, LakeError> {
+        let dir = std::env::temp_dir().join(format!("cwlake-{}-{run_id}", std::process::id()));
+        let scratch = Scratch::new(&dir);
+        Lake::open(Arc::new(store.clone()), scratch, run_id, claim, &[&METRICS]).await
+    }
+
+    #[tokio::test]
+    async fn a_marker_that_another_run_wrote_at_the_same_moment_is_as_good() {
+        let store = MemoryStore::new();
+        store.fail_writes(StoreErrorKind::Changed, 1);
+        let lake = in_memory(&store, "marker", Claim::nothing()).await;
+        lake.expect("opened").close().await;
+        let store = MemoryStore::new();
+        store.fail_writes(StoreErrorKind::Temporary, 1);
+        assert!(in_memory(&store, "marker", Claim::nothing()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn records_that_somebody_else_wrote_meanwhile_are_put_over_theirs() {
+        let store = MemoryStore::new();
+        let lake = in_memory(&store, "records", Claim::nothing())
+            .await
+            .expect("opened");
+        let (account, region) = ("111122223333", "us-east-1");
+        let lane = Lane {
+            account: AccountId::parse(account).expect("id"),
+            region: Region::parse(region).expect("region"),
+        };
+        let day = Day::containing(0);
+        let attempt = || Attempt {
+            outcome: UnitOutcome::Failed,
+            cause: Cause::new(CauseKind::Other, "why"),
+        };
+        for (kind, failures, works) in [
+            (StoreErrorKind::Changed, 0, true),
+            (StoreErrorKind::Changed, 1, true),
+            (StoreErrorKind::Changed, 7, true),
+            (StoreErrorKind::Changed, 8, false),
+            (StoreErrorKind::Changed, 40, false),
+            (StoreErrorKind::Temporary, 1, false),
+        ] {
+            let mut ours = LaneRecords::new(&METRICS, lane.clone());
+            ours.attempt(day, attempt());
+            store.fail_writes(kind, failures);
+            let written = lake.record(&mut ours).await;
+            assert_eq!(written.is_ok(), works, "{kind:?} {failures}: {written:?}");
+        }
+        // Another's day of the month, written since ours were read, is still there afterwards.
+        store.fail_writes(StoreErrorKind::Changed, 0);
+        let mut theirs = LaneRecords::new(&METRICS, lane.clone());
+        theirs.attempt(day.plus(1), attempt());
+        let mut ours = LaneRecords::new(&METRICS, lane.clone());
+        ours.attempt(day.plus(2), attempt());
+        lake.record(&mut theirs).await.expect("written");
+        store.fail_writes(StoreErrorKind::Changed, 1);
+        lake.record(&mut ours).await.expect("written");
+        let mut there = LaneRecords::new(&METRICS, lane);
+        there.read(&store, [day].into_iter()).await.expect("read");
+        let days: Vec<Day> = there.all().map(|(day, _)| day).collect();
+        assert!(
+            days.contains(&day.plus(1)) && days.contains(&day.plus(2)),
+            "{days:?}"
+        );
+        lake.close().await;
+    }
+
+    #[tokio::test]
+    async fn days_that_another_run_has_are_refused_and_asked_about_once() {
+        let store = MemoryStore::new();
+        let day = |n: i64| Day::containing(0).plus(n);
+        let theirs = in_memory(&store, "theirs", Claim::nothing())
+            .await
+            .expect("opened");
+        let ours = in_memory(&store, "ours", Claim::nothing())
+            .await
+            .expect("opened");
+        theirs
+            .reserve(&[(&METRICS, day(2), day(2))])
+            .await
+            .expect("free");
+        let taken = ours.reserve(&[(&METRICS, day(2), day(2))]).await;
+        let taken = taken.expect_err("taken");
+        assert!(taken.message.contains("run theirs"), "{taken}");
+        theirs.close().await;
+        // What was refused once stays so for this run; what was not is free.
+        for (table, first, last, is_free) in [
+            (&METRICS, 2, 2, false),
+            (&METRICS, 1, 3, false),
+            (&SPEND, 2, 2, true),
+            (&METRICS, 3, 3, true),
+            (&METRICS, 1, 1, true),
+        ] {
+            let reserved = ours.reserve(&[(table, day(first), day(last))]).await;
+            assert_eq!(reserved.is_ok(), is_free, "{table} {first} to {last}");
+        }
+        ours.close().await;
     }
 }

@@ -150,11 +150,6 @@ impl Answers {
         self.settled.get(part).is_some_and(|q| q == question)
     }
 
-    /// Whether nothing of any of these parts is asked again.
-    pub fn is_settled<'a>(&self, mut parts: impl Iterator<Item = &'a String>) -> bool {
-        parts.all(|part| self.settled.contains_key(part))
-    }
-
     /// Whether the whole day is covered in each of these parts.
     pub fn covers_day<'a>(&self, day: Day, mut parts: impl Iterator<Item = &'a String>) -> bool {
         let whole = |part: &String| {
@@ -337,10 +332,10 @@ mod tests {
         let early = heard(&both, &[], late - 1, None);
         assert!(early.settled.is_empty() && early.covers_day(day(), parts()));
         let whole = heard(&both, &[], late, None);
-        assert!(whole.is_settled(parts()) && whole.holds("a", "q1") && !whole.holds("a", "q2"));
+        assert!(whole.settled == questions && whole.holds("a", "q1") && !whole.holds("a", "q2"));
         // One part again: the other stays as it was.
         let again = heard(&[("b", all)], &[], late, Some(&whole));
-        assert!(again.is_settled(parts()));
+        assert_eq!(again.settled, questions);
         // A window inside the day joins: what was final is, for the question it was read for.
         let window = heard(&[("b", hours(3, 5))], &[], late, Some(&whole));
         assert!(window.holds("b", "q2"));
@@ -357,7 +352,7 @@ mod tests {
         // Asked again and answered: nothing is refused any more.
         let healed = heard(&[("b", all)], &[], due, Some(&holed));
         assert!(
-            healed.refused.is_empty() && healed.refused_at.is_none() && healed.is_settled(parts())
+            healed.refused.is_empty() && healed.refused_at.is_none() && healed.settled == questions
         );
     }
 
@@ -389,5 +384,70 @@ mod tests {
             let after = Answers::after(Some(&before), &heard, parts.iter());
             assert_eq!(after.refused, by_part(&refused), "{covered:?}");
         }
+    }
+
+    #[test]
+    fn what_may_leave_something_out_or_was_not_asked_whole_is_not_final() {
+        let questions = BTreeMap::from([("a".to_owned(), "q".to_owned())]);
+        let covered = by_part(&[("a", 0, 24)]);
+        let settled = |asked: TimeWindow, ask_again| {
+            let heard = Heard {
+                day: day(),
+                asked: &BTreeMap::from([("a".to_owned(), (asked, 0))]),
+                covered: &covered,
+                refused: &BTreeMap::new(),
+                questions: &questions,
+                read_at: day().end() + SETTLED_SECONDS,
+                ask_again,
+                keeps: false,
+            };
+            !Answers::after(None, &heard, questions.keys())
+                .settled
+                .is_empty()
+        };
+        assert!(settled(hours(0, 24), false) && settled(hours(-24, 48), false));
+        assert!(!settled(hours(0, 24), true));
+        assert!(!settled(hours(0, 23), false) && !settled(hours(1, 24), false));
+    }
+
+    #[test]
+    fn what_is_covered_and_what_stays_refused_is_told_by_part() {
+        let answers = Answers {
+            covered: by_part(&[("a", 0, 12), ("b", 0, 24)]),
+            refused: by_part(&[("a", 3, 5), ("b", 6, 8)]),
+            ..Answers::default()
+        };
+        assert!(answers.covers(&by_part(&[("a", 3, 12), ("b", 0, 24)])));
+        assert!(!answers.covers(&by_part(&[("a", 3, 13)])));
+        assert!(!answers.covers(&by_part(&[("b", 0, 1), ("c", 0, 1)])));
+        let asked =
+            |part: &str, from, to| BTreeMap::from([(part.to_owned(), (hours(from, to), 0))]);
+        let beside = |asked| answers.refused_beside(&asked);
+        assert_eq!(
+            beside(asked("a", 4, 24)),
+            by_part(&[("a", 3, 4), ("b", 6, 8)])
+        );
+        assert_eq!(beside(asked("a", 0, 24)), by_part(&[("b", 6, 8)]));
+        assert_eq!(beside(asked("c", 0, 24)), answers.refused);
+    }
+
+    #[test]
+    fn a_gap_is_provisional_until_the_next_run_could_have_filled_it() {
+        let answers = Answers {
+            covered: by_part(&[("a", 0, 23)]),
+            ..Answers::default()
+        };
+        let delays = BTreeMap::from([("a".to_owned(), 900)]);
+        let last = day().end() + 900 + UNTIL_NEXT_RUN;
+        let state = |now| answers.state(day(), now, &delays);
+        assert_eq!(state(last - 1), UnitState::Provisional);
+        assert_eq!(state(last), UnitState::Partial);
+        let names = [
+            UnitState::Complete,
+            UnitState::Provisional,
+            UnitState::Partial,
+        ];
+        let names = names.map(UnitState::as_str);
+        assert_eq!(names, ["complete", "provisional", "partial"]);
     }
 }

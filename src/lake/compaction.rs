@@ -246,4 +246,17 @@ mod tests {
             [("b".to_owned(), 3), ("c".to_owned(), 3)]
         );
     }
+
+    #[test]
+    fn a_fingerprint_is_of_the_lanes_and_their_files() {
+        let lane = Lane {
+            account: crate::model::AccountId::parse("111122223333").expect("id"),
+            region: crate::model::Region::parse("us-east-1").expect("region"),
+        };
+        let one = fingerprint([(&lane, "ab")]);
+        // `printf '111122223333/us-east-1 ab\n' | sha256sum`
+        assert_eq!(one, "13b4ece2d610032d2f0eddf143d55d73");
+        assert_eq!(one, fingerprint([(&lane, "ab")]));
+        assert_ne!(one, fingerprint([(&lane, "ab"), (&lane, "ab")]));
+    }
 }

@@ -438,4 +438,56 @@ mod tests {
         assert_eq!(parse_shard_lock(&run_lock("0")), None);
         assert_eq!(parse_shard_lock(LOCK), None);
     }
+
+    #[test]
+    fn what_is_beside_the_tables_has_names_of_its_own() {
+        let group = GroupName::parse("nightly-7").expect("a name");
+        let day = Day::parse("2026-11-20").expect("a day");
+        for (key, expected) in [
+            (run_lock("0"), "_cwlake/locks/run-0.json"),
+            (compaction(&METRICS), "_cwlake/compact/metrics.json"),
+            (report("r"), "_cwlake/runs/r.json.gz"),
+            (super::group(&group), "_cwlake/groups/nightly-7/group.json"),
+            (
+                shard_report(&group, 3),
+                "_cwlake/groups/nightly-7/shard-3.json.gz",
+            ),
+            (
+                shard_spending(&group, 3),
+                "_cwlake/groups/nightly-7/spent-3.json",
+            ),
+            (alerts(day), "_cwlake/alerts/2026-11-20.json"),
+            (notices(day), "_cwlake/alerts/notices-2026-11-20.json"),
+            (spool_folder(&lane()), "111122223333_us-east-1"),
+        ] {
+            assert_eq!(key, expected);
+        }
+        assert_eq!(
+            parse_shard_report(&group, &shard_report(&group, 3)),
+            Some(3)
+        );
+        assert_eq!(parse_shard_report(&group, &super::group(&group)), None);
+        assert_eq!(parse_alerts(&alerts(day)), Some(day));
+        assert_eq!(parse_alerts(&notices(day)), None);
+        assert_eq!(parse_group(&shard_spending(&group, 3)), Some(group));
+        assert!(alerts(day).starts_with(&alerts_folder()));
+        let answer = kept_answer(17, 0xabc);
+        assert_eq!(answer, format!("17-{:0>32}.batch", "abc"));
+        assert_eq!(parse_kept_answer(&answer), Some(17));
+        for other in ["17-abc.batch".to_owned(), answer.replace("abc", "xyz")] {
+            assert_eq!(parse_kept_answer(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_that_nearly_have_a_units_name_are_none() {
+        for name in ["_000", "_00x0", "_0000_1", "", "_00000"] {
+            let key = format!("metrics/dt=2026-11-20/111122223333_us-east-1{name}.parquet");
+            assert_eq!(parse_unit(&METRICS, &key), None, "{key}");
+        }
+        for content in ["0123456789abcdef", "0123456789abcdef0123456789abcdeg"] {
+            let key = format!("compact/metrics/dt=2026-11-20/{content}.parquet");
+            assert_eq!(parse_compacted(&METRICS, &key), None, "{key}");
+        }
+    }
 }

@@ -577,4 +577,20 @@ mod tests {
             assert_eq!(names.len(), table.columns.len(), "{table}");
         }
     }
+
+    #[test]
+    fn tables_are_told_apart_by_their_names() {
+        let points: Vec<&str> = TABLES
+            .iter()
+            .filter(|t| t.is_points())
+            .map(|t| t.name)
+            .collect();
+        assert_eq!(points, ["metrics"]);
+        let read = |name: &str| serde_json::from_str::<&'static Table>(&format!("\"{name}\""));
+        for table in TABLES {
+            assert_eq!(read(table.name).ok(), Some(table));
+        }
+        assert!(read("metric").is_err() && METRICS.column("t").is_none());
+        assert!(METRICS < SPEND && METRICS != SPEND);
+    }
 }

@@ -12,7 +12,7 @@ use crate::write::Staged;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{AcquireError, Entry, Held, Holder, Store, StoreError, Tail};
+use super::{AcquireError, Entry, Held, Holder, Store, StoreError, StoreErrorKind, Tail};
 
 /// Objects in a map. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -20,12 +20,31 @@ pub struct MemoryStore {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     /// Who has locked what, by a number of its own.
     holders: Arc<Mutex<BTreeMap<u64, (String, Claim)>>>,
+    /// How many of the next writes fail, and how.
+    failing: Arc<Mutex<(u32, Option<StoreErrorKind>)>>,
 }
 
 impl MemoryStore {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The next writes of small objects fail, `count` of them.
+    pub fn fail_writes(&self, kind: StoreErrorKind, count: u32) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = (count, Some(kind));
+    }
+
+    fn failure(&self, key: &str) -> Option<StoreError> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, kind) = &mut *failing;
+        *left = left.checked_sub(1)?;
+        Some(StoreError {
+            kind: (*kind)?,
+            doing: format!("writing {key}"),
+            message: "it was to fail".to_owned(),
+            hint: None,
+        })
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
@@ -57,6 +76,9 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        if let Some(error) = self.failure(key) {
+            return Err(error);
+        }
         self.objects().insert(key.to_owned(), body);
         Ok(())
     }
