@@ -110,15 +110,7 @@ where
                 None if status == 200 => "an answer that is none of this service's",
                 None => "no message",
             };
-            let kind = match kind_of(code, status) {
-                // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
-                CauseKind::NoCredentials
-                    if message.contains("not yet current") || message.contains("expired") =>
-                {
-                    CauseKind::Transient
-                }
-                kind => kind,
-            };
+            let kind = kind_of(code, status, message);
             let name = name_of(code, status);
             let text = format!("{doing}: {name}: {}", one_line(message));
             let code = name.rsplit('#').next().unwrap_or(&name);
@@ -207,10 +199,12 @@ pub(super) fn of_credentials(error: &CredentialsError) -> Cause {
     Cause::new(kind, format!("finding credentials: {text}"))
 }
 
-fn kind_of(code: &str, status: u16) -> CauseKind {
+fn kind_of(code: &str, status: u16, message: &str) -> CauseKind {
     // Query services put a namespace before the code in places: `com.amazonaws…#Throttling`.
     let code = code.rsplit('#').next().unwrap_or(code);
     let is = |set: &[&str]| set.contains(&code);
+    // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
+    let is_of_clock = message.contains("not yet current") || message.contains("expired");
     if is(THROTTLED) || status == 429 {
         CauseKind::Throttled
     } else if is(EXPIRED) {
@@ -222,9 +216,9 @@ fn kind_of(code: &str, status: u16) -> CauseKind {
         CauseKind::AccessDenied
     } else if is(DISABLED) {
         CauseKind::RegionDisabled
-    } else if is(UNSIGNED) {
+    } else if is(UNSIGNED) && !is_of_clock {
         CauseKind::NoCredentials
-    } else if is(TRANSIENT) || is(SKEWED) || status >= 500 {
+    } else if is(TRANSIENT) || is(SKEWED) || is(UNSIGNED) || status >= 500 {
         CauseKind::Transient
     } else if code.contains("NextToken") {
         CauseKind::InvalidToken
@@ -296,8 +290,46 @@ mod tests {
             ("SignatureDoesNotMatch", 403, CauseKind::NoCredentials),
             ("Surprise", 400, CauseKind::Other),
         ] {
-            assert_eq!(kind_of(code, status), kind, "{code} {status}");
+            assert_eq!(kind_of(code, status, "no"), kind, "{code} {status}");
         }
+    }
+
+    #[test]
+    fn a_signature_of_another_time_is_tried_again_and_one_of_another_key_is_not() {
+        for (message, kind) in [
+            (
+                "Signature not yet current: 20261121T021500Z",
+                CauseKind::Transient,
+            ),
+            ("Signature expired: 20261121T014500Z", CauseKind::Transient),
+            (
+                "The request signature we calculated does not match",
+                CauseKind::NoCredentials,
+            ),
+        ] {
+            let found = kind_of("SignatureDoesNotMatch", 403, message);
+            assert_eq!(found, kind, "{message}");
+        }
+        assert_eq!(
+            kind_of("AccessDenied", 403, "it expired"),
+            CauseKind::AccessDenied
+        );
+    }
+
+    #[test]
+    fn credentials_that_are_not_there_are_not_looked_for_again() {
+        let nowhere = of_credentials(&CredentialsError::not_loaded("env: no; profile: no"));
+        assert_eq!(nowhere.kind, CauseKind::NoCredentials);
+        assert!(
+            nowhere.message.ends_with("nor instance has any"),
+            "{nowhere}"
+        );
+        let wrong = of_credentials(&CredentialsError::invalid_configuration("no such profile"));
+        assert_eq!(wrong.kind, CauseKind::NoCredentials);
+        assert!(wrong.message.contains("no such profile"), "{wrong}");
+        let late = of_credentials(&CredentialsError::provider_error("the service is busy"));
+        assert_eq!(late.kind, CauseKind::Transient);
+        assert!(late.message.contains("the service is busy"), "{late}");
     }
 
     #[test]
