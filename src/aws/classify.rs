@@ -288,6 +288,9 @@ mod tests {
             ("", 413, CauseKind::Validation),
             ("InvalidNextToken", 400, CauseKind::InvalidToken),
             ("SignatureDoesNotMatch", 403, CauseKind::NoCredentials),
+            ("RequestTimeTooSkewed", 403, CauseKind::Transient),
+            ("Surprise", 200, CauseKind::Transient),
+            ("", 404, CauseKind::Transient),
             ("Surprise", 400, CauseKind::Other),
         ] {
             assert_eq!(kind_of(code, status, "no"), kind, "{code} {status}");

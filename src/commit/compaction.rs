@@ -101,6 +101,10 @@ mod tests {
         write_compaction(&store, &LOGS, &record).await.expect("put");
         let error = read_compaction(&store, &LOGS).await.expect_err("refused");
         assert!(error.to_string().contains("something else"), "{error}");
+        record.compaction_version = VERSION + 1;
+        write_compaction(&store, &LOGS, &record).await.expect("put");
+        let error = read_compaction(&store, &LOGS).await.expect_err("refused");
+        assert!(error.to_string().contains("newer cwlake"), "{error}");
         let broken = Bytes::from_static(b"{");
         store
             .put(&layout::compaction(&METRICS), broken)

@@ -388,4 +388,17 @@ mod tests {
         assert_eq!(admitted(NOW + DAY_SECONDS - 1), Admission::Joins);
         assert_eq!(admitted(NOW + DAY_SECONDS), Admission::Refused);
     }
+
+    #[tokio::test]
+    async fn a_group_of_a_newer_version_is_refused() {
+        let store = MemoryStore::new();
+        let name = GroupName::parse("nightly").expect("a name");
+        let mut group = Group::new(4, &asked(None, false), NOW);
+        for (version, is_read) in [(VERSION, true), (VERSION + 1, false)] {
+            group.group_version = version;
+            write_group(&store, &name, &group).await.expect("written");
+            let read = read_group(&store, &name).await;
+            assert_eq!(read.is_ok(), is_read, "{version}");
+        }
+    }
 }

@@ -430,7 +430,12 @@ mod tests {
         lake.expect("opened").close().await;
         let store = MemoryStore::new();
         store.fail_writes(StoreErrorKind::Temporary, 1);
-        assert!(in_memory(&store, "marker", Claim::nothing()).await.is_err());
+        let refused = in_memory(&store, "marker", Claim::nothing()).await;
+        let refused = refused.expect_err("the marker is not written");
+        assert!(
+            matches!(refused, LakeError::Unavailable { .. }),
+            "{refused}"
+        );
     }
 
     #[tokio::test]
@@ -512,5 +517,30 @@ mod tests {
             assert_eq!(reserved.is_ok(), is_free, "{table} {first} to {last}");
         }
         ours.close().await;
+    }
+
+    #[test]
+    fn a_private_folder_is_made_for_this_user_alone_and_none_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (base, folder) = (dir.path().join("cache"), dir.path().join("cache/lake"));
+        let private = Scratch::private(&base, "lake");
+        private.secure().expect("made");
+        let mode = std::fs::metadata(&folder).expect("there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o700);
+        assert_eq!(private.private_folder(), Some(folder.as_path()));
+        assert_eq!(private.spool(), folder.join("spool"));
+        assert!(private.verify_folder().starts_with(&folder));
+        assert_ne!(private.verify_folder(), folder);
+        let own = Scratch::new(&base);
+        assert_eq!(own.private_folder(), None);
+        let nowhere = Scratch::nowhere();
+        assert_eq!(nowhere.spool(), PathBuf::new());
+        let refused = nowhere.secure().expect_err("no folder");
+        assert!(
+            refused
+                .hint
+                .is_some_and(|hint| hint.contains("run.spool_dir"))
+        );
     }
 }

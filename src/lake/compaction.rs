@@ -248,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn compacted_points_stand_by_metric_and_other_rows_by_account() {
+        let sort = METRICS.compacted_sort();
+        let first = ["namespace", "metric_name", "account_id", "region"];
+        assert_eq!(sort[..4], first);
+        assert_eq!(sort.len(), METRICS.sort.len() + 2);
+        let sort = SPEND.compacted_sort();
+        assert_eq!(sort[..2], ["account_id", "region"]);
+        assert_eq!(sort[2..], *SPEND.sort);
+    }
+
+    #[test]
     fn a_fingerprint_is_of_the_lanes_and_their_files() {
         let lane = Lane {
             account: crate::model::AccountId::parse("111122223333").expect("id"),

@@ -353,6 +353,10 @@ mod tests {
             key,
             "metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet"
         );
+        assert_eq!(
+            points.to_string(),
+            "metrics 2026-11-20 111122223333/us-east-1"
+        );
         assert_eq!(parse_unit(&METRICS, &key), Some(points));
         for other in [
             "metrics/dt=2026-11-20/111122223333_us-east-1_0000.parquet.part",

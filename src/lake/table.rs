@@ -3,7 +3,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -158,12 +157,6 @@ impl PartialOrd for Table {
 impl Ord for Table {
     fn cmp(&self, other: &Self) -> Ordering {
         self.name.cmp(other.name)
-    }
-}
-
-impl Hash for Table {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
     }
 }
 

@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::model::{Day, Lane, TimeWindow};
 
 /// What is wholly visible to a reader or wholly absent: one table, one UTC day or month, one account and region.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnitId {
     /// The table.
     pub table: &'static Table,

@@ -287,19 +287,20 @@ mod tests {
 
     #[test]
     fn every_run_is_its_owners() {
-        let owner = |account: &str, name: Option<&str>| {
+        let owner = |account: &str, region: &str, name: Option<&str>| {
             Arc::new(RunOwner {
                 lane: Lane {
                     account: AccountId::parse(account).expect("id"),
-                    region: Region::parse("us-east-1").expect("region"),
+                    region: Region::parse(region).expect("region"),
                 },
                 account_name: name.map(Arc::from),
             })
         };
         let owners = [
-            owner("111122223333", None),
-            owner("222233334444", Some("prod")),
-            owner("222233334444", None),
+            owner("111122223333", "us-east-1", None),
+            owner("111122223333", "us-west-2", None),
+            owner("222233334444", "us-west-2", None),
+            owner("222233334444", "us-west-2", Some("prod")),
         ];
         let mut rows = MetricRows::of(Arc::clone(&owners[0]));
         for owner in &owners {
@@ -324,7 +325,7 @@ mod tests {
             .collect();
         assert_eq!(whose(read_back(&rows.take().expect("built"))), expected);
         // What comes after is still the last one's.
-        let series = Series::new(&owners[2].lane, MetricId::new("N", "m", Vec::new()));
+        let series = Series::new(&owners[3].lane, MetricId::new("N", "m", Vec::new()));
         let identity = RunIdentity {
             series,
             statistic: Statistic::parse("Sum").expect("statistic"),
@@ -367,5 +368,37 @@ mod tests {
             }
             prop_assert_eq!(back, pushed);
         }
+    }
+
+    #[test]
+    fn metrics_that_differ_by_one_name_are_told_apart() {
+        let lane = Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let mut rows = MetricRows::new(lane.clone(), None);
+        let dimensions = |value: &str| vec![Dimension::new("n", value)];
+        let metrics = [
+            MetricId::new("N", "a", dimensions("1")),
+            MetricId::new("N", "b", dimensions("1")),
+            MetricId::new("O", "b", dimensions("1")),
+            MetricId::new("O", "b", dimensions("2")),
+            MetricId::new("O", "b", dimensions("2")),
+        ];
+        for (n, metric) in metrics.iter().enumerate() {
+            let identity = RunIdentity {
+                series: Series::new(&lane, metric.clone()),
+                statistic: Statistic::parse(if n == 4 { "Sum" } else { "Average" }).expect("one"),
+                period: Period::MINUTE,
+                unit: None,
+            };
+            rows.push(Arc::new(identity), [0, 60][..].into(), &[1.0, 2.0]);
+        }
+        let runs = read_back(&rows.take().expect("built"));
+        let read: Vec<MetricId> = runs
+            .into_iter()
+            .map(|(_, run)| run.identity.series.metric)
+            .collect();
+        assert_eq!(read, metrics);
     }
 }

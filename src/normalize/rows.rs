@@ -282,7 +282,9 @@ impl<'a> Rows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lake::table::{METRICS, SPEND};
+    use crate::lake::table::{INSTANCES, METRICS, SPEND};
+    use crate::model::Instance;
+    use crate::normalize::instances_batch;
 
     /// A batch of no rows with as many columns as there were.
     fn first_columns(table: &Table, count: usize) -> RecordBatch {
@@ -301,5 +303,47 @@ mod tests {
         assert!(with_added(&METRICS, &first_columns(&METRICS, points - 1)).is_err());
         let whole = first_columns(&METRICS, points);
         assert_eq!(with_added(&METRICS, &whole).expect("whole"), whole);
+    }
+
+    #[test]
+    fn rows_are_cut_where_another_lane_begins() {
+        let lane = |account: &str, region: &str| Lane {
+            account: AccountId::parse(account).expect("id"),
+            region: Region::parse(region).expect("region"),
+        };
+        let lanes = [
+            lane("111122223333", "eu-west-1"),
+            lane("111122223333", "us-east-1"),
+            lane("222233334444", "us-east-1"),
+            lane("111122223333", "us-east-1"),
+        ];
+        let instances = |count: usize| -> Vec<Instance> {
+            let one = |n: usize| Instance {
+                id: format!("i-{n}"),
+                ..Instance::default()
+            };
+            (0..count).map(one).collect()
+        };
+        let batches: Vec<RecordBatch> = lanes
+            .iter()
+            .zip([2, 1, 3, 1])
+            .map(|(lane, count)| {
+                let owner = Owner {
+                    lane,
+                    account_name: None,
+                };
+                instances_batch(owner, &instances(count)).expect("built")
+            })
+            .collect();
+        let schema = schema_of(&INSTANCES);
+        let all = arrow_select::concat::concat_batches(&schema, &batches).expect("of one schema");
+        let cut = rows_by_lane(&INSTANCES, &all).expect("cut");
+        let expected: Vec<(Lane, RecordBatch)> = lanes.into_iter().zip(batches).collect();
+        assert_eq!(cut, expected);
+        let none = all.slice(0, 0);
+        assert!(rows_by_lane(&INSTANCES, &none).expect("cut").is_empty());
+        let rows = |batch| Rows::of(&INSTANCES, batch).expect("its schema").is_empty();
+        assert!(rows(&none) && !rows(&all));
+        assert!(rows_by_lane(&SPEND, &all).is_err(), "of another table");
     }
 }
