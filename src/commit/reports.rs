@@ -58,6 +58,8 @@ mod tests {
         let day = Day::parse("2026-11-20").expect("a day");
         for key in [
             "_cwlake/runs/2026-10-01T02-00-00Z-00.json",
+            "_cwlake/runs/2026-10-20T23-59-59Z-00.json.gz",
+            "_cwlake/runs/2026-10-21T00-00-00Z-00.json.gz",
             "_cwlake/runs/2026-11-19T02-00-00Z-00.json",
             "_cwlake/runs/notes.txt",
             "_cwlake/groups/old/shard-1.json",
@@ -65,7 +67,13 @@ mod tests {
         ] {
             store.put(key, "{}".into()).await.expect("put");
         }
-        for (name, gathered_as) in [("old", Some("run".to_owned())), ("open", None)] {
+        let run = || Some("run".to_owned());
+        for (name, gathered_as, days) in [
+            ("old", run(), 60),
+            ("last", run(), 31),
+            ("young", run(), 30),
+            ("open", None, 60),
+        ] {
             let question = Question {
                 window: None,
                 asks: String::new(),
@@ -73,7 +81,7 @@ mod tests {
             };
             let group = Group {
                 gathered_as,
-                ..Group::new(1, &question, day.plus(-60).start())
+                ..Group::new(1, &question, day.plus(-days).start())
             };
             let name = GroupName::parse(name).expect("a name");
             write_group(&store, &name, &group).await.expect("written");
@@ -81,7 +89,7 @@ mod tests {
         let removed = remove_reports(&store, day.plus(-30))
             .await
             .expect("removed");
-        assert_eq!(removed, 3);
+        assert_eq!(removed, 5);
         let left = store.list("_cwlake/").await.expect("listed").into_iter();
         let left: Vec<String> = left.map(|e| e.key).collect();
         assert_eq!(
@@ -89,6 +97,8 @@ mod tests {
             [
                 "_cwlake/groups/open/group.json",
                 "_cwlake/groups/open/shard-1.json",
+                "_cwlake/groups/young/group.json",
+                "_cwlake/runs/2026-10-21T00-00-00Z-00.json.gz",
                 "_cwlake/runs/2026-11-19T02-00-00Z-00.json",
                 "_cwlake/runs/notes.txt",
             ]

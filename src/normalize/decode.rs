@@ -335,7 +335,7 @@ mod tests {
         rows.push(Arc::new(identity), [0][..].into(), &[1.0]);
         assert_eq!(
             whose(read_back(&rows.take().expect("built"))),
-            expected[5..]
+            expected[7..]
         );
     }
 

@@ -59,7 +59,7 @@ fn drop_covered(points: &mut BTreeMap<i64, (u32, f64)>) {
         .filter(|(ts, (period, _))| {
             let end = **ts + i64::from(*period) * 1_000_000;
             points
-                .range(**ts + 1..end)
+                .range(**ts..end)
                 .any(|(_, (finer, _))| finer < period)
         })
         .map(|(ts, _)| *ts)

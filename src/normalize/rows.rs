@@ -345,5 +345,9 @@ mod tests {
         let rows = |batch| Rows::of(&INSTANCES, batch).expect("its schema").is_empty();
         assert!(rows(&none) && !rows(&all));
         assert!(rows_by_lane(&SPEND, &all).is_err(), "of another table");
+        let mut turned: Vec<usize> = (0..all.num_columns()).collect();
+        turned.swap(0, 1);
+        let turned = all.project(&turned).expect("its columns");
+        assert!(Rows::of(&INSTANCES, &turned).is_err(), "in another order");
     }
 }

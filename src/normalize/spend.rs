@@ -548,11 +548,10 @@ mod tests {
             month_to_date: 2.0,
         };
         let before = Charges::from([(key(None), vec![fine])]);
-        let now = Charges::from([(key(None), vec![coarse(7_200), coarse(10_800)])]);
-        assert_eq!(
-            join_charges(before, now)[&key(None)],
-            [fine, coarse(10_800)]
-        );
+        let hours = [3_600, 7_200, 10_800].map(coarse);
+        let now = Charges::from([(key(None), hours.to_vec())]);
+        let joined = join_charges(before, now);
+        assert_eq!(joined[&key(None)], [hours[0], fine, hours[2]]);
     }
 
     #[test]
@@ -577,7 +576,10 @@ mod tests {
         decode_intraday(&batch, &mut back).expect("decoded");
         assert_eq!(back, charges);
         let month = Day::parse("2026-11-01").expect("a day");
-        let rows = month_charges(&charges, month, month.plus(3).start(), i64::MAX);
+        let read = |until| month_charges(&charges, month, month.plus(3).start(), until);
+        let provisional: Vec<bool> = read(month.end()).iter().map(|r| r.provisional).collect();
+        assert_eq!(provisional, [false, true, true].repeat(2));
+        let rows = read(i64::MAX);
         let batch = spend_batch(
             Owner {
                 lane: &lane,

@@ -292,6 +292,9 @@ mod tests {
         both.add(&web);
         assert_eq!(figures(&both), (5, 7, 1, 3_528));
         assert!(near(both.seconds_at_quota, 0.004 + 0.034_56));
+        let mut turned = web;
+        turned.add(&app);
+        assert_eq!(figures(&turned), figures(&both));
     }
 
     #[test]
@@ -301,9 +304,9 @@ mod tests {
             ..plan()
         };
         let limits = limits(0.25, 1_764.0);
-        let one = Cost::of([plan(), idle].iter(), &limits, NOW);
+        let one = Cost::of([plan(), idle.clone(), idle].iter(), &limits, NOW);
         let sum = LaneCost {
-            series: 10,
+            series: 15,
             ..plan().cost()
         };
         assert_eq!((one.lanes, one.sum), (1, sum));

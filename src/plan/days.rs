@@ -426,4 +426,115 @@ mod tests {
         assert_eq!(hull(&[2]), range);
         assert!(hull(&[0, 1, 2, 3, 4]).is_empty());
     }
+
+    /// Days that are there, `a` and `b` final for their questions.
+    fn settled(days: &[i64]) -> BTreeMap<Day, KnownDay> {
+        let question = |part: &str| (part.to_owned(), format!("of {part}"));
+        let one = |n: &i64| {
+            let answers = Answers {
+                settled: [question("a"), question("b")].into(),
+                ..Answers::default()
+            };
+            let known = KnownDay {
+                answers,
+                is_there: true,
+                has_others: false,
+            };
+            (day(*n), known)
+        };
+        days.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_range_asks_of_each_part_the_days_that_are_not_final() {
+        let part = |question: &str| AskedPart {
+            question: question.to_owned(),
+            delay: 900,
+            ..AskedPart::default()
+        };
+        let parts = BTreeMap::from([("a".to_owned(), 900), ("b".to_owned(), 900)]);
+        let asked =
+            |b: &str| BTreeMap::from([("a".to_owned(), part("of a")), ("b".to_owned(), part(b))]);
+        let (same, changed) = (asked("of b"), asked("of b, and more"));
+        let question = |asked, force, resuming| Question {
+            parts: &parts,
+            asked,
+            force,
+            resuming,
+            now: at(5, 0),
+            left_to_others: 0,
+        };
+        let range = TimeWindow::days(day(0), day(4));
+        let known = settled(&[0, 1, 2]);
+        let ask = |question: Question<'_>, known: &BTreeMap<Day, KnownDay>| {
+            let asked = question.of_range(range, known);
+            let window = |part: &str| {
+                let window = asked.windows.get(part)?.0;
+                Some((window.start, window.end))
+            };
+            let modes: Vec<DayMode> = asked.days.iter().map(|(_, mode)| *mode).collect();
+            (window("a"), window("b"), modes)
+        };
+        let last = Some((at(3, 0), at(4, 0)));
+        let all = Some((at(0, 0), at(4, 0)));
+        let (held, new) = (DayMode::Held, DayMode::Replace);
+        // What is final is not asked; of a part with another question all is.
+        let usual = ask(question(&same, false, false), &known);
+        assert_eq!(usual, (last, last, vec![held, held, held, new]));
+        let other = ask(question(&changed, false, false), &known);
+        let merge = DayMode::Merge;
+        assert_eq!(other, (last, all, vec![merge, merge, merge, new]));
+        // Forced, everything; the answers at hand are to all of it as well, unless all of it is final.
+        let forced = ask(question(&same, true, false), &known);
+        assert_eq!(forced, (all, all, vec![new; 4]));
+        let resumed = ask(question(&same, false, true), &known);
+        assert_eq!(resumed, (all, all, vec![held, held, held, new]));
+        let whole = ask(question(&same, false, true), &settled(&[0, 1, 2, 3]));
+        assert_eq!(whole, (None, None, vec![held; 4]));
+        // A file that is gone is asked for, whatever its record says.
+        let mut gone = settled(&[0, 1, 2, 3]);
+        gone.get_mut(&day(1)).expect("it").is_there = false;
+        let one = Some((at(1, 0), at(2, 0)));
+        let again = ask(question(&same, false, false), &gone);
+        assert_eq!(again, (one, one, vec![held, new, held, held]));
+    }
+
+    #[test]
+    fn a_first_run_since_the_last_asks_what_is_fresh_and_leaves_the_rest_to_others() {
+        let part = AskedPart {
+            overlap: HOUR,
+            periods: BTreeSet::from([300]),
+            ..AskedPart::default()
+        };
+        let parts = BTreeMap::from([("a".to_owned(), 0)]);
+        let asked = BTreeMap::from([("a".to_owned(), part)]);
+        let question = |left_to_others| Question {
+            parts: &parts,
+            asked: &asked,
+            force: false,
+            resuming: false,
+            now: at(0, 12),
+            left_to_others,
+        };
+        let fresh = TimeWindow {
+            start: at(0, 0),
+            end: at(0, 12),
+        };
+        let none = BTreeMap::new();
+        let first = question(0).since_last(None, fresh, &none);
+        assert_eq!(first.windows["a"].0, fresh);
+        assert_eq!(first.days, [(day(0), DayMode::Replace)]);
+        let late = question(at(0, 9)).since_last(None, fresh, &none);
+        assert_eq!(
+            (late.windows["a"].0.start, late.windows["a"].0.end),
+            (at(0, 9), at(0, 12))
+        );
+        assert_eq!(late.days, [(day(0), DayMode::Merge)]);
+        let nothing = question(at(0, 12)).since_last(None, fresh, &none);
+        assert_eq!(nothing, AskedDays::default());
+        let there = known(&[(-1, 0, 24), (0, 0, 11)]);
+        let next = question(0).since_last(Some(day(-1)), fresh, &there);
+        assert_eq!(next.windows["a"].0.start, at(0, 10));
+        assert_eq!(next.days, [(day(0), DayMode::Merge)]);
+    }
 }

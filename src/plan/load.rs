@@ -126,7 +126,9 @@ mod tests {
         };
         let found: Vec<_> = (0..600).map(|n| (series(n), vec![0])).collect();
         let asks = Arc::new(Asks {
-            statistics: vec![Statistic::parse("Sum").expect("statistic")],
+            statistics: ["Maximum", "Sum"]
+                .map(|s| Statistic::parse(s).expect("statistic"))
+                .to_vec(),
             period: PeriodChoice::AtLeast(Period::new(3_600).expect("period")),
             unit: None,
         });
@@ -142,6 +144,15 @@ mod tests {
         assert!(plan.batches.len() > 1);
         assert!(plan.batches.iter().all(|b| bytes(b) < REFUSED_ABOVE));
         let asked: usize = plan.batches.iter().map(|b| b.queries.len()).sum();
-        assert_eq!(asked, 600);
+        assert_eq!(asked, 1_200);
+        // No group is larger than its requests: each is one.
+        assert_eq!(plan.groups.len(), plan.batches.len());
+        let bytes = plan.batches.iter().map(bytes);
+        let all: usize = bytes.clone().sum();
+        assert_eq!(
+            plan.batches.len(),
+            all.div_ceil(MAX_BYTES),
+            "as few as can be"
+        );
     }
 }

@@ -144,7 +144,7 @@ fn pages(segment: Window, statistics: usize, now: i64) -> Vec<Window> {
         return Vec::new();
     }
     let page_points = MAX_POINTS_PER_REQUEST / u64::try_from(statistics.max(1)).unwrap_or(1);
-    let page_seconds = i64::try_from(page_points).unwrap_or(i64::MAX / seconds) * seconds;
+    let page_seconds = i64::try_from(page_points).expect("a page is no larger") * seconds;
     let unit = if page_seconds >= DAY_SECONDS {
         DAY_SECONDS
     } else {
