@@ -256,8 +256,67 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::metadata::ErrorMetadata;
+
     use super::*;
+
+    /// What a service refused, as its client says it.
+    #[derive(Debug)]
+    pub(in crate::aws) struct Refused(ErrorMetadata);
+
+    impl std::fmt::Display for Refused {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{}", self.0)
+        }
+    }
+
+    impl Error for Refused {}
+
+    impl ProvideErrorMetadata for Refused {
+        fn meta(&self) -> &ErrorMetadata {
+            &self.0
+        }
+    }
+
+    pub(in crate::aws) fn refused(
+        code: &str,
+        message: Option<&str>,
+        status: u16,
+    ) -> SdkError<Refused, HttpResponse> {
+        let meta = ErrorMetadata::builder().code(code);
+        let meta = message
+            .into_iter()
+            .fold(meta, |meta, text| meta.message(text));
+        let status = status.try_into().expect("a status");
+        let raw = HttpResponse::new(status, SdkBody::empty());
+        SdkError::service_error(Refused(meta.build()), raw)
+    }
+
+    #[test]
+    fn what_a_service_refused_is_told_with_its_code_and_remedy() {
+        let text =
+            |code, message, status| cause_of("listing", &refused(code, message, status)).message;
+        assert_eq!(
+            text("Surprise", Some("no\tway"), 400),
+            "listing: Surprise: no way"
+        );
+        assert_eq!(text("", None, 503), "listing: HTTP 503: no message");
+        assert_eq!(
+            text("", None, 200),
+            "listing: HTTP 200: an answer that is none of this service's"
+        );
+        let denied = "User: u is not authorized to perform: ec2:DescribeRegions with an explicit deny in a service control policy";
+        let denied = cause_of("listing", &refused("AccessDenied", Some(denied), 403));
+        assert_eq!(denied.kind, CauseKind::PolicyDenied);
+        let hint = denied.hint.expect("a remedy");
+        assert!(hint.contains("ec2:DescribeRegions"), "{hint}");
+        // What may be better in a moment is no refusal, whatever it says.
+        let busy = "not authorized to perform: ec2:DescribeRegions";
+        let busy = cause_of("listing", &refused("Throttling", Some(busy), 400));
+        assert_eq!((busy.kind, busy.hint), (CauseKind::Throttled, None));
+    }
 
     #[test]
     fn codes_and_statuses_have_one_meaning_each() {

@@ -126,6 +126,7 @@ pub(super) fn pause(kind: CauseKind, attempt: u32, random: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::classify::tests::refused;
     use super::*;
 
     #[test]
@@ -140,5 +141,22 @@ mod tests {
         );
         assert_eq!(pause(CauseKind::Transient, 60, 1.0), LONGEST_PAUSE);
         assert_eq!(pause(CauseKind::Transient, 5, 0.0), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_session_of_its_own_does_not_try_an_ended_one_again() {
+        for (code, calls) in [
+            ("ExpiredToken", 1),
+            ("AccessDenied", 1),
+            ("InternalFailure", 3),
+        ] {
+            let sent = std::cell::Cell::new(0);
+            let send = || {
+                sent.set(sent.get() + 1);
+                std::future::ready(Err::<(), _>(refused(code, None, 400)))
+            };
+            assert!(retried("calling", 3, send).await.is_err());
+            assert_eq!(sent.get(), calls, "{code}");
+        }
     }
 }

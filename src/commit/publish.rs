@@ -150,6 +150,13 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::FileRecord;
+    use crate::lake::answers::Answers;
+    use crate::lake::table::INSTANCES;
+    use crate::model::{AccountId, Instance, Lane, Region, UnitOutcome};
+    use crate::normalize::{Owner, instances_batch, schema_of};
+    use crate::store::MemoryStore;
+    use crate::write::{FooterKeys, UnitFile};
     use std::path::PathBuf;
 
     fn staged(rows: u64, sha256: &str) -> Staged {
@@ -259,5 +266,68 @@ mod tests {
             !kept(fragment, false, false),
             "half a day, complete, is less than a day with a refused query"
         );
+    }
+
+    #[tokio::test]
+    async fn a_file_is_as_recorded_when_it_has_its_size_and_rows() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let lane = Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        };
+        let owner = Owner {
+            lane: &lane,
+            account_name: None,
+        };
+        let footer = FooterKeys {
+            schema_version: 1,
+            plan_hash: None,
+        };
+        let path = dir.path().join("x.part");
+        let schema = schema_of(&INSTANCES);
+        let mut file = UnitFile::create(&path, schema, INSTANCES.sort, footer).expect("made");
+        let rows = instances_batch(owner, &[Instance::default()]).expect("built");
+        file.write(&rows).expect("written");
+        let staged = file.finish(true).expect("finished");
+        let record = |rows, bytes| Committed {
+            files: vec![FileRecord {
+                name: "there".to_owned(),
+                rows,
+                bytes,
+                sha256: staged.sha256.clone(),
+                first_ts: String::new(),
+                last_ts: String::new(),
+            }],
+            ..none()
+        };
+        let store = MemoryStore::new();
+        store.publish("there", &staged).await.expect("published");
+        for (key, record, is_so) in [
+            ("there", record(1, staged.bytes), true),
+            ("there", record(2, staged.bytes), false),
+            ("there", record(1, staged.bytes + 1), false),
+            ("there", none(), false),
+            ("nowhere", none(), true),
+            ("nowhere", record(1, staged.bytes), false),
+        ] {
+            let found = is_as_recorded(&store, key, &record).await.expect("looked");
+            assert_eq!(found, is_so, "{key} {:?}", record.files);
+        }
+    }
+
+    /// A unit without rows.
+    fn none() -> Committed {
+        Committed {
+            outcome: UnitOutcome::Empty,
+            files: Vec::new(),
+            series_asked: 0,
+            series_returned: 0,
+            refused_queries: 0,
+            complete: true,
+            answers: Answers::default(),
+            plan_hash: String::new(),
+            joined: false,
+            schema_version: 1,
+        }
     }
 }

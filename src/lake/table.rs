@@ -585,5 +585,6 @@ mod tests {
         }
         assert!(read("metric").is_err() && METRICS.column("t").is_none());
         assert!(METRICS < SPEND && METRICS != SPEND);
+        assert!(SPEND.has_added_columns() && !METRICS.has_added_columns());
     }
 }

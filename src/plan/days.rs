@@ -162,12 +162,11 @@ fn day_mode<'a>(
 ) -> DayMode {
     let nothing = (TimeWindow { start: 0, end: 0 }, 0);
     let asked = |part: &str| windows.get(part).unwrap_or(&nothing).0;
+    // Whole days are kept, or nothing of them.
     let is_touched = windows
         .values()
         .any(|(w, _)| !kept(*w, now).intersection(day.window()).is_empty());
-    // Whole days are kept, or nothing of them.
-    let is_gone = kept(day.window(), now).start > day.start();
-    if is_gone || !is_touched || day.start() >= now {
+    if !is_touched || day.start() >= now {
         return DayMode::Gone;
     }
     let begun = TimeWindow {
@@ -413,6 +412,11 @@ mod tests {
         }
         let later = day_mode(day(2), &whole, parts.iter(), None, now);
         assert_eq!(later, DayMode::Gone, "it has not begun");
+        for (age, mode) in [(454, DayMode::Replace), (455, DayMode::Gone)] {
+            let old = day(1).plus(-age);
+            let all = asked(&[("a", old.start(), now), ("b", old.start(), now)]);
+            assert_eq!(day_mode(old, &all, parts.iter(), None, now), mode, "{age}");
+        }
     }
 
     #[test]
@@ -491,6 +495,16 @@ mod tests {
         assert_eq!(resumed, (all, all, vec![held, held, held, new]));
         let whole = ask(question(&same, false, true), &settled(&[0, 1, 2, 3]));
         assert_eq!(whole, (None, None, vec![held; 4]));
+        // Rows that are no longer asked for stay, unless it is forced.
+        let mut others = settled(&[0, 1, 2]);
+        others
+            .values_mut()
+            .for_each(|known| known.has_others = true);
+        let join = DayMode::Join;
+        let joined = ask(question(&changed, false, true), &others);
+        assert_eq!(joined, (all, all, vec![join, join, join, new]));
+        let forced = ask(question(&changed, true, false), &others);
+        assert_eq!(forced, (all, all, vec![new; 4]));
         // A file that is gone is asked for, whatever its record says.
         let mut gone = settled(&[0, 1, 2, 3]);
         gone.get_mut(&day(1)).expect("it").is_there = false;
