@@ -5,7 +5,7 @@ use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::commit::{LaneRecords, read_compaction};
+use crate::commit::{FileRecord, read_compaction};
 use crate::given::context::RunContext;
 use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
 use crate::lake::compaction::{CompactedFile, CompactedUnit, Compaction, OwnFiles, fingerprint};
@@ -17,8 +17,14 @@ use crate::sources::metrics::old::{OldError, OldRuns};
 use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
 
-/// The records of a table by lane, and month and lane of manifests that cannot be read.
-pub(super) type Records = (Vec<(Lane, LaneRecords)>, BTreeSet<(String, Lane)>);
+/// What the records of a table say, as far as files are compared with it once all were read.
+#[derive(Default)]
+pub(super) struct Recorded {
+    /// Rows and checksum of each lane's file of the units that are compacted.
+    pub(super) compacted: BTreeMap<Day, BTreeMap<Lane, (u64, String)>>,
+    /// Month and lane of manifests that cannot be read.
+    pub(super) unreadable: BTreeSet<(String, Lane)>,
+}
 
 /// What is compacted of a table, for who verifies it.
 pub(super) struct CompactedTable {
@@ -47,23 +53,32 @@ impl CompactedTable {
         })
     }
 
+    /// Notes what a lane's records say of a unit that is compacted.
+    pub(super) fn note(&self, recorded: &mut Recorded, unit: Day, lane: &Lane, file: &FileRecord) {
+        if self.record.unit(self.table.partition, unit).is_some() {
+            let of_unit = recorded.compacted.entry(unit).or_default();
+            of_unit.insert(lane.clone(), (file.rows, file.sha256.clone()));
+        }
+    }
+
     /// Whether a unit's own file may be missing: its rows are in compacted files.
     pub(super) fn has_instead(&self, unit: Day) -> bool {
         let compacted = self.record.unit(self.table.partition, unit);
         compacted.is_some_and(|unit| unit.own_files != OwnFiles::There)
     }
 
-    /// Looks at every compacted unit in `range`; `lanes` are the records of those that are asked for.
+    /// Looks at every compacted unit in `range`; `recorded` is of the lanes that are asked for.
     pub(super) async fn verify(
         &self,
         context: &RunContext,
         store: &dyn Store,
         (range, scratch): (Option<TimeWindow>, &Path),
-        (lanes, unreadable): &Records,
+        recorded: &Recorded,
     ) -> Result<CheckedUnits, StoreError> {
         let config = &context.config;
         let is_all = config.only_regions.is_empty() && !config.has_account_flag();
         let mut all = CheckedUnits::default();
+        let nothing = BTreeMap::new();
         let units = self.record.units.iter().filter_map(|(name, compacted)| {
             let unit = self.table.partition.unit_in(name)?;
             let window = self.table.partition.window(unit);
@@ -71,14 +86,17 @@ impl CompactedTable {
             inside.then_some((unit, compacted))
         });
         for (unit, compacted) in units {
-            let is_known = !unreadable.iter().any(|(month, _)| *month == unit.month());
+            let is_known = !recorded
+                .unreadable
+                .iter()
+                .any(|(month, _)| *month == unit.month());
             let has_records = self.table.partition != Partition::None;
             if !has_records || !is_known {
                 self.look(store, compacted, scratch, &mut all).await?;
                 continue;
             }
-            let expected = expected(unit, lanes);
-            let named = expected.iter().map(|(lane, (_, sha256))| (*lane, *sha256));
+            let expected = recorded.compacted.get(&unit).unwrap_or(&nothing);
+            let named = expected.iter().map(|(lane, (_, sha256))| (lane, &**sha256));
             let found = self.look(store, compacted, scratch, &mut all).await?;
             if is_all && fingerprint(named) != compacted.made_of {
                 all.faults.push(Fault {
@@ -87,24 +105,24 @@ impl CompactedTable {
                 });
                 continue;
             }
-            let rows = |(lane, (rows, _)): (&&Lane, &(u64, &str))| ((*lane).clone(), *rows);
-            let expected: BTreeMap<Lane, u64> = expected.iter().map(rows).collect();
+            let rows_of = |lane: &Lane| expected.get(lane).map(|(rows, _)| *rows);
             let of_others = |lane: &Lane| !wanted(context, lane);
-            let differs = found.iter().find(|(lane, rows)| {
-                !of_others(lane) && expected.get(lane).copied().unwrap_or(0) != **rows
-            });
-            let missing = expected
+            let differs = found
                 .iter()
-                .find(|(lane, rows)| **rows > 0 && !found.contains_key(lane));
+                .find(|(lane, rows)| !of_others(lane) && rows_of(lane).unwrap_or(0) != **rows);
+            let differs = differs.map(|(lane, _)| lane);
+            let mut lanes = expected.iter();
+            let missing = lanes.find(|(lane, (rows, _))| *rows > 0 && !found.contains_key(*lane));
+            let missing = missing.map(|(lane, _)| lane);
             let was_read = compacted.files.len() as u64 == all.files_of_unit;
-            if let Some((lane, _)) = differs.or(missing).filter(|_| was_read) {
-                let (has, recorded) = (found.get(lane), expected.get(lane));
+            if let Some(lane) = differs.or(missing).filter(|_| was_read) {
+                let (has, recorded) = (found.get(lane), rows_of(lane));
                 all.faults.push(Fault {
                     file: layout::compacted_folder(self.table, unit),
                     what: format!(
                         "it has {} rows of {lane}, {} were recorded",
                         has.unwrap_or(&0),
-                        recorded.unwrap_or(&0)
+                        recorded.unwrap_or(0)
                     ),
                 });
             }
@@ -203,18 +221,6 @@ pub(super) struct CheckedUnits {
     pub(super) files: u64,
     pub(super) faults: Vec<Fault>,
     files_of_unit: u64,
-}
-
-/// Rows and checksum of each lane's file of a unit, as recorded.
-fn expected(unit: Day, lanes: &[(Lane, LaneRecords)]) -> BTreeMap<&Lane, (u64, &str)> {
-    let mut expected = BTreeMap::new();
-    for (lane, records) in lanes {
-        let files = records.committed(unit).into_iter().flat_map(|c| &c.files);
-        for file in files {
-            expected.insert(lane, (file.rows, &*file.sha256));
-        }
-    }
-    expected
 }
 
 /// Compares a file with its record, and its rows with their order. Its rows by lane, or what is wrong with it.

@@ -12,7 +12,7 @@ use crate::lake::table::unit_tables;
 use crate::normalize::TableCheck;
 use crate::sources::metrics::old::OldRuns;
 
-use crate::inspect::compacted::{CheckedUnits, CompactedTable, Records};
+use crate::inspect::compacted::{CheckedUnits, CompactedTable, Recorded};
 use crate::inspect::fault::{AT_ONCE, Fault, unreadable_for_good, wanted};
 use crate::inspect::series::verify_series;
 use crate::lake::layout::COMPACTED;
@@ -24,11 +24,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::commit::{Committed, LaneRecords};
+use crate::commit::{Committed, FileRecord, LaneRecords};
 use crate::model::{Cause, Day, Lane, Spans, TimeWindow};
 use crate::report::{grouped, printable};
 use crate::store::{Store, StoreError};
 use crate::write::{checksum, read_rows};
+
+/// Files whose records wait until they are looked at: a lake's records are not held all at once.
+const FILES_AT_A_TIME: usize = 4_096;
 
 /// What `verify` found.
 #[derive(Clone, Debug, Serialize)]
@@ -102,7 +105,7 @@ pub async fn verify(
     if !context.config.has_dataset_flag() || context.config.datasets.contains(&SERIES.dataset) {
         let compacted = CompactedTable::read(store, &SERIES).await?;
         report.faults.extend(compacted.fault.clone());
-        let none = Records::default();
+        let none = Recorded::default();
         let checked = compacted.verify(context, store, (None, &scratch), &none);
         report.add_compacted(checked.await?);
     }
@@ -125,39 +128,75 @@ async fn verify_table(
     }
     let of_unit = |day: Day| table.partition.window(day);
     let inside = |day: Day| range.is_none_or(|r| !r.intersection(of_unit(day)).is_empty());
-    let mut expected = BTreeSet::new();
-    let mut files = Vec::new();
     let compacted = CompactedTable::read(store, table).await?;
     report.faults.extend(compacted.fault.clone());
-    let read = all_records(context, store, table, report).await?;
-    let (records, unreadable) = &read;
-    for (lane, records) in records {
-        let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
-        for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
-            let Some(committed) = &record.committed else {
-                continue;
-            };
-            covered.insert(day, committed);
-            report.units += 1;
-            if !committed.complete {
-                report.incomplete.push(Fault {
-                    file: layout::unit(&UnitId::new(table, day, lane)),
-                    what: match committed.refused_queries {
-                        0 => "it is not complete: something of it was gone, or may have been left out, when it was written".to_owned(),
-                        n => format!("it is not complete: {n} queries were refused when it was written"),
-                    },
-                });
-            }
-            for file in &committed.files {
-                expected.insert(file.name.clone());
-                files.push((day, lane.clone(), file.clone()));
-            }
+    let (mut names, mut recorded) = (BTreeSet::new(), Recorded::default());
+    let mut waiting = Vec::new();
+    let lanes = months_of_lanes(context, store, table).await?;
+    let reading = stream::iter(lanes).map(|lane| read_lane(store, table, lane));
+    let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
+    let looks = |waiting| look(store, scratch, (table, &compacted), waiting);
+    while let Some((lane, records, unreadable)) = reading.try_next().await? {
+        report.add_records(table, (&lane, &records), inside);
+        for (day, file) in files_of(&records, inside) {
+            names.insert(file.name.clone());
+            compacted.note(&mut recorded, day, &lane, file);
+            waiting.push((day, lane.clone(), file.clone()));
         }
-        // An inventory is there on the days of runs, and a month of charges is one unit.
-        if [&METRICS, &LOGS].contains(&table) {
-            report.gaps.extend(gaps(table, lane, &covered));
+        for (month, what) in unreadable {
+            report.faults.push(Fault {
+                file: layout::manifest(table, &month, &lane),
+                what,
+            });
+            recorded.unreadable.insert((month, lane.clone()));
+        }
+        if waiting.len() >= FILES_AT_A_TIME {
+            report.add(looks(std::mem::take(&mut waiting)).await?);
         }
     }
+    report.add(looks(waiting).await?);
+    let looked = (range, scratch);
+    let checked = compacted.verify(context, store, looked, &recorded).await?;
+    report.add_compacted(checked);
+    let is_told = |id: &UnitId| {
+        let of_lane = (id.unit.month(), id.lane.clone());
+        recorded.unreadable.contains(&of_lane)
+    };
+    for entry in store.list(&format!("{table}/")).await? {
+        let unit = layout::parse_unit(table, &entry.key);
+        // What a broken manifest says of it is not known.
+        let ours = unit
+            .as_ref()
+            .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane) && !is_told(id));
+        if ours && !names.contains(&entry.key) {
+            report.faults.push(stranger(entry.key, unit.is_some()));
+        }
+    }
+    Ok(())
+}
+
+/// A unit's file as it was recorded.
+type UnitFile = (Day, Lane, FileRecord);
+
+/// The files that records speak of.
+fn files_of(
+    records: &LaneRecords,
+    inside: impl Fn(Day) -> bool,
+) -> impl Iterator<Item = (Day, &FileRecord)> {
+    let committed = records.all().filter(move |(day, _)| inside(*day));
+    committed.flat_map(|(day, record)| {
+        let files = record.committed.iter().flat_map(|c| &c.files);
+        files.map(move |file| (day, file))
+    })
+}
+
+/// Opens files, some at once.
+async fn look(
+    store: &dyn Store,
+    scratch: &std::path::Path,
+    (table, compacted): (&'static Table, &CompactedTable),
+    files: Vec<UnitFile>,
+) -> Result<Vec<(String, Checked)>, StoreError> {
     let looked = stream::iter(files).map(|(day, lane, file)| {
         let instead = compacted.has_instead(day);
         async move {
@@ -165,25 +204,7 @@ async fn verify_table(
             Ok::<_, StoreError>((file.name, checked))
         }
     });
-    let mut looked = std::pin::pin!(looked.buffered(AT_ONCE));
-    while let Some((name, checked)) = looked.try_next().await? {
-        report.add(&name, checked);
-    }
-    let looked = (range, scratch);
-    let checked = compacted.verify(context, store, looked, &read).await?;
-    report.add_compacted(checked);
-    let is_told = |id: &UnitId| unreadable.contains(&(id.unit.month(), id.lane.clone()));
-    for entry in store.list(&format!("{table}/")).await? {
-        let unit = layout::parse_unit(table, &entry.key);
-        // What a broken manifest says of it is not known.
-        let ours = unit
-            .as_ref()
-            .is_none_or(|id| inside(id.unit) && wanted(context, &id.lane) && !is_told(id));
-        if ours && !expected.contains(&entry.key) {
-            report.faults.push(stranger(entry.key, unit.is_some()));
-        }
-    }
-    Ok(())
+    looked.buffered(AT_ONCE).try_collect().await
 }
 
 /// A file that no manifest speaks of.
@@ -199,13 +220,12 @@ fn stranger(key: String, is_unit: bool) -> Fault {
     }
 }
 
-/// Every record of the lanes asked for. A manifest that cannot be read is a fault, and keeps nobody from the others.
-async fn all_records(
+/// The months of the manifests of every lane asked for.
+async fn months_of_lanes(
     context: &RunContext,
     store: &dyn Store,
     table: &'static Table,
-    report: &mut VerifyReport,
-) -> Result<Records, StoreError> {
+) -> Result<BTreeMap<Lane, Vec<String>>, StoreError> {
     let mut months: BTreeMap<Lane, Vec<String>> = BTreeMap::new();
     for entry in store.list(&layout::manifests(table)).await? {
         let manifest = layout::parse_manifest(table, &entry.key);
@@ -213,30 +233,24 @@ async fn all_records(
             months.entry(lane).or_default().push(month);
         }
     }
-    let reading = stream::iter(months).map(|(lane, months)| async move {
-        let mut records = LaneRecords::new(table, lane.clone());
-        let mut unreadable = Vec::new();
-        for month in months {
-            let first = Day::parse(&format!("{month}-01"));
-            if let Err(error) = records.read(store, first.into_iter()).await {
-                unreadable.push((month, unreadable_for_good(error)?));
-            }
+    Ok(months)
+}
+
+/// The records of a lane, and what is wrong with manifests that cannot be read, by month: they keep nobody from the others.
+async fn read_lane(
+    store: &dyn Store,
+    table: &'static Table,
+    (lane, months): (Lane, Vec<String>),
+) -> Result<(Lane, LaneRecords, Vec<(String, String)>), StoreError> {
+    let mut records = LaneRecords::new(table, lane.clone());
+    let mut unreadable = Vec::new();
+    for month in months {
+        let first = Day::parse(&format!("{month}-01"));
+        if let Err(error) = records.read(store, first.into_iter()).await {
+            unreadable.push((month, unreadable_for_good(error)?));
         }
-        Ok::<_, StoreError>((lane, records, unreadable))
-    });
-    let (mut lanes, mut all_unreadable) = (Vec::new(), BTreeSet::new());
-    let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
-    while let Some((lane, records, unreadable)) = reading.try_next().await? {
-        for (month, what) in unreadable {
-            report.faults.push(Fault {
-                file: layout::manifest(table, &month, &lane),
-                what,
-            });
-            all_unreadable.insert((month, lane.clone()));
-        }
-        lanes.push((lane, records));
     }
-    Ok((lanes, all_unreadable))
+    Ok((lane, records, unreadable))
 }
 
 /// What a file was found to be.
@@ -255,15 +269,47 @@ impl VerifyReport {
         self.faults.extend(checked.faults);
     }
 
-    fn add(&mut self, name: &str, checked: Checked) {
-        self.files += checked.files;
-        self.rows += checked.rows;
-        self.bytes += checked.bytes;
-        let faults = checked.faults.into_iter().map(|what| Fault {
-            file: name.to_owned(),
-            what,
-        });
-        self.faults.extend(faults);
+    /// What the records of a lane say of its units.
+    fn add_records(
+        &mut self,
+        table: &'static Table,
+        (lane, records): (&Lane, &LaneRecords),
+        inside: impl Fn(Day) -> bool,
+    ) {
+        let mut covered: BTreeMap<Day, &Committed> = BTreeMap::new();
+        for (day, record) in records.all().filter(|(day, _)| inside(*day)) {
+            let Some(committed) = &record.committed else {
+                continue;
+            };
+            covered.insert(day, committed);
+            self.units += 1;
+            if !committed.complete {
+                self.incomplete.push(Fault {
+                    file: layout::unit(&UnitId::new(table, day, lane)),
+                    what: match committed.refused_queries {
+                        0 => "it is not complete: something of it was gone, or may have been left out, when it was written".to_owned(),
+                        n => format!("it is not complete: {n} queries were refused when it was written"),
+                    },
+                });
+            }
+        }
+        // An inventory is there on the days of runs, and a month of charges is one unit.
+        if [&METRICS, &LOGS].contains(&table) {
+            self.gaps.extend(gaps(table, lane, &covered));
+        }
+    }
+
+    fn add(&mut self, looked: Vec<(String, Checked)>) {
+        for (name, checked) in looked {
+            self.files += checked.files;
+            self.rows += checked.rows;
+            self.bytes += checked.bytes;
+            let faults = checked.faults.into_iter().map(|what| Fault {
+                file: name.clone(),
+                what,
+            });
+            self.faults.extend(faults);
+        }
     }
 }
 
@@ -271,7 +317,7 @@ async fn verify_file(
     store: &dyn Store,
     scratch: &std::path::Path,
     (table, day, lane): (&'static Table, Day, &Lane),
-    file: &crate::commit::FileRecord,
+    file: &FileRecord,
     may_be_gone: bool,
 ) -> Result<Checked, StoreError> {
     let unread = |what: String| Checked {
@@ -320,7 +366,7 @@ fn check_table_file(
     path: &std::path::Path,
     table: &'static Table,
     (day, lane): (Day, &Lane),
-    file: &crate::commit::FileRecord,
+    file: &FileRecord,
     faults: &mut Vec<String>,
 ) -> Result<(u64, u64), OldError> {
     let (bytes, sha256) = checksum(path)?;
@@ -344,7 +390,7 @@ fn check_file(
     path: &std::path::Path,
     day: Day,
     lane: &Lane,
-    file: &crate::commit::FileRecord,
+    file: &FileRecord,
     faults: &mut Vec<String>,
 ) -> Result<(u64, u64), OldError> {
     let (bytes, sha256) = checksum(path)?;
