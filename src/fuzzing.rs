@@ -77,7 +77,7 @@ pub const TARGETS: &[Target] = &[
     (
         "glob",
         glob,
-        &["CPU*", "{a,b}[!c]?", "**/x", "\\*", "[a-z]*"],
+        &["CPU*", "{a,b}[!c]?", "**/x", "\\*", "[a-z]*", "[z-\u{4}]"],
     ),
     (
         "time",

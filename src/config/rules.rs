@@ -136,7 +136,7 @@ fn checked_glob(text: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<G
         Ok(glob) => Some(glob),
         Err(e) => {
             problems.push(
-                Problem::at(text.span(), format!("'{}' is not a glob: {}", printable(text.get_ref()), e.kind()))
+                Problem::at(text.span(), printable(&format!("'{}' is not a glob: {}", text.get_ref(), e.kind())))
                     .remedy("* stands for any text, ? for one character, {a,b} for either, [ab] for a set; \\ takes a sign literally"),
             );
             None
