@@ -285,10 +285,10 @@ pub(super) mod tests {
         message: Option<&str>,
         status: u16,
     ) -> SdkError<Refused, HttpResponse> {
-        let meta = ErrorMetadata::builder().code(code);
-        let meta = message
-            .into_iter()
-            .fold(meta, |meta, text| meta.message(text));
+        let mut meta = ErrorMetadata::builder().code(code);
+        if let Some(text) = message {
+            meta = meta.message(text);
+        }
         let status = status.try_into().expect("a status");
         let raw = HttpResponse::new(status, SdkBody::empty());
         SdkError::service_error(Refused(meta.build()), raw)

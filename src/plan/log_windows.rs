@@ -160,8 +160,8 @@ mod tests {
             [2 * day / 3, 4 * day / 3, 2 * day]
         );
         // None is shorter than it is worth to ask for.
-        assert_eq!(windows(u64::MAX / day as u64, 2 * SHORTEST_WINDOW).len(), 2);
-        assert_eq!(windows(u64::MAX / day as u64, 1), [1]);
+        assert_eq!(windows(u64::MAX / 86_400, 2 * SHORTEST_WINDOW).len(), 2);
+        assert_eq!(windows(u64::MAX / 86_400, 1), [1]);
     }
 
     proptest! {
