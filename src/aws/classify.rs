@@ -203,8 +203,6 @@ fn kind_of(code: &str, status: u16, message: &str) -> CauseKind {
     // Query services put a namespace before the code in places: `com.amazonaws…#Throttling`.
     let code = code.rsplit('#').next().unwrap_or(code);
     let is = |set: &[&str]| set.contains(&code);
-    // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
-    let is_of_clock = message.contains("not yet current") || message.contains("expired");
     if is(THROTTLED) || status == 429 {
         CauseKind::Throttled
     } else if is(EXPIRED) {
@@ -216,9 +214,14 @@ fn kind_of(code: &str, status: u16, message: &str) -> CauseKind {
         CauseKind::AccessDenied
     } else if is(DISABLED) {
         CauseKind::RegionDisabled
-    } else if is(UNSIGNED) && !is_of_clock {
-        CauseKind::NoCredentials
-    } else if is(TRANSIENT) || is(SKEWED) || is(UNSIGNED) || status >= 500 {
+    } else if is(UNSIGNED) {
+        // A clock that is off, which the SDK corrects from the answer, is refused under the same code as a wrong key.
+        if message.contains("not yet current") || message.contains("expired") {
+            CauseKind::Transient
+        } else {
+            CauseKind::NoCredentials
+        }
+    } else if is(TRANSIENT) || is(SKEWED) || status >= 500 {
         CauseKind::Transient
     } else if code.contains("NextToken") {
         CauseKind::InvalidToken

@@ -250,6 +250,13 @@ mod tests {
         }
     }
 
+    fn first_of_four() -> Member {
+        Member {
+            group: GroupName::parse("nightly").expect("a name"),
+            shard: Shard::parse("1/4").expect("a shard"),
+        }
+    }
+
     #[test]
     fn a_shard_joins_its_group_and_no_other_run() {
         let gathered = |group: &Group| Group {
@@ -330,9 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn shards_that_come_at_once_agree_and_a_store_that_fails_is_told() {
-        let name = GroupName::parse("nightly").expect("a name");
-        let shard = Shard::parse("1/4").expect("a shard");
-        let member = Member { group: name, shard };
+        let member = first_of_four();
         let question = asked(Some(days(0)), false);
         let join = async |kind, failures| {
             let store = MemoryStore::new();
@@ -352,9 +357,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_asks_for_something_else_is_told_what_the_group_asks() {
         let store = MemoryStore::new();
-        let name = GroupName::parse("nightly").expect("a name");
-        let shard = Shard::parse("1/4").expect("a shard");
-        let member = Member { group: name, shard };
+        let member = first_of_four();
         let window = TimeWindow {
             start: 0,
             end: 86_400,
@@ -392,7 +395,7 @@ mod tests {
     #[tokio::test]
     async fn a_group_of_a_newer_version_is_refused() {
         let store = MemoryStore::new();
-        let name = GroupName::parse("nightly").expect("a name");
+        let name = first_of_four().group;
         let mut group = Group::new(4, &asked(None, false), NOW);
         for (version, is_read) in [(VERSION, true), (VERSION + 1, false)] {
             group.group_version = version;

@@ -210,7 +210,8 @@ mod tests {
             kept.keep(&lane(), &name, Bytes::new()).await;
         };
         let count = async || store.list(layout::SPOOL).await.expect("listed").len();
-        memory.fail_writes(StoreErrorKind::Temporary, MOST_FAILURES - 1);
+        let most = MOST_FAILURES as usize;
+        memory.fail_writes(StoreErrorKind::Temporary, most - 1);
         for at in 0..MOST_FAILURES {
             keep(i64::from(at)).await;
         }
@@ -219,7 +220,7 @@ mod tests {
             1,
             "one came through, and the count begins anew"
         );
-        memory.fail_writes(StoreErrorKind::Temporary, MOST_FAILURES);
+        memory.fail_writes(StoreErrorKind::Temporary, most);
         for at in 0..=MOST_FAILURES {
             keep(100 + i64::from(at)).await;
         }

@@ -416,21 +416,23 @@ mod tests {
         assert!(matches!(error, LakeError::NotWritable { .. }), "{error}");
     }
 
-    async fn in_memory(store: &MemoryStore, run_id: &str, claim: Claim) -> Result<Lake, LakeError> {
-        let dir = std::env::temp_dir().join(format!("cwlake-{}-{run_id}", std::process::id()));
-        let scratch = Scratch::new(&dir);
-        Lake::open(Arc::new(store.clone()), scratch, run_id, claim, &[&METRICS]).await
+    /// A run that has claimed nothing yet, with files on their way below `dir`.
+    async fn in_memory(store: &MemoryStore, dir: &Path, run_id: &str) -> Result<Lake, LakeError> {
+        let scratch = Scratch::new(&dir.join(run_id));
+        let store = Arc::new(store.clone());
+        Lake::open(store, scratch, run_id, Claim::nothing(), &[&METRICS]).await
     }
 
     #[tokio::test]
     async fn a_marker_that_another_run_wrote_at_the_same_moment_is_as_good() {
+        let dir = tempfile::tempdir().expect("temp dir");
         let store = MemoryStore::new();
         store.fail_writes(StoreErrorKind::Changed, 1);
-        let lake = in_memory(&store, "marker", Claim::nothing()).await;
+        let lake = in_memory(&store, dir.path(), "marker").await;
         lake.expect("opened").close().await;
         let store = MemoryStore::new();
         store.fail_writes(StoreErrorKind::Temporary, 1);
-        let refused = in_memory(&store, "marker", Claim::nothing()).await;
+        let refused = in_memory(&store, dir.path(), "marker").await;
         let refused = refused.expect_err("the marker is not written");
         assert!(
             matches!(refused, LakeError::Unavailable { .. }),
@@ -440,8 +442,9 @@ mod tests {
 
     #[tokio::test]
     async fn records_that_somebody_else_wrote_meanwhile_are_put_over_theirs() {
+        let dir = tempfile::tempdir().expect("temp dir");
         let store = MemoryStore::new();
-        let lake = in_memory(&store, "records", Claim::nothing())
+        let lake = in_memory(&store, dir.path(), "records")
             .await
             .expect("opened");
         let (account, region) = ("111122223333", "us-east-1");
@@ -489,14 +492,13 @@ mod tests {
 
     #[tokio::test]
     async fn days_that_another_run_has_are_refused_and_asked_about_once() {
+        let dir = tempfile::tempdir().expect("temp dir");
         let store = MemoryStore::new();
         let day = |n: i64| Day::containing(0).plus(n);
-        let theirs = in_memory(&store, "theirs", Claim::nothing())
+        let theirs = in_memory(&store, dir.path(), "theirs")
             .await
             .expect("opened");
-        let ours = in_memory(&store, "ours", Claim::nothing())
-            .await
-            .expect("opened");
+        let ours = in_memory(&store, dir.path(), "ours").await.expect("opened");
         theirs
             .reserve(&[(&METRICS, day(2), day(2))])
             .await

@@ -20,8 +20,8 @@ pub struct MemoryStore {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     /// Who has locked what, by a number of its own.
     holders: Arc<Mutex<BTreeMap<u64, (String, Claim)>>>,
-    /// How many of the next writes fail, and how.
-    failing: Arc<Mutex<(u32, Option<StoreErrorKind>)>>,
+    /// How the next writes fail, one each.
+    failing: Arc<Mutex<Vec<StoreErrorKind>>>,
 }
 
 impl MemoryStore {
@@ -31,20 +31,12 @@ impl MemoryStore {
     }
 
     /// The next writes of small objects fail, `count` of them.
-    pub fn fail_writes(&self, kind: StoreErrorKind, count: u32) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = (count, Some(kind));
+    pub fn fail_writes(&self, kind: StoreErrorKind, count: usize) {
+        *self.failing() = vec![kind; count];
     }
 
-    fn failure(&self, key: &str) -> Option<StoreError> {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, kind) = &mut *failing;
-        *left = left.checked_sub(1)?;
-        Some(StoreError {
-            kind: (*kind)?,
-            doing: format!("writing {key}"),
-            message: "it was to fail".to_owned(),
-            hint: None,
-        })
+    fn failing(&self) -> MutexGuard<'_, Vec<StoreErrorKind>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
@@ -76,8 +68,13 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
-        if let Some(error) = self.failure(key) {
-            return Err(error);
+        if let Some(kind) = self.failing().pop() {
+            return Err(StoreError {
+                kind,
+                doing: format!("writing {key}"),
+                message: "it was to fail".to_owned(),
+                hint: None,
+            });
         }
         self.objects().insert(key.to_owned(), body);
         Ok(())
