@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock. In: runs of points, each with its identity. Out: [`arrow_array::RecordBatch`].
 
 mod alarms;
+mod charges;
 mod check;
 mod decode;
 mod instances;
@@ -19,6 +20,7 @@ pub use alarms::{alarm_history_batch, alarms_batch, decode_alarm_history, decode
 pub use arrow_array::RecordBatch;
 /// Why rows could not be made.
 pub use arrow_schema::{ArrowError, SchemaRef};
+pub use charges::{ChargeState, Charges, DayCharge, join_charges, month_charges};
 pub use check::TableCheck;
 pub use decode::{DecodeError, DecodedRun, OwnedRun, decode_runs};
 pub use instances::{decode_instances, instances_batch};
@@ -28,7 +30,4 @@ pub use overlay::overlay;
 pub use rows::{Cell, Owner, Rows, batch_of, rows_by_lane, with_added};
 pub use schema::schema_of;
 pub use series::{Catalog, Seen, decode_series, merge_seen, series_batch};
-pub use spend::{
-    ChargeState, Charges, DayCharge, decode_intraday, decode_spend, intraday_batch, join_charges,
-    month_charges, spend_batch,
-};
+pub use spend::{decode_intraday, decode_spend, intraday_batch, spend_batch};
