@@ -391,6 +391,7 @@ pub(super) mod tests {
                 (Some("A"), "11-01 20 1\n11-02 20 2"),
                 (Some("B"), "11-04 20 7\n11-05 20 9"),
                 (Some("C"), "11-05 20 4"),
+                (Some("D"), "11-02 20 1\n11-05 20 2"),
             ],
             "2026-11-06",
         );
@@ -406,6 +407,10 @@ pub(super) mod tests {
                 "B 11-04 7 7 2 ok",
                 "B 11-05 9 2 1 ok",
                 "C 11-05 4 4 1 ok",
+                "D 11-02 1 1 1 ok",
+                "D 11-03 - - - missing",
+                "D 11-04 - - - missing",
+                "D 11-05 2 1 3 ok",
                 "11-01 10 10 1 ok",
                 "11-02 20 10 1 ok",
                 "11-03 - - - missing",
@@ -432,5 +437,44 @@ pub(super) mod tests {
         let now = Charges::from([(key(None), hours.to_vec())]);
         let joined = join_charges(before, now);
         assert_eq!(joined[&key(None)], [hours[0], fine, hours[2]]);
+    }
+
+    #[test]
+    fn what_a_service_cost_before_its_first_value_is_told_by_the_total_of_its_currency() {
+        let total = "11-01 20 10\n11-02 20 20\n11-03 20 30";
+        let rows = november(&[(None, total), (Some("C"), "11-03 20 4")], "2026-11-04");
+        assert_eq!(rows[0], "C 11-03 4 4 1 ok");
+        let of = |currency: &str, service, text: &str| {
+            let key = ChargeKey {
+                currency: currency.to_owned(),
+                ..key(service)
+            };
+            (key, points(text))
+        };
+        let charges = Charges::from([
+            of("EUR", None, "11-01 20 10\n11-02 20 20"),
+            of("USD", None, "11-03 20 9"),
+            of("USD", Some("A"), "11-03 20 9"),
+        ]);
+        let month = Day::parse("2026-11-01").expect("a day");
+        let end = month.plus(3).start();
+        let rows = month_charges(&charges, month, end, end);
+        let first = rows.iter().find(|r| r.key.service.is_some());
+        let days = first.and_then(|r| r.days);
+        assert_eq!(days, Some(3), "no dollars were told before");
+    }
+
+    #[test]
+    fn a_point_at_midnight_is_the_new_days() {
+        let total = "11-01 20 10\n11-02 20 20\n11-03 20 30\n11-04 20 40";
+        let late = "11-01 20 1\n11-05 00 2";
+        let rows = november(&[(None, total), (Some("A"), late)], "2026-11-05");
+        let known = "what came after is not known yet";
+        assert_eq!(rows[1], "A 11-02 - - - vanished", "{known}");
+        let rows = november(
+            &[(None, "10-31 20 1000\n11-01 00 5\n11-01 20 8")],
+            "2026-11-02",
+        );
+        assert_eq!(rows, ["11-01 8 8 1 ok"]);
     }
 }
