@@ -31,21 +31,30 @@ pub fn plan_text(report: &RunReport, most: Option<usize>, look: &Look) -> String
         })
         .collect();
     out += &cost_table(report, lines, most, look);
-    let lanes = report.lanes.iter().filter(|l| l.cause.is_none());
-    let series_lanes = lanes.filter(|l| l.forecast.planned.series > 0).count();
     table_lines(&mut out, report, most, look);
     let _ = writeln!(
         out,
-        "{} to {} (exclusive), {}, {} of them with something to ask: about {} outside the free tier, {:.0} s or more at quota speed",
+        "{} to {} (exclusive){}: about {} outside the free tier, {:.0} s or more at quota speed",
         report.from,
         report.to,
-        counted(report.lanes.len(), "lane"),
-        grouped(series_lanes as u64),
+        lanes_asked(report),
         dollars(cost.dollars),
         cost.seconds_at_quota.ceil()
     );
     report.remarks(false).write(&mut out);
     out
+}
+
+/// How many lanes have metrics to ask for; nothing where no metrics are exported.
+fn lanes_asked(report: &RunReport) -> String {
+    if report.lanes.is_empty() {
+        return String::new();
+    }
+    let readable = report.lanes.iter().filter(|l| l.cause.is_none());
+    let asked = readable.filter(|l| l.forecast.planned.series > 0).count();
+    let lanes = counted(report.lanes.len(), "lane");
+    let asked = grouped(asked as u64);
+    format!(", {lanes}, {asked} of them with something to ask")
 }
 
 /// What is asked, a line each account, region and namespace.
