@@ -262,6 +262,7 @@ fn one_line(text: &str) -> String {
 pub(super) mod tests {
     use aws_smithy_types::body::SdkBody;
     use aws_smithy_types::error::metadata::ErrorMetadata;
+    use http_body_util::{BodyExt, Limited};
 
     use super::*;
 
@@ -319,6 +320,16 @@ pub(super) mod tests {
         let busy = "not authorized to perform: ec2:DescribeRegions";
         let busy = cause_of("listing", &refused("Throttling", Some(busy), 400));
         assert_eq!((busy.kind, busy.hint), (CauseKind::Throttled, None));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_grows_without_an_end_is_not_asked_for_again() {
+        let body = Limited::new(SdkBody::from("four"), 3);
+        let error = body.collect().await.expect_err("longer");
+        let raw = HttpResponse::new(200.try_into().expect("a status"), SdkBody::empty());
+        let error = SdkError::<Refused, HttpResponse>::response_error(error, raw);
+        let cause = cause_of("listing", &error);
+        assert_eq!(cause.kind, CauseKind::Protocol, "{cause}");
     }
 
     #[test]

@@ -402,6 +402,7 @@ mod tests {
         std::fs::write(&left, "half").expect("written");
         let lake = open(dir.path(), "run").await.expect("opened");
         assert!(!left.exists() && lake.staging().ends_with("run"));
+        assert!(lake.spool().starts_with(dir.path()));
         lake.close().await;
         assert!(!dir.path().join("_cwlake/staging").exists());
         assert!(!dir.path().join("_cwlake/spool").exists());
@@ -414,6 +415,13 @@ mod tests {
         std::fs::write(&path, "not a folder").expect("written");
         let error = open(&path, "run").await.expect_err("refused");
         assert!(matches!(error, LakeError::NotWritable { .. }), "{error}");
+    }
+
+    fn lane() -> Lane {
+        Lane {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        }
     }
 
     /// A run that has claimed nothing yet, with files on their way below `dir`.
@@ -447,11 +455,7 @@ mod tests {
         let lake = in_memory(&store, dir.path(), "records")
             .await
             .expect("opened");
-        let (account, region) = ("111122223333", "us-east-1");
-        let lane = Lane {
-            account: AccountId::parse(account).expect("id"),
-            region: Region::parse(region).expect("region"),
-        };
+        let lane = lane();
         let day = Day::containing(0);
         let attempt = || Attempt {
             outcome: UnitOutcome::Failed,
@@ -487,6 +491,26 @@ mod tests {
             days.contains(&day.plus(1)) && days.contains(&day.plus(2)),
             "{days:?}"
         );
+        lake.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_looked_at_when_somebody_else_wrote_a_record() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = MemoryStore::new();
+        let lake = in_memory(&store, dir.path(), "older").await;
+        let lake = lake.expect("opened");
+        store.take_over();
+        // Nothing speaks against it yet: no request for it.
+        for (failures, works) in [(0, true), (1, false)] {
+            let mut records = LaneRecords::new(&METRICS, lane());
+            let cause = Cause::new(CauseKind::Other, "why");
+            let outcome = UnitOutcome::Failed;
+            records.attempt(Day::containing(0), Attempt { outcome, cause });
+            store.fail_writes(StoreErrorKind::Changed, failures);
+            let written = lake.record(&mut records).await;
+            assert_eq!(written.is_ok(), works, "{failures}: {written:?}");
+        }
         lake.close().await;
     }
 

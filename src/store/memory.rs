@@ -35,6 +35,12 @@ impl MemoryStore {
         *self.failing() = vec![kind; count];
     }
 
+    /// Takes every lock from its holder, who learns of it when it looks.
+    #[cfg(test)]
+    pub(crate) fn take_over(&self) {
+        self.holders().clear();
+    }
+
     fn failing(&self) -> MutexGuard<'_, Vec<StoreErrorKind>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,8 +179,8 @@ impl Held for MemoryLock {
         self.beside.clone()
     }
 
-    async fn is_held(&self, _: bool) -> bool {
-        true
+    async fn is_held(&self, doubted: bool) -> bool {
+        !doubted || self.store.holders().contains_key(&self.number)
     }
 
     async fn widen(&self, claim: &Claim) -> Result<(), AcquireError> {

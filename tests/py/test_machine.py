@@ -80,7 +80,7 @@ def test_a_run_that_synced_nothing_would_be_found(aws, tmp_path):
         whole(tmp_path / "cut")
 
 
-SIZES = [64, 160, 260, 360, 480]
+SIZES = [4, 64, 160, 260, 360, 480]
 
 
 @pytest.mark.row("F30")
@@ -105,9 +105,10 @@ def test_a_full_disk_ends_with_3_and_a_report_and_goes_on_when_there_is_room(aws
     first, second = (tmp_path / "code").read_text().split()
     log = (tmp_path / "log").read_text()
     score(runs=1)
+    # Too little even to begin is told before anything is asked.
+    assert (first == "2") == (size == SIZES[0]), (first, log)
     if first == "2":
-        # Too little even to begin: told before anything was asked.
-        assert "No space left" in log and size < 100, log
+        assert "No space left" in log, log
     else:
         report = json.loads((tmp_path / "first").read_text())
         failed = [u for u in report["units"] if u["outcome"] == "failed"]
