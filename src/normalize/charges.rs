@@ -234,7 +234,7 @@ pub(super) fn place(key: &ChargeKey) -> (&'static str, Option<&str>, Option<&str
 pub(super) mod tests {
     use super::*;
 
-    pub fn key(service: Option<&str>) -> ChargeKey {
+    pub(in crate::normalize) fn key(service: Option<&str>) -> ChargeKey {
         ChargeKey {
             currency: "USD".to_owned(),
             linked_account: None,
@@ -243,7 +243,7 @@ pub(super) mod tests {
     }
 
     /// Points at hours, as `11-02 06 3.5` a line.
-    pub fn points(text: &str) -> Vec<ChargePoint> {
+    pub(in crate::normalize) fn points(text: &str) -> Vec<ChargePoint> {
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         lines
             .map(|line| {
