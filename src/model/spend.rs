@@ -21,6 +21,16 @@ impl ChargeKey {
             (Some(_), Some(_)) => "linked_account_service",
         }
     }
+
+    /// The total of the same currency.
+    #[must_use]
+    pub fn total(&self) -> Self {
+        Self {
+            currency: self.currency.clone(),
+            linked_account: None,
+            service: None,
+        }
+    }
 }
 
 /// Charges of the month so far, as they were published.

@@ -103,74 +103,57 @@ pub fn month_charges(charges: &Charges, month: Day, end: i64, read_until: i64) -
     let month = first.start()..first.next_month().start();
     let last_day = Day::containing(end.min(month.end) - 1);
     let (days, carried) = days_of(charges, &month, first, end);
-    // Every series of a currency is published with its total: days without a total are days without an answer.
-    let total_days = |key: &ChargeKey| -> BTreeSet<Day> {
-        let same = days
-            .iter()
-            .filter(|(k, _)| k.currency == key.currency && k.scope() == "total");
-        same.flat_map(|(_, by_day)| by_day.keys().copied())
-            .collect()
-    };
     let mut rows = Vec::new();
     for (key, by_day) in &days {
-        let totals = total_days(key);
-        let is_total = key.scope() == "total";
+        // Every series of a currency is published with its total: days without a total are days without an answer.
+        let total = key.total();
+        let is_total = **key == total;
+        let answered = days.get(&total);
         let own_first = by_day.keys().next().copied().unwrap_or(first);
-        let begins = if is_total { first } else { own_first };
         // What was not published before its first value was nothing, as far as there was an answer.
-        let known_zero = totals.range(..own_first).next_back().filter(|_| !is_total);
-        let mut last = (known_zero.copied().unwrap_or(first.plus(-1)), 0.0);
-        let mut day = begins;
+        let known_zero = answered
+            .and_then(|days| days.range(..own_first).next_back())
+            .map(|(day, _)| *day)
+            .filter(|_| !is_total);
+        let mut last = (known_zero.unwrap_or(first.plus(-1)), 0.0);
+        let mut day = if is_total { first } else { own_first };
         while day <= last_day {
-            let provisional = day.end() > read_until;
-            rows.push(match by_day.get(&day) {
-                Some(point) if day == first && carried.contains(key) => DayCharge {
-                    key: (*key).clone(),
-                    day,
-                    month_to_date: Some(point.month_to_date),
-                    spend: None,
-                    days: None,
-                    state: ChargeState::CarriedOver,
-                    last_ts: Some(point.ts),
-                    provisional,
-                },
+            let point = by_day.get(&day);
+            let (spend, days, state) = match point {
+                Some(_) if day == first && carried.contains(key) => {
+                    (None, None, ChargeState::CarriedOver)
+                }
                 Some(point) => {
                     let spend = point.month_to_date - last.1;
                     let since = (day.start() - last.0.start()) / DAY_SECONDS;
                     last = (day, point.month_to_date);
-                    DayCharge {
-                        key: (*key).clone(),
-                        day,
-                        month_to_date: Some(point.month_to_date),
-                        spend: Some(spend),
-                        days: i32::try_from(since).ok(),
-                        state: if spend < 0.0 {
-                            ChargeState::Fell
-                        } else {
-                            ChargeState::Ok
-                        },
-                        last_ts: Some(point.ts),
-                        provisional,
-                    }
+                    let state = if spend < 0.0 {
+                        ChargeState::Fell
+                    } else {
+                        ChargeState::Ok
+                    };
+                    (Some(spend), i32::try_from(since).ok(), state)
                 }
                 None => {
                     let is_over = by_day.range(day..).next().is_none();
-                    let others_go_on = totals.range(day..).next().is_some();
-                    DayCharge {
-                        key: (*key).clone(),
-                        day,
-                        month_to_date: None,
-                        spend: None,
-                        days: None,
-                        state: if !is_total && is_over && others_go_on {
-                            ChargeState::Vanished
-                        } else {
-                            ChargeState::Missing
-                        },
-                        last_ts: None,
-                        provisional,
-                    }
+                    let others_go_on = answered.is_some_and(|d| d.range(day..).next().is_some());
+                    let state = if !is_total && is_over && others_go_on {
+                        ChargeState::Vanished
+                    } else {
+                        ChargeState::Missing
+                    };
+                    (None, None, state)
                 }
+            };
+            rows.push(DayCharge {
+                key: (*key).clone(),
+                day,
+                month_to_date: point.map(|p| p.month_to_date),
+                spend,
+                days,
+                state,
+                last_ts: point.map(|p| p.ts),
+                provisional: day.end() > read_until,
             });
             day = day.plus(1);
         }
@@ -203,12 +186,7 @@ fn days_of<'a>(
             continue;
         }
         // Whether a month has begun anew is told by the total: a flat fee is the same on the first as it was at the end.
-        let total = ChargeKey {
-            currency: key.currency.clone(),
-            linked_account: None,
-            service: None,
-        };
-        let telling = charges.get(&total).unwrap_or(points);
+        let telling = charges.get(&key.total()).unwrap_or(points);
         let before = telling.iter().rfind(|p| p.ts < month.start);
         if before.is_some_and(|b| is_carried_over(b.month_to_date, telling, first)) {
             carried.insert(key);
