@@ -45,7 +45,7 @@ pub fn plan_text(report: &RunReport, most: Option<usize>, look: &Look) -> String
     out
 }
 
-/// How many lanes have metrics to ask for; nothing where no metrics are exported.
+/// How many lanes have metrics to ask for; nothing where there is no lane: the remarks below name what could not be entered.
 fn lanes_asked(report: &RunReport) -> String {
     if report.lanes.is_empty() {
         return String::new();
