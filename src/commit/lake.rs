@@ -366,7 +366,7 @@ mod tests {
     use super::*;
     use crate::commit::Attempt;
     use crate::lake::table::{METRICS, SPEND};
-    use crate::model::{AccountId, Lane, Region, UnitOutcome};
+    use crate::model::{Lane, UnitOutcome};
     use crate::store::{LocalStore, MemoryStore};
 
     async fn open(root: &Path, run_id: &str) -> Result<Lake, LakeError> {
@@ -417,13 +417,6 @@ mod tests {
         assert!(matches!(error, LakeError::NotWritable { .. }), "{error}");
     }
 
-    fn lane() -> Lane {
-        Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        }
-    }
-
     /// A run that has claimed nothing yet, with files on their way below `dir`.
     async fn in_memory(store: &MemoryStore, dir: &Path, run_id: &str) -> Result<Lake, LakeError> {
         let scratch = Scratch::new(&dir.join(run_id));
@@ -455,7 +448,7 @@ mod tests {
         let lake = in_memory(&store, dir.path(), "records")
             .await
             .expect("opened");
-        let lane = lane();
+        let lane = Lane::example();
         let day = Day::containing(0);
         let attempt = || Attempt {
             outcome: UnitOutcome::Failed,
@@ -503,7 +496,7 @@ mod tests {
         store.take_over();
         // Nothing speaks against it yet: no request for it.
         for (failures, works) in [(0, true), (1, false)] {
-            let mut records = LaneRecords::new(&METRICS, lane());
+            let mut records = LaneRecords::new(&METRICS, Lane::example());
             let cause = Cause::new(CauseKind::Other, "why");
             let outcome = UnitOutcome::Failed;
             records.attempt(Day::containing(0), Attempt { outcome, cause });

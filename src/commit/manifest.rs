@@ -299,7 +299,7 @@ fn parse(
 mod tests {
     use super::*;
     use crate::lake::table::METRICS;
-    use crate::model::{AccountId, Region, Spans, TimeWindow};
+    use crate::model::{Spans, TimeWindow};
     use crate::store::MemoryStore;
 
     fn day() -> Day {
@@ -337,10 +337,7 @@ mod tests {
     #[tokio::test]
     async fn records_round_trip_and_unchanged_months_are_not_written() {
         let store = MemoryStore::new();
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let mut records = LaneRecords::new(&METRICS, lane.clone());
         let days = || [day(), day().plus(30)].into_iter();
         records.read(&store, days()).await.expect("read");
@@ -377,10 +374,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_manifest_or_a_newer_one_is_an_error_and_not_an_empty_one() {
         let store = MemoryStore::new();
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let key = layout::manifest(&METRICS, "2026-11", &lane);
         let of_version = |version: u32| {
             let json = serde_json::json!({

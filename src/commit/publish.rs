@@ -153,7 +153,7 @@ mod tests {
     use crate::commit::FileRecord;
     use crate::lake::answers::Answers;
     use crate::lake::table::INSTANCES;
-    use crate::model::{AccountId, Instance, Lane, Region, UnitOutcome};
+    use crate::model::{Instance, Lane, UnitOutcome};
     use crate::normalize::{Owner, instances_batch, schema_of};
     use crate::store::MemoryStore;
     use crate::write::{FooterKeys, UnitFile};
@@ -271,10 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_as_recorded_when_it_has_its_size_and_rows() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let owner = Owner {
             lane: &lane,
             account_name: None,

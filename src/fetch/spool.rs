@@ -383,12 +383,9 @@ mod tests {
 
     /// A plan of hourly queries for these series, in requests of at most `width`.
     fn plan(series: &[u32], width: usize) -> LanePlan {
-        use crate::model::{AccountId, MetricId, Period, Region, Series, Statistic, TimeWindow};
+        use crate::model::{MetricId, Period, Series, Statistic, TimeWindow};
         use crate::plan::{Ask, PlannedSeries};
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let period = Period::new(3_600).expect("legal");
         let asks: Arc<[Ask]> = Arc::from([Ask {
             statistic: Statistic::parse("Sum").expect("statistic"),

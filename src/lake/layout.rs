@@ -330,18 +330,11 @@ mod tests {
     use super::*;
     use crate::lake::table::{METRICS, SERIES, SPEND, SPEND_INTRADAY};
 
-    fn lane() -> Lane {
-        Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        }
-    }
-
     fn id(table: &'static Table, day: &str) -> UnitId {
         UnitId {
             table,
             unit: Day::parse(day).expect("day"),
-            lane: lane(),
+            lane: Lane::example(),
         }
     }
 
@@ -371,7 +364,7 @@ mod tests {
         }
         let series = unit(&id(&SERIES, "2026-11-20"));
         assert_eq!(series, "series/111122223333_us-east-1.parquet");
-        assert_eq!(parse_lane_file(&SERIES, &series), Some(lane()));
+        assert_eq!(parse_lane_file(&SERIES, &series), Some(Lane::example()));
         assert!(is_ours(&key) && is_ours(&series) && is_ours("metrics/.probe"));
         let charges = id(&SPEND, "2026-11-01");
         let month = unit(&charges);
@@ -384,10 +377,10 @@ mod tests {
         assert!(
             is_ours(&month) && !is_ours("spend/dt=2026-11-01/111122223333_us-east-1_0000.parquet")
         );
-        let manifest = manifest(&METRICS, "2026-11", &lane());
+        let manifest = manifest(&METRICS, "2026-11", &Lane::example());
         assert_eq!(
             parse_manifest(&METRICS, &manifest),
-            Some(("2026-11".to_owned(), lane()))
+            Some(("2026-11".to_owned(), Lane::example()))
         );
         assert_eq!(
             parse_manifest(&METRICS, "_cwlake/manifest/metrics/x/y.json"),
@@ -462,7 +455,7 @@ mod tests {
             ),
             (alerts(day), "_cwlake/alerts/2026-11-20.json"),
             (notices(day), "_cwlake/alerts/notices-2026-11-20.json"),
-            (spool_folder(&lane()), "111122223333_us-east-1"),
+            (spool_folder(&Lane::example()), "111122223333_us-east-1"),
         ] {
             assert_eq!(key, expected);
         }

@@ -146,6 +146,17 @@ pub struct Lane {
     pub region: Region,
 }
 
+#[cfg(test)]
+impl Lane {
+    /// `111122223333/us-east-1`, for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            account: AccountId::parse("111122223333").expect("id"),
+            region: Region::parse("us-east-1").expect("region"),
+        }
+    }
+}
+
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.account, self.region)

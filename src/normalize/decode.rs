@@ -345,7 +345,7 @@ mod tests {
         fn runs_come_back_as_they_went(
             runs in prop::collection::vec((0_usize..3, prop::sample::select(vec![60_u32, 300]), any::<bool>(), 1_usize..7), 1..8),
         ) {
-            let lane = Lane { account: AccountId::parse("111122223333").expect("id"), region: Region::parse("us-east-1").expect("region") };
+            let lane = Lane::example();
             let mut rows = MetricRows::new(lane.clone(), None);
             let mut pushed = Vec::new();
             for (n, (dimensions, period, unit, length)) in runs.into_iter().enumerate() {
@@ -372,10 +372,7 @@ mod tests {
 
     #[test]
     fn metrics_that_differ_by_one_name_are_told_apart() {
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let mut rows = MetricRows::new(lane.clone(), None);
         let dimensions = |value: &str| vec![Dimension::new("n", value)];
         let metrics = [

@@ -72,15 +72,12 @@ fn drop_covered(points: &mut BTreeMap<i64, (u32, f64)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Lane, MetricId, Period, Region, Series, Statistic};
+    use crate::model::{Lane, MetricId, Period, Series, Statistic};
     use crate::normalize::RunIdentity;
     use proptest::prelude::*;
 
     fn run(period: u32, points: &[(i64, f64)]) -> DecodedRun {
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         DecodedRun {
             identity: RunIdentity {
                 series: Series::new(&lane, MetricId::new("N", "m", Vec::new())),

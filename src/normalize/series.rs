@@ -75,14 +75,11 @@ pub fn decode_series(batch: &RecordBatch, catalog: &mut Catalog) -> Result<(), D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Dimension, Lane, Region};
+    use crate::model::{Dimension, Lane};
 
     #[test]
     fn a_catalog_round_trips_and_only_grows() {
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let owner = Owner {
             lane: &lane,
             account_name: Some("prod"),

@@ -353,17 +353,10 @@ mod tests {
 
     use super::*;
     use crate::config::{MAX_POINTS_PER_REQUEST, MAX_QUERIES_PER_REQUEST};
-    use crate::model::{AccountId, DAY_SECONDS, Day, Dimension, MetricId, Region};
+    use crate::model::{DAY_SECONDS, Day, Dimension, MetricId};
     use proptest::prelude::*;
 
     const NOW: i64 = 1_795_226_400; // 2026-11-21T02:00:00Z
-
-    fn lane() -> Lane {
-        Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        }
-    }
 
     fn found(n: usize, selections: impl Fn(usize) -> Vec<usize>) -> Vec<(Series, Vec<usize>)> {
         (0..n)
@@ -373,7 +366,7 @@ mod tests {
                     "CPUUtilization",
                     vec![Dimension::new("InstanceId", format!("i-{i:06}"))],
                 );
-                (Series::new(&lane(), metric), selections(i))
+                (Series::new(&Lane::example(), metric), selections(i))
             })
             .collect()
     }
@@ -403,7 +396,7 @@ mod tests {
 
     fn plan(n: usize, statistics: &[&str], period: u32, range: TimeWindow) -> LanePlan {
         plan_lane(
-            &lane(),
+            &Lane::example(),
             found(n, |_| vec![0]),
             &[asks(statistics, period)],
             &scope(range),
@@ -463,7 +456,7 @@ mod tests {
             "one window holds 454 days of hours"
         );
         let auto = plan_lane(
-            &lane(),
+            &Lane::example(),
             found(100, |_| vec![0]),
             &[Arc::new(Asks {
                 statistics: vec![Statistic::parse("Sum").expect("s")],
@@ -483,7 +476,7 @@ mod tests {
             asks(&["Average", "Maximum"], 3600),
         ];
         let plan = plan_lane(
-            &lane(),
+            &Lane::example(),
             found(1, |_| vec![0, 1]),
             &selections,
             &scope(days(-1, 0)),
@@ -520,7 +513,7 @@ mod tests {
     fn what_is_covered_is_asked_whole_and_old_enough() {
         let covered = |range: TimeWindow, period, now| {
             let plan = plan_lane(
-                &lane(),
+                &Lane::example(),
                 found(1, |_| vec![0]),
                 &[asks(&["Sum"], period)],
                 &scope(range),
@@ -564,7 +557,7 @@ mod tests {
             let selections = [asks(&names, first), asks(&["Sum", "p1"], second)];
             let range = days(from, (from + length).min(0));
             let which = |i: usize| if i.is_multiple_of(mix) { vec![0, 1] } else { vec![0] };
-            let plan = plan_lane(&lane(), found(n, which), &selections, &scope(range), NOW);
+            let plan = plan_lane(&Lane::example(), found(n, which), &selections, &scope(range), NOW);
             let mut seen = HashSet::new();
             let mut seconds = HashMap::new();
             for batch in &plan.batches {

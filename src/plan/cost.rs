@@ -201,19 +201,14 @@ mod tests {
 
     use super::*;
     use crate::config::{Asks, PeriodChoice};
-    use crate::model::{
-        AccountId, Day, Dimension, Lane, MetricId, Period, Region, Series, Statistic, TimeWindow,
-    };
+    use crate::model::{Day, Dimension, Lane, MetricId, Period, Series, Statistic, TimeWindow};
     use crate::plan::batches::{Scope, plan_lane};
 
     const NOW: i64 = 1_795_226_400; // 2026-11-21T02:00:00Z
 
     /// Three series of `App` with a statistic each hour, two of `Web` with six each five minutes, over yesterday: one request.
     fn plan() -> LanePlan {
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let asks = |period, statistics: &[&str]| {
             let statistics = statistics.iter().map(|s| Statistic::parse(s).expect("one"));
             Arc::new(Asks {

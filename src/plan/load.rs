@@ -60,9 +60,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Asks, PeriodChoice};
-    use crate::model::{
-        AccountId, Day, Dimension, Lane, Period, Region, Series, Statistic, TimeWindow,
-    };
+    use crate::model::{Day, Dimension, Lane, Period, Series, Statistic, TimeWindow};
     use crate::plan::batches::{Batch, BatchQuery, Scope, plan_lane};
 
     #[test]
@@ -115,10 +113,7 @@ mod tests {
     #[test]
     fn a_lane_of_long_names_is_asked_in_bodies_that_are_taken() {
         const REFUSED_ABOVE: usize = 614_400;
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let series = |n: usize| {
             let dimensions =
                 (0..12).map(|d| Dimension::new(format!("name-{d}"), format!("{n:090}")));

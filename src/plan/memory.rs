@@ -55,17 +55,14 @@ impl Holding {
 mod tests {
     use super::*;
     use crate::config::PeriodChoice;
-    use crate::model::{AccountId, Lane, MetricId, Region, Series, Statistic, TimeWindow};
+    use crate::model::{Lane, MetricId, Series, Statistic, TimeWindow};
     use crate::plan::batches::{Ask, Batch, PlannedSeries};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
     fn plan() -> LanePlan {
         LanePlan {
-            lane: Lane {
-                account: AccountId::parse("111122223333").expect("id"),
-                region: Region::parse("us-east-1").expect("region"),
-            },
+            lane: Lane::example(),
             series: Vec::new(),
             overruled: 0,
             groups: Vec::new(),

@@ -346,7 +346,7 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use super::*;
     use crate::lake::table::METRICS;
-    use crate::model::{AccountId, Dimension, Lane, MetricId, Period, Region, Series, Statistic};
+    use crate::model::{Dimension, Lane, MetricId, Period, Series, Statistic};
     use crate::normalize::{MetricRows, RunIdentity, schema_of};
     use crate::write::{FileFacts, TailFacts, read_rows, tail_facts};
     use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -357,10 +357,7 @@ mod tests {
     };
 
     fn batch(series: usize) -> RecordBatch {
-        let lane = Lane {
-            account: AccountId::parse("111122223333").expect("id"),
-            region: Region::parse("us-east-1").expect("region"),
-        };
+        let lane = Lane::example();
         let mut rows = MetricRows::new(lane.clone(), None);
         for n in 0..series {
             let metric = MetricId::new(
